@@ -20,7 +20,10 @@ export default defineConfig(
     // core/ is values in, values out: whatever reads the world is passed in.
     files: ["services/**/core/**/*.ts"],
     rules: {
-      "no-restricted-imports": ["error", { patterns: [{ regex: "^node:(?!buffer|util$)", message: "core/ has no I/O" }] }],
+      "no-restricted-imports": [
+        "error",
+        { patterns: [{ regex: "^node:(?!buffer|util$)", message: "core/ has no I/O" }] },
+      ],
       "no-restricted-properties": [
         "error",
         { object: "Date", property: "now", message: "pass the time in" },
@@ -36,7 +39,14 @@ export default defineConfig(
     rules: {
       "no-restricted-imports": [
         "error",
-        { patterns: [{ regex: "\\.\\./(planner|dumper|pager|shipper|restorer|agent|cli)/", message: "a service imports no other service" }] },
+        {
+          patterns: [
+            {
+              regex: "\\.\\./(planner|dumper|pager|shipper|restorer|agent|cli)/",
+              message: "a service imports no other service",
+            },
+          ],
+        },
       ],
     },
   },

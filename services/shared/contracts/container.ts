@@ -1,0 +1,71 @@
+/**
+ * A container as the migration sees it: what the destination needs to create it again, and what stands in its way.
+ * The dumper reads it on the source; the restorer takes it on the destination.
+ */
+import { z } from "@hono/zod-openapi";
+import { containerIdSchema, countSchema, imageIdSchema, volumeNameSchema } from "./common.ts";
+
+/** A named or anonymous local volume of the container. Its files are moved with it. */
+export const volumeSchema = z.strictObject({
+  name: volumeNameSchema,
+  target: z.string().max(4096),
+  readOnly: z.boolean(),
+  driver: z.string().max(255),
+  labels: z.record(z.string(), z.string()),
+  options: z.record(z.string(), z.string()),
+});
+export type Volume = z.infer<typeof volumeSchema>;
+
+/** A user-defined network the container is attached to, with its settings there. */
+export const networkAttachmentSchema = z.strictObject({
+  name: z.string().max(255),
+  driver: z.string().max(255),
+  aliases: z.array(z.string().max(255)),
+  ipv4Address: z.string().max(64).optional(),
+  ipv6Address: z.string().max(64).optional(),
+  macAddress: z.string().max(64).optional(),
+});
+export type NetworkAttachment = z.infer<typeof networkAttachmentSchema>;
+
+/**
+ * Docker's own `Config` and `HostConfig` objects of the container, as `docker inspect` prints them.
+ * They are Docker's to validate: the restorer hands them to the destination's Docker with the few changes it needs.
+ */
+const dockerObjectSchema = z.record(z.string(), z.unknown());
+
+export const containerSpecSchema = z
+  .strictObject({
+    name: z.string().regex(/^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}$/),
+    /** Image id, and the reference the container was created with (`redis:7`). */
+    imageId: imageIdSchema,
+    imageRef: z.string().max(512),
+    config: dockerObjectSchema,
+    hostConfig: dockerObjectSchema,
+    volumes: z.array(volumeSchema).max(256),
+    networks: z.array(networkAttachmentSchema).max(64),
+  })
+  .openapi("ContainerSpec");
+export type ContainerSpec = z.infer<typeof containerSpecSchema>;
+
+export const refusalSchema = z.object({ code: z.string(), message: z.string() });
+
+export const containerProfileSchema = z
+  .object({
+    id: containerIdSchema,
+    running: z.boolean(),
+    spec: containerSpecSchema,
+    /** Bind mounts: moved by nobody, so each must be declared shared by the caller. */
+    bindMounts: z.array(z.object({ source: z.string(), target: z.string() })),
+    /** Host paths; null where the storage driver shows none (then files are read through the merged mount). */
+    writableLayerBytes: countSchema,
+    volumeBytes: countSchema,
+    imageBytes: countSchema,
+    memoryBytes: countSchema,
+    processes: countSchema,
+    /** Open TCP connections that a move without the address will drop. */
+    tcpConnections: countSchema,
+    /** Everything about the container itself that rules a migration out; empty when it can move. */
+    refusals: z.array(refusalSchema),
+  })
+  .openapi("ContainerProfile");
+export type ContainerProfile = z.infer<typeof containerProfileSchema>;

@@ -1,0 +1,45 @@
+/** HTTP contract of the dumper (source node): profile, freeze, dump, seal, commit, abort. */
+import { z } from "@hono/zod-openapi";
+import { containerIdSchema, countSchema, migrationIdSchema, millisSchema } from "./common.ts";
+
+/**
+ * frozen → dumped → sealed → committed, and from the first three → aborted.
+ * Until `sealed`, losing the dumper thaws the source by itself. From `sealed` on only commit or abort moves it, since
+ * the destination may be running: the source must never run again by accident.
+ */
+export const checkpointStateSchema = z.enum(["frozen", "dumping", "dumped", "sealed", "committed", "aborted"]);
+export type CheckpointState = z.infer<typeof checkpointStateSchema>;
+
+export const createCheckpointSchema = z.strictObject({
+  migrationId: migrationIdSchema,
+  containerId: containerIdSchema,
+});
+export type CreateCheckpoint = z.infer<typeof createCheckpointSchema>;
+
+/** A frozen process: its pid in the container's innermost namespace (CRIU's name for it) and on the host. */
+export const frozenProcessSchema = z.strictObject({ pid: z.int().min(1), hostPid: z.int().min(1) });
+export type FrozenProcess = z.infer<typeof frozenProcessSchema>;
+
+export const checkpointSchema = z
+  .object({
+    migrationId: migrationIdSchema,
+    containerId: containerIdSchema,
+    state: checkpointStateSchema,
+    /** Wall-clock of the freeze, ISO 8601; and how long the container has been frozen as this answer is sent. */
+    frozenAt: z.string(),
+    frozenForMs: millisSchema,
+    /** Time the stages took; absent until done. */
+    freezeMs: millisSchema.optional(),
+    dumpMs: millisSchema.optional(),
+    processes: z.array(frozenProcessSchema),
+    /** CRIU images, complete once `dumped`. */
+    imagesDir: z.string(),
+    imageBytes: countSchema.optional(),
+    /** The restart policy the source had, to be given to the destination (and back on abort). */
+    restartPolicy: z.object({ Name: z.string(), MaximumRetryCount: z.int() }),
+  })
+  .openapi("Checkpoint");
+export type Checkpoint = z.infer<typeof checkpointSchema>;
+
+/** Body of commit: whether the stopped source container is removed as well. */
+export const commitCheckpointSchema = z.strictObject({ removeContainer: z.boolean().default(false) });

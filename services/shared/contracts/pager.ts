@@ -1,0 +1,69 @@
+/** HTTP contract of the pager (destination node), and the interface by which it gets pages from the source. */
+import { z } from "@hono/zod-openapi";
+import { countSchema, endpointSchema, migrationIdSchema, millisSchema, secretSchema } from "./common.ts";
+
+export const createPagerSchema = z.strictObject({
+  migrationId: migrationIdSchema,
+  secret: secretSchema,
+  source: endpointSchema,
+  /** Most bytes of pages that may wait in the pager's cache. */
+  windowBytes: z.int().min(1 << 20),
+  /** Largest answer to a background request of CRIU, bytes; small keeps faults quick. */
+  chunkBytes: z
+    .int()
+    .min(4096)
+    .max(4 << 20),
+});
+export type CreatePager = z.infer<typeof createPagerSchema>;
+
+/** ready → serving → drained; failed from any. `drained`: CRIU has every page, nothing depends on the source. */
+export const pagerStateSchema = z.enum(["ready", "serving", "drained", "failed"]);
+export type PagerState = z.infer<typeof pagerStateSchema>;
+
+export const pagerSchema = z
+  .object({
+    migrationId: migrationIdSchema,
+    state: pagerStateSchema,
+    error: z.string().optional(),
+    /** Lazy pages in the images; 0 until serving. */
+    pagesTotal: countSchema,
+    /** Pages given to CRIU in answer to faults, and in answer to its background requests. */
+    pagesFaulted: countSchema,
+    pagesPrefetched: countSchema,
+    zeroPages: countSchema,
+    /** Requests of CRIU for one page: count, and time until answered. */
+    faults: countSchema,
+    faultLatencyMs: z.object({ p50: millisSchema, p99: millisSchema, max: millisSchema }),
+    bytesReceived: countSchema,
+    serveMs: millisSchema.optional(),
+    drainMs: millisSchema.optional(),
+  })
+  .openapi("Pager");
+export type Pager = z.infer<typeof pagerSchema>;
+
+/** Query of GET /pagers/:id: with `until`, the answer waits until that state, a failure, or `waitMs`. */
+export const waitPagerQuery = z.strictObject({
+  until: z.literal("drained").optional(),
+  waitMs: z.coerce.number().int().min(0).max(60_000).default(0),
+});
+
+/** A run of whole pages: `data` is `pages` × 4096 bytes, or null when all of them are zero. */
+export interface PageRun {
+  pages: number;
+  data: Buffer | null;
+}
+
+/** The source's frozen memory, as the pager sees it. */
+export interface PageSource {
+  /**
+   * Fetches up to `pages` pages of process `pid` (pid inside the container) from `vaddr` on. The run may be shorter
+   * than asked, never empty. Priority 0 is a fault, 2 its neighbours, 3 the background.
+   * Rejects when the link is lost, or the source does not know the process or the range.
+   */
+  fetch(request: { pid: number; vaddr: bigint; pages: number; priority: 0 | 2 | 3 }): Promise<PageRun>;
+  /** Bytes received so far, headers included. */
+  readonly bytesReceived: number;
+  /** Settles when the connection is gone: resolves after close(), rejects on a loss. */
+  readonly closed: Promise<void>;
+  close(): void;
+}

@@ -1,0 +1,55 @@
+/** HTTP contract of the restorer (destination node): create, warm start, resume, finish, roll back. */
+import { z } from "@hono/zod-openapi";
+import { containerSpecSchema } from "./container.ts";
+import { containerIdSchema, imageIdSchema, migrationIdSchema, millisSchema } from "./common.ts";
+
+/**
+ * waiting → resuming → resumed → finished; from waiting and resuming → failed.
+ * `waiting`: Docker's start is blocked in the runtime wrapper; no process of the container exists here.
+ */
+export const restoreStateSchema = z.enum(["waiting", "resuming", "resumed", "finished", "failed"]);
+export type RestoreState = z.infer<typeof restoreStateSchema>;
+
+export const createRestoreSchema = z.strictObject({
+  migrationId: migrationIdSchema,
+  container: containerSpecSchema,
+  /**
+   * A stopped container of the same name that an earlier migration left here. It is renamed out of the way, removed
+   * by finish, and named back by a roll back. Any other container of that name is a conflict.
+   */
+  replaces: containerIdSchema.optional(),
+});
+export type CreateRestore = z.infer<typeof createRestoreSchema>;
+
+export const restoreSchema = z
+  .object({
+    migrationId: migrationIdSchema,
+    containerId: containerIdSchema,
+    state: restoreStateSchema,
+    error: z.string().optional(),
+    /** Warm start: from POST until the wrapper waited. Resume: from the release until Docker said running. */
+    prepareMs: millisSchema.optional(),
+    resumeMs: millisSchema.optional(),
+  })
+  .openapi("Restore");
+export type Restore = z.infer<typeof restoreSchema>;
+
+export const finishRestoreSchema = z.strictObject({
+  restartPolicy: z.strictObject({ Name: z.string().max(32), MaximumRetryCount: z.int().min(0) }),
+});
+
+export const imageParams = z.object({ imageId: imageIdSchema });
+export const imagePresenceSchema = z.object({ imageId: imageIdSchema, present: z.boolean() }).openapi("ImagePresence");
+
+/** What would stop this container from being created here, before anything is created. */
+export const checkRestoreSchema = z.strictObject({
+  container: containerSpecSchema,
+  replaces: containerIdSchema.optional(),
+});
+export const restoreCheckSchema = z
+  .object({
+    imagePresent: z.boolean(),
+    refusals: z.array(z.object({ code: z.string(), message: z.string() })),
+  })
+  .openapi("RestoreCheck");
+export type RestoreCheck = z.infer<typeof restoreCheckSchema>;

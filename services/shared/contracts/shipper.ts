@@ -1,0 +1,71 @@
+/**
+ * HTTP contract of the shipper. On the source `/transfers`: the only sender. On the destination `/receives`: the
+ * receiver of files. The destination connects to the source's data port; both know the migration's secret.
+ */
+import { z } from "@hono/zod-openapi";
+import { frozenProcessSchema } from "./dumper.ts";
+import {
+  containerIdSchema,
+  countSchema,
+  endpointSchema,
+  imageIdSchema,
+  migrationIdSchema,
+  millisSchema,
+  portSchema,
+  secretSchema,
+  volumeNameSchema,
+} from "./common.ts";
+
+export const createTransferSchema = z.strictObject({
+  migrationId: migrationIdSchema,
+  secret: secretSchema,
+  containerId: containerIdSchema,
+  volumes: z.array(volumeNameSchema).max(256),
+});
+export type CreateTransfer = z.infer<typeof createTransferSchema>;
+
+/** What one part of a transfer moved; `ms` until the destination acknowledged it as written. */
+export const shippedSchema = z.object({ files: countSchema, bytes: countSchema, ms: millisSchema }).openapi("Shipped");
+export type Shipped = z.infer<typeof shippedSchema>;
+
+export const shipImageSchema = z.strictObject({ imageId: imageIdSchema, imageRef: z.string().max(512) });
+export const openMemorySchema = z.strictObject({ processes: z.array(frozenProcessSchema).min(1).max(65_536) });
+
+export const transferSchema = z
+  .object({
+    migrationId: migrationIdSchema,
+    /** Where the destination connects to. */
+    dataPort: portSchema,
+    connected: z.boolean(),
+    /** Bytes handed to the network for this migration, headers included. */
+    bytesSent: countSchema,
+    pagesSent: countSchema,
+    zeroPages: countSchema,
+    filesSent: countSchema,
+  })
+  .openapi("Transfer");
+export type Transfer = z.infer<typeof transferSchema>;
+
+export const createReceiveSchema = z.strictObject({
+  migrationId: migrationIdSchema,
+  secret: secretSchema,
+  source: endpointSchema,
+});
+export type CreateReceive = z.infer<typeof createReceiveSchema>;
+
+/** The container whose file system the files belong to; known only after the restorer has created it. */
+export const receiveTargetSchema = z.strictObject({
+  containerId: containerIdSchema,
+  volumes: z.array(volumeNameSchema).max(256),
+});
+export type ReceiveTarget = z.infer<typeof receiveTargetSchema>;
+
+export const receiveSchema = z
+  .object({
+    migrationId: migrationIdSchema,
+    connected: z.boolean(),
+    bytesReceived: countSchema,
+    filesReceived: countSchema,
+  })
+  .openapi("Receive");
+export type Receive = z.infer<typeof receiveSchema>;

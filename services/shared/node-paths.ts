@@ -1,0 +1,23 @@
+/**
+ * Where a migration's state lies on a node. The runtime wrapper (deploy/dmigrate-runc) knows the same layout.
+ *
+ *     <stateDir>/migrations/<migrationId>/images/     CRIU images: written by the dump, or received
+ *     <stateDir>/migrations/<migrationId>/work/       CRIU's work directory: logs, lazy-pages.socket
+ *     <stateDir>/containers/<containerId>/            destination: tells the wrapper to restore this container
+ */
+import { join } from "node:path";
+
+export interface MigrationPaths {
+  dir: string;
+  imagesDir: string;
+  workDir: string;
+}
+
+export function migrationPaths(stateDir: string, migrationId: string): MigrationPaths {
+  const dir = join(stateDir, "migrations", migrationId);
+  return { dir, imagesDir: join(dir, "images"), workDir: join(dir, "work") };
+}
+
+export function restoreSpecDir(stateDir: string, containerId: string): string {
+  return join(stateDir, "containers", containerId);
+}
