@@ -1,0 +1,61 @@
+/**
+ * The bridge that the private engine's containers hang on, and the three firewall rules that let them out. The engine itself is
+ * told to leave the firewall alone, so that removing these leaves the machine as it was (but for net.ipv4.ip_forward, which
+ * others may rely on by then).
+ */
+import { existsSync, readFileSync } from "node:fs";
+
+import { run } from "./processes.ts";
+import { defaultInterface, pickSubnet } from "./subnet.ts";
+
+export const BRIDGE = "dmigrate-lab0";
+
+/** Creates the bridge anew and opens the way out; returns the MTU to use on it. */
+export async function createBridge(): Promise<{ mtu: number }> {
+  await removeBridge();
+  const routes = readFileSync("/proc/net/route", "utf8");
+  const mtu = mtuOf(defaultInterface(routes));
+  const { gateway, network } = pickSubnet(routes);
+  await run("ip", ["link", "add", BRIDGE, "mtu", String(mtu), "type", "bridge"]);
+  await run("ip", ["address", "add", gateway, "dev", BRIDGE]);
+  await run("ip", ["link", "set", BRIDGE, "up"]);
+  for (const rule of rulesFor(network)) await run("iptables", ["-w", ...rule("-I")]);
+  return { mtu };
+}
+
+/** Removes the bridge and its rules, whatever of them is there. */
+export async function removeBridge(): Promise<void> {
+  if (!existsSync(`/sys/class/net/${BRIDGE}`)) return;
+  const address = /inet ([\d.]+)\.\d+\//.exec(await run("ip", ["-4", "address", "show", "dev", BRIDGE]))?.[1];
+  if (address !== undefined) {
+    for (const rule of rulesFor(`${address}.0/24`)) await deleteAll(rule("-D"));
+  }
+  await run("ip", ["link", "delete", BRIDGE]);
+}
+
+type Rule = (action: "-I" | "-D") => string[];
+
+function rulesFor(network: string): Rule[] {
+  const marked = ["-m", "comment", "--comment", "dmigrate lab"];
+  return [
+    (action) => ["-t", "nat", action, "POSTROUTING", "-s", network, "!", "-o", BRIDGE, ...marked, "-j", "MASQUERADE"],
+    (action) => [action, "FORWARD", "-i", BRIDGE, ...marked, "-j", "ACCEPT"],
+    (action) => [action, "FORWARD", "-o", BRIDGE, ...marked, "-j", "ACCEPT"],
+  ];
+}
+
+/** Deletes a rule as often as it is there; iptables says so by failing. */
+async function deleteAll(rule: string[]): Promise<void> {
+  for (;;) {
+    try {
+      await run("iptables", ["-w", ...rule]);
+    } catch {
+      return;
+    }
+  }
+}
+
+function mtuOf(name: string | undefined): number {
+  if (name === undefined) return 1500;
+  return Math.min(1500, Number(readFileSync(`/sys/class/net/${name}/mtu`, "utf8")));
+}
