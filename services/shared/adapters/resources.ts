@@ -1,0 +1,149 @@
+/** What a node has to spend on a migration, measured when asked: /proc, /sys, Docker, and the tools' versions. */
+import { access, readdir, readFile, statfs } from "node:fs/promises";
+import { arch, availableParallelism, loadavg, release } from "node:os";
+import type Docker from "dockerode";
+import type { NodeResources } from "../contracts/common.ts";
+import { dockerError } from "./docker.ts";
+import { run } from "./run.ts";
+
+/** The runtime's name in daemon.json. */
+export const runtimeName = "dmigrate";
+
+export interface ResourceProbeDeps {
+  docker: Docker;
+  stateDir: string;
+  activeMigrations: () => number;
+}
+
+/** A function that measures now. Versions of tools are asked once: they need a process each. */
+export function createResourceProbe(deps: ResourceProbeDeps): () => Promise<NodeResources> {
+  let versions: Promise<{ criuVersion?: string; runcVersion?: string }> | undefined;
+  return async () => {
+    const [info, version] = await Promise.all([deps.docker.info() as Promise<DockerInfo>, deps.docker.version()]).catch(
+      (error: unknown) => {
+        throw dockerError(error, "reading the node's Docker");
+      },
+    );
+    versions ??= readVersions();
+    const [cpu, memory, pressureSomeAvg10, diskFreeBytes, stateFreeBytes, linkMbitPerSecond] = await Promise.all([
+      readCpu(),
+      readMemory(),
+      readPressure(),
+      freeBytes(info.DockerRootDir),
+      freeBytes(deps.stateDir),
+      fastestLink(),
+    ]);
+    const runtimes = Object.keys(info.Runtimes ?? {});
+    return {
+      cores: availableParallelism(),
+      cpu,
+      arch: arch(),
+      kernel: release(),
+      loadAverage1m: loadavg()[0] ?? 0,
+      pressureSomeAvg10,
+      ...memory,
+      diskFreeBytes,
+      stateFreeBytes,
+      ...(linkMbitPerSecond !== undefined && { linkMbitPerSecond }),
+      docker: {
+        version: version.Version,
+        storageDriver: info.Driver,
+        rootDir: info.DockerRootDir,
+        cgroupVersion: info.CgroupVersion ?? "1",
+        runtimes,
+        hasDmigrateRuntime: runtimes.includes(runtimeName),
+      },
+      ...(await versions),
+      activeMigrations: deps.activeMigrations(),
+    };
+  };
+}
+
+interface DockerInfo {
+  Driver: string;
+  DockerRootDir: string;
+  CgroupVersion?: string;
+  Runtimes?: Record<string, unknown>;
+}
+
+async function readVersions(): Promise<{ criuVersion?: string; runcVersion?: string }> {
+  const [criu, runc] = await Promise.all([
+    versionOf("criu", /Version:\s*(\S+)/),
+    versionOf("runc", /runc version\s+(\S+)/),
+  ]);
+  return { ...(criu !== undefined && { criuVersion: criu }), ...(runc !== undefined && { runcVersion: runc }) };
+}
+
+async function versionOf(program: string, pattern: RegExp): Promise<string | undefined> {
+  try {
+    const { stdout } = await run(program, ["--version"], { timeoutMs: 5_000 });
+    return pattern.exec(stdout)?.[1];
+  } catch {
+    return undefined; // Not installed: the field stays absent, and preflight says what to install.
+  }
+}
+
+async function readCpu(): Promise<NodeResources["cpu"]> {
+  const text = await readFile("/proc/cpuinfo", "utf8");
+  const field = (...names: string[]): string => {
+    for (const name of names) {
+      const value = new RegExp(`^${name}\\s*:\\s*(.*)$`, "m").exec(text)?.[1];
+      if (value !== undefined) return value.trim();
+    }
+    return "";
+  };
+  const flags = field("flags", "Features").split(" ").filter(Boolean).sort();
+  return { vendor: field("vendor_id", "CPU implementer"), model: field("model name", "CPU part"), flags };
+}
+
+async function readMemory(): Promise<{ memoryTotalBytes: number; memoryAvailableBytes: number }> {
+  const text = await readFile("/proc/meminfo", "utf8");
+  const bytes = (name: string): number =>
+    Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, "m").exec(text)?.[1] ?? 0) * 1024;
+  return { memoryTotalBytes: bytes("MemTotal"), memoryAvailableBytes: bytes("MemAvailable") };
+}
+
+async function readPressure(): Promise<NodeResources["pressureSomeAvg10"]> {
+  const some = async (resource: string): Promise<number | undefined> => {
+    try {
+      const text = await readFile(`/proc/pressure/${resource}`, "utf8");
+      const value = /^some avg10=([\d.]+)/m.exec(text)?.[1];
+      return value === undefined ? undefined : Number(value);
+    } catch {
+      return undefined; // A kernel without PSI, or with psi=0.
+    }
+  };
+  const [cpu, io, memory] = await Promise.all([some("cpu"), some("io"), some("memory")]);
+  return {
+    ...(cpu !== undefined && { cpu }),
+    ...(io !== undefined && { io }),
+    ...(memory !== undefined && { memory }),
+  };
+}
+
+async function freeBytes(path: string): Promise<number> {
+  try {
+    const { bavail, bsize } = await statfs(path);
+    return bavail * bsize;
+  } catch {
+    return 0; // Not there yet: no room is the safe answer.
+  }
+}
+
+async function fastestLink(): Promise<number | undefined> {
+  const root = "/sys/class/net";
+  const names = await readdir(root).catch(() => []);
+  const speeds = await Promise.all(
+    names.map(async (name) => {
+      // A veth claims a nominal 10 Gbit/s whatever carries it; only a link with a device behind it is believed.
+      try {
+        await access(`${root}/${name}/device`);
+        return Number((await readFile(`${root}/${name}/speed`, "utf8")).trim()) || 0;
+      } catch {
+        return 0; // Virtual, or down.
+      }
+    }),
+  );
+  const fastest = Math.max(0, ...speeds);
+  return fastest > 0 ? fastest : undefined;
+}
