@@ -30,7 +30,7 @@ start_dockerd() {
     # shellcheck disable=SC2086 # both are lists of words
     dockerd --host=unix:///run/docker.sock $tcp --pidfile=/run/docker.pid --storage-driver=overlay2 \
       ${DMIGRATE_DOCKERD_ARGS:-} >>/var/log/dockerd.log 2>&1 || say "dockerd ended with $?"
-    kill -TERM $$ 2>/dev/null
+    kill -USR1 $$ 2>/dev/null
   ) &
   dockerd_shell=$!
 }
@@ -46,11 +46,16 @@ wait_for_dockerd() {
 }
 
 stopping='' agent='' status=0
-trap 'stopping=1; [ -z "$agent" ] || kill -TERM "$agent" 2>/dev/null || :' TERM INT
+stop() {
+  stopping=1
+  [ -z "$agent" ] || kill -TERM "$agent" 2>/dev/null || :
+}
+trap stop TERM INT
+trap '[ -n "$stopping" ] || status=1; stop' USR1
 
 delegate_cgroups
 start_dockerd
-wait_for_dockerd || status=1
+wait_for_dockerd || :
 
 pause=0
 while [ -z "$stopping" ]; do
@@ -60,6 +65,7 @@ while [ -z "$stopping" ]; do
   # The first wait ends early when a signal comes in; the second then sees the agent off.
   wait "$agent" && code=0 || code=$?
   [ -z "$stopping" ] || { wait "$agent" || :; break; }
+  agent=''
   say "the agent ended with $code"
   # At once the first time, then slower; fast again after it has run for a while.
   [ $(($(date +%s) - started)) -lt 30 ] || pause=0

@@ -70,7 +70,7 @@ async function makeBaseImage(context: LabContext, docker: Docker): Promise<void>
   const tar = new PassThrough();
   const imported = docker
     .importImage(tar, { repo: "debian", tag: "trixie", changes: 'CMD ["bash"]' })
-    .then((answer) => followProgress(docker, answer as unknown as NodeJS.ReadableStream, context));
+    .then((answer) => followProgress(docker, answer, context));
   // Both ends run to their end: importing half a tar must not pass for an image.
   const [copied, stored, code] = await Promise.allSettled([pipeline(mmdebstrap.stdout, tar), imported, exited]);
   if (code.status === "rejected") throw code.reason;
