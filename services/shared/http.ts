@@ -20,7 +20,7 @@ import {
 } from "./contracts/common.ts";
 import { asDmigrateError, DmigrateError, messageOf, statusOf } from "./errors.ts";
 import type { Log } from "./log.ts";
-import { contextFrom, currentTraceId, withSpan } from "./telemetry.ts";
+import { contextFrom, currentTraceId, inService, withSpan } from "./telemetry.ts";
 
 export interface AppEnv {
   Variables: { log: Log };
@@ -60,7 +60,8 @@ export function createApp(options: AppOptions): App {
       if (!result.success) throw invalidRequest(result.error.issues);
     },
   });
-  app.use(observe(options));
+  const owners = new Map<string, string>();
+  app.use(observe(options, owners));
   if (options.token !== undefined) app.use(requireToken(options.token));
   app.use(
     bodyLimit({
@@ -87,7 +88,11 @@ export function createApp(options: AppOptions): App {
     security: [{ token: [] }],
   });
   addCommonRoutes(app, options);
-  for (const service of services) service.register(app);
+  for (const service of services) {
+    const known = app.routes.length;
+    service.register(app);
+    for (const { path } of app.routes.slice(known)) owners.set(firstSegment(path), service.name);
+  }
   app.get("/metrics", async (c) => c.text(await metrics.metrics(), 200, { "content-type": metrics.contentType }));
   return app;
 }
@@ -130,8 +135,16 @@ function addCommonRoutes(app: App, { services, resources }: AppOptions): void {
   );
 }
 
-/** A span, a log line and a measurement for each request; the caller's trace goes on in it. */
-function observe({ log, metrics }: AppOptions): MiddlewareHandler<AppEnv> {
+const firstSegment = (path: string): string => path.split("/")[1] ?? "";
+
+/**
+ * A span, a log line and a measurement for each request; the caller's trace goes on in it, in the name of the service
+ * that owns the path (`owners`: first path segment → service).
+ */
+function observe(
+  { log, metrics, services }: AppOptions,
+  owners: ReadonlyMap<string, string>,
+): MiddlewareHandler<AppEnv> {
   const seconds = new Histogram({
     name: "dmigrate_http_request_duration_seconds",
     help: "Time to answer a request",
@@ -155,7 +168,11 @@ function observe({ log, metrics }: AppOptions): MiddlewareHandler<AppEnv> {
     const attributes = { "http.request.method": method, "url.path": path };
     await withSpan(
       `${method} ${path.replaceAll(/m-[0-9a-f]{16}/g, ":id")}`,
-      { kind: SpanKind.SERVER, attributes, parent: contextFrom(c.req.header()) },
+      {
+        kind: SpanKind.SERVER,
+        attributes,
+        parent: inService(contextFrom(c.req.header()), owners.get(firstSegment(path)) ?? services[0]?.name ?? ""),
+      },
       async (span) => {
         await handle();
         span.setAttributes({ "http.route": routeOf(c), "http.response.status_code": c.res.status });

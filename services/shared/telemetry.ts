@@ -5,6 +5,7 @@
  */
 import {
   context,
+  createContextKey,
   propagation,
   SpanKind,
   SpanStatusCode,
@@ -12,6 +13,7 @@ import {
   type Attributes,
   type Context,
   type Span,
+  type Tracer,
 } from "@opentelemetry/api";
 import { OTLPTraceExporter } from "@opentelemetry/exporter-trace-otlp-proto";
 import { defaultResource, detectResources, envDetector, resourceFromAttributes } from "@opentelemetry/resources";
@@ -25,25 +27,52 @@ export interface Telemetry {
   shutdown(): Promise<void>;
 }
 
-/** Registers the global tracer provider. Called once per process, by main. */
-export function startTelemetry(service: string, env: Readonly<Record<string, string | undefined>>): Telemetry {
+const serviceKey = createContextKey("dmigrate.service");
+const tracers = new Map<string, Tracer>();
+
+/**
+ * Sets up tracing for the services of this process; called once, by main. Each service is a service of its own in the
+ * traces (`service.name`), also where several share a process, since the trace is about which of them the time went to.
+ */
+export function startTelemetry(
+  services: readonly string[],
+  env: Readonly<Record<string, string | undefined>>,
+): Telemetry {
   const wanted =
     env["OTEL_SDK_DISABLED"] !== "true" &&
     env["OTEL_TRACES_EXPORTER"] !== "none" &&
     (env["OTEL_EXPORTER_OTLP_ENDPOINT"] ?? env["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"]) !== undefined;
-  // A name of our own for each service, since the trace is about which of them the time went to.
-  const name = env["OTEL_SERVICE_NAME"] ?? `dmigrate-${service}`;
-  const provider = new NodeTracerProvider({
-    resource: defaultResource()
-      .merge(detectResources({ detectors: [envDetector] }))
-      .merge(resourceFromAttributes({ [ATTR_SERVICE_NAME]: name })),
-    spanProcessors: wanted ? [new BatchSpanProcessor(new OTLPTraceExporter())] : [],
+  const base = defaultResource().merge(detectResources({ detectors: [envDetector] }));
+  const nameOf = (service: string): string => {
+    const prefix = env["OTEL_SERVICE_NAME"];
+    if (prefix === undefined) return `dmigrate-${service}`;
+    return services.length === 1 ? prefix : `${prefix}-${service}`;
+  };
+  const providers = services.map((service) => {
+    const provider = new NodeTracerProvider({
+      resource: base.merge(resourceFromAttributes({ [ATTR_SERVICE_NAME]: nameOf(service) })),
+      spanProcessors: wanted ? [new BatchSpanProcessor(new OTLPTraceExporter())] : [],
+    });
+    tracers.set(service, provider.getTracer("dmigrate"));
+    return provider;
   });
-  provider.register();
-  return { shutdown: () => provider.shutdown() };
+  // The first also brings the context manager and the W3C propagator.
+  providers[0]?.register();
+  return {
+    shutdown: async () => {
+      await Promise.all(providers.map((provider) => provider.shutdown()));
+    },
+  };
 }
 
-const tracer = () => trace.getTracer("dmigrate");
+/** A context in which spans belong to this service. */
+export function inService(parent: Context, service: string): Context {
+  return parent.setValue(serviceKey, service);
+}
+
+function tracerIn(active: Context): Tracer {
+  return tracers.get(String(active.getValue(serviceKey))) ?? trace.getTracer("dmigrate");
+}
 
 export interface SpanOptions {
   kind?: SpanKind;
@@ -54,7 +83,7 @@ export interface SpanOptions {
 /** Runs `work` in a span of this name; its failure is recorded on the span and thrown on. */
 export async function withSpan<T>(name: string, options: SpanOptions, work: (span: Span) => Promise<T>): Promise<T> {
   const { kind = SpanKind.INTERNAL, attributes = {}, parent = context.active() } = options;
-  return tracer().startActiveSpan(name, { kind, attributes }, parent, async (span) => {
+  return tracerIn(parent).startActiveSpan(name, { kind, attributes }, parent, async (span) => {
     try {
       return await work(span);
     } catch (error) {
@@ -75,7 +104,7 @@ export function recordSpan(
   attributes: Attributes,
   parent: Context = context.active(),
 ): void {
-  tracer().startSpan(name, { startTime: startMs, attributes }, parent).end(endMs);
+  tracerIn(parent).startSpan(name, { startTime: startMs, attributes }, parent).end(endMs);
 }
 
 /** The active trace id, or undefined outside any span. */
