@@ -82,10 +82,7 @@ export function readConfig<Shape extends z.ZodRawShape>(
 function parseFlags(names: readonly string[], argv: readonly string[]): Record<string, string | undefined> {
   const options = Object.fromEntries(names.map((name) => [kebab(name), { type: "string" as const }]));
   try {
-    return parseArgs({ args: [...argv], options, allowPositionals: false }).values as Record<
-      string,
-      string | undefined
-    >;
+    return parseArgs({ args: [...argv], options, allowPositionals: false }).values;
   } catch (cause) {
     throw new DmigrateError("invalid-request", cause instanceof Error ? cause.message : String(cause), { cause });
   }
