@@ -13,8 +13,10 @@ export interface MigrationPaths {
   workDir: string;
 }
 
+export const migrationsDir = (stateDir: string): string => join(stateDir, "migrations");
+
 export function migrationPaths(stateDir: string, migrationId: string): MigrationPaths {
-  const dir = join(stateDir, "migrations", migrationId);
+  const dir = join(migrationsDir(stateDir), migrationId);
   return { dir, imagesDir: join(dir, "images"), workDir: join(dir, "work") };
 }
 

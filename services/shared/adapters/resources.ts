@@ -4,6 +4,7 @@ import { arch, availableParallelism, loadavg, release } from "node:os";
 import type Docker from "dockerode";
 import type { NodeResources } from "../contracts/common.ts";
 import { dockerError } from "./docker.ts";
+import { migrationsDir } from "../node-paths.ts";
 import { run } from "./run.ts";
 
 /** The runtime's name in daemon.json. */
@@ -12,7 +13,6 @@ export const runtimeName = "dmigrate";
 export interface ResourceProbeDeps {
   docker: Docker;
   stateDir: string;
-  activeMigrations: () => number;
 }
 
 /** A function that measures now. Versions of tools are asked once: they need a process each. */
@@ -54,7 +54,7 @@ export function createResourceProbe(deps: ResourceProbeDeps): () => Promise<Node
         hasDmigrateRuntime: runtimes.includes(runtimeName),
       },
       ...(await versions),
-      activeMigrations: deps.activeMigrations(),
+      activeMigrations: await countMigrations(deps.stateDir),
     };
   };
 }
@@ -119,6 +119,12 @@ async function readPressure(): Promise<NodeResources["pressureSomeAvg10"]> {
     ...(io !== undefined && { io }),
     ...(memory !== undefined && { memory }),
   };
+}
+
+/** Every migration that this node takes part in has a directory, whichever service made it. */
+async function countMigrations(stateDir: string): Promise<number> {
+  const names = await readdir(migrationsDir(stateDir)).catch(() => []);
+  return names.length;
 }
 
 async function freeBytes(path: string): Promise<number> {
