@@ -14,34 +14,34 @@ import { step, type LabContext } from "./context.ts";
 import { dockerAt } from "./docker-client.ts";
 import { followProgress, imageId } from "./image-progress.ts";
 import { ensureProgram } from "./packages.ts";
-import { lastLines, SYSTEM_PATH } from "./processes.ts";
+import { lastLines, systemPath } from "./processes.ts";
 
-export const BASE_IMAGE = "debian:trixie";
-const REGISTRY_TIMEOUT_MS = 10_000;
-const KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg";
+export const baseImage = "debian:trixie";
+const registryTimeoutMs = 10_000;
+const keyring = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /** Makes sure that the engine has the base image; returns its id. */
 export async function ensureBaseImage(context: LabContext, docker: Docker, dockerHost: string): Promise<string> {
-  const present = await imageId(docker, BASE_IMAGE);
+  const present = await imageId(docker, baseImage);
   if (present !== undefined) return present;
-  if (await registryHas(dockerHost, BASE_IMAGE)) {
-    await step(context, `pulled ${BASE_IMAGE}`, async () =>
-      followProgress(docker, await docker.pull(BASE_IMAGE), context),
+  if (await registryHas(dockerHost, baseImage)) {
+    await step(context, `pulled ${baseImage}`, async () =>
+      followProgress(docker, await docker.pull(baseImage), context),
     );
   } else {
-    context.log(`no registry in reach: making ${BASE_IMAGE} with mmdebstrap`);
+    context.log(`no registry in reach: making ${baseImage} with mmdebstrap`);
     await ensureProgram(context, "mmdebstrap", ["mmdebstrap", "debian-archive-keyring"]);
-    await step(context, `made ${BASE_IMAGE}`, () => makeBaseImage(context, docker));
+    await step(context, `made ${baseImage}`, () => makeBaseImage(context, docker));
   }
-  const made = await imageId(docker, BASE_IMAGE);
-  if (made === undefined) throw new Error(`${BASE_IMAGE} is still missing`);
+  const made = await imageId(docker, baseImage);
+  if (made === undefined) throw new Error(`${baseImage} is still missing`);
   return made;
 }
 
 /** Asks the registry for the image's manifest only, which is quick: a pull can take its time once we know it will work. */
 async function registryHas(dockerHost: string, image: string): Promise<boolean> {
   try {
-    await dockerAt(dockerHost, { timeoutMs: REGISTRY_TIMEOUT_MS }).getImage(image).distribution();
+    await dockerAt(dockerHost, { timeoutMs: registryTimeoutMs }).getImage(image).distribution();
     return true;
   } catch {
     return false;
@@ -55,12 +55,12 @@ async function makeBaseImage(context: LabContext, docker: Docker): Promise<void>
     [
       "--variant=minbase",
       // Ubuntu's apt does not trust Debian's keys by itself.
-      ...(existsSync(KEYRING) ? [`--keyring=${KEYRING}`] : []),
+      ...(existsSync(keyring) ? [`--keyring=${keyring}`] : []),
       "trixie",
       "-",
       ...(mirror === undefined ? [] : [mirror]),
     ],
-    { stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, PATH: SYSTEM_PATH }, signal: context.signal },
+    { stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, PATH: systemPath }, signal: context.signal },
   );
   let errors = "";
   mmdebstrap.stderr.setEncoding("utf8").on("data", (chunk: string) => (errors = (errors + chunk).slice(-8192)));
@@ -76,7 +76,7 @@ async function makeBaseImage(context: LabContext, docker: Docker): Promise<void>
   if (code.status === "rejected") throw code.reason;
   if (code.value !== 0) {
     await docker
-      .getImage(BASE_IMAGE)
+      .getImage(baseImage)
       .remove()
       .catch(() => undefined);
     throw new Error(`mmdebstrap failed (exit ${String(code.value)}):\n${lastLines(errors)}`);

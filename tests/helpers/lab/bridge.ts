@@ -8,7 +8,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { run } from "./processes.ts";
 import { defaultInterface, pickSubnet } from "./subnet.ts";
 
-export const BRIDGE = "dmigrate-lab0";
+export const bridge = "dmigrate-lab0";
 
 /** Creates the bridge anew and opens the way out; returns the MTU to use on it. */
 export async function createBridge(): Promise<{ mtu: number }> {
@@ -16,21 +16,21 @@ export async function createBridge(): Promise<{ mtu: number }> {
   const routes = readFileSync("/proc/net/route", "utf8");
   const mtu = mtuOf(defaultInterface(routes));
   const { gateway, network } = pickSubnet(routes);
-  await run("ip", ["link", "add", BRIDGE, "mtu", String(mtu), "type", "bridge"]);
-  await run("ip", ["address", "add", gateway, "dev", BRIDGE]);
-  await run("ip", ["link", "set", BRIDGE, "up"]);
+  await run("ip", ["link", "add", bridge, "mtu", String(mtu), "type", "bridge"]);
+  await run("ip", ["address", "add", gateway, "dev", bridge]);
+  await run("ip", ["link", "set", bridge, "up"]);
   for (const rule of rulesFor(network)) await run("iptables", ["-w", ...rule("-I")]);
   return { mtu };
 }
 
 /** Removes the bridge and its rules, whatever of them is there. */
 export async function removeBridge(): Promise<void> {
-  if (!existsSync(`/sys/class/net/${BRIDGE}`)) return;
-  const address = /inet ([\d.]+)\.\d+\//.exec(await run("ip", ["-4", "address", "show", "dev", BRIDGE]))?.[1];
+  if (!existsSync(`/sys/class/net/${bridge}`)) return;
+  const address = /inet ([\d.]+)\.\d+\//.exec(await run("ip", ["-4", "address", "show", "dev", bridge]))?.[1];
   if (address !== undefined) {
     for (const rule of rulesFor(`${address}.0/24`)) await deleteAll(rule("-D"));
   }
-  await run("ip", ["link", "delete", BRIDGE]);
+  await run("ip", ["link", "delete", bridge]);
 }
 
 type Rule = (action: "-I" | "-D") => string[];
@@ -38,9 +38,9 @@ type Rule = (action: "-I" | "-D") => string[];
 function rulesFor(network: string): Rule[] {
   const marked = ["-m", "comment", "--comment", "dmigrate lab"];
   return [
-    (action) => ["-t", "nat", action, "POSTROUTING", "-s", network, "!", "-o", BRIDGE, ...marked, "-j", "MASQUERADE"],
-    (action) => [action, "FORWARD", "-i", BRIDGE, ...marked, "-j", "ACCEPT"],
-    (action) => [action, "FORWARD", "-o", BRIDGE, ...marked, "-j", "ACCEPT"],
+    (action) => ["-t", "nat", action, "POSTROUTING", "-s", network, "!", "-o", bridge, ...marked, "-j", "MASQUERADE"],
+    (action) => [action, "FORWARD", "-i", bridge, ...marked, "-j", "ACCEPT"],
+    (action) => [action, "FORWARD", "-o", bridge, ...marked, "-j", "ACCEPT"],
   ];
 }
 

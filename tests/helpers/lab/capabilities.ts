@@ -4,12 +4,12 @@
  */
 import { readFileSync } from "node:fs";
 
-const CAP_SYS_RESOURCE = 24n;
+const capSysResource = 24n;
 
 /** Reads from a `/proc/PID/status` whether the bounding set holds CAP_SYS_RESOURCE. */
 export function statusHasSysResource(status: string): boolean {
   const mask = /^CapBnd:\s*([0-9a-f]+)$/m.exec(status)?.[1];
-  return mask === undefined || ((BigInt(`0x${mask}`) >> CAP_SYS_RESOURCE) & 1n) === 1n;
+  return mask === undefined || ((BigInt(`0x${mask}`) >> capSysResource) & 1n) === 1n;
 }
 
 /** Whether processes of this machine can hold CAP_SYS_RESOURCE. */

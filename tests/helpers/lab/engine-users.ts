@@ -12,7 +12,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 import { isAlive, ownIdentity } from "./processes.ts";
 
-const LOCK = "\0dmigrate-lab-engine";
+const lockAddress = "\0dmigrate-lab-engine";
 let leasesTaken = 0;
 
 /** Runs `work` while no other process of this machine runs work under the same lock. */
@@ -41,7 +41,7 @@ function tryLock(): Promise<Server | undefined> {
       if (error.code === "EADDRINUSE") resolve(undefined);
       else reject(error);
     });
-    server.listen(LOCK, () => resolve(server));
+    server.listen(lockAddress, () => resolve(server));
   });
 }
 

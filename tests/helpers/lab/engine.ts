@@ -6,15 +6,26 @@
  *         ^                                                                │
  *         └───────────── the last stop() ends it (engine-users.ts) ────────┘
  *
- * After a kill -9 of its users the engine stays up; the next run finds it, uses it, and ends it when done. After a kill -9 of
- * dockerd itself the next one takes over its containerd and ends the containers left running.
+ * After a kill -9 of its users the engine stays up; the next run finds it, uses it, and ends it when done. What a kill -9 of
+ * dockerd itself leaves behind is cleared away before the next one starts.
  */
 import { spawn } from "node:child_process";
-import { copyFileSync, chmodSync, mkdirSync, openSync, closeSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import {
+  chmodSync,
+  closeSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { basename, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { BRIDGE, createBridge, removeBridge } from "./bridge.ts";
+import { bridge, createBridge, removeBridge } from "./bridge.ts";
 import { machineHasSysResource } from "./capabilities.ts";
 import { step, type LabContext } from "./context.ts";
 import { countUsers, exclusively, takeLease } from "./engine-users.ts";
@@ -26,9 +37,10 @@ import {
   findProcesses,
   findProgram,
   lastLines,
+  readProc,
   run,
   startTimeOf,
-  SYSTEM_PATH,
+  systemPath,
 } from "./processes.ts";
 
 /** A Docker engine that the lab may start containers on. */
@@ -41,35 +53,35 @@ export interface Engine {
   stop(): Promise<void>;
 }
 
-const DEFAULT_HOST = "unix:///var/run/docker.sock";
-const RUN_DIRECTORY = "/run/dmigrate-lab";
-const CACHE_DIRECTORY = "/var/lib/dmigrate-lab";
-const NAMESPACE = "dmigrate-lab";
-const USERS = join(RUN_DIRECTORY, "users");
-const SOCKET = join(RUN_DIRECTORY, "docker.sock");
-const PID_FILE = join(RUN_DIRECTORY, "dockerd.pid");
-const EXEC_ROOT = join(RUN_DIRECTORY, "exec");
-const LOG_FILE = join(RUN_DIRECTORY, "dockerd.log");
-const DATA_ROOT = join(CACHE_DIRECTORY, "engine");
-const PRIVATE_HOST = `unix://${SOCKET}`;
-const START_TIMEOUT_MS = 60_000;
-const STOP_TIMEOUT_MS = 30_000;
+const defaultHost = "unix:///var/run/docker.sock";
+const runDirectory = "/run/dmigrate-lab";
+const cacheDirectory = "/var/lib/dmigrate-lab";
+const namespace = "dmigrate-lab";
+const users = join(runDirectory, "users");
+const socket = join(runDirectory, "docker.sock");
+const pidFile = join(runDirectory, "dockerd.pid");
+const execRoot = join(runDirectory, "exec");
+const logFile = join(runDirectory, "dockerd.log");
+const dataRoot = join(cacheDirectory, "engine");
+const privateHost = `unix://${socket}`;
+const startTimeoutMs = 60_000;
+const stopTimeoutMs = 30_000;
 
 /** Finds an engine that answers, or starts a private one. */
 export async function ensureEngine(context: LabContext): Promise<Engine> {
   const given = process.env["DOCKER_HOST"];
-  if (given !== undefined && given !== PRIVATE_HOST) {
+  if (given !== undefined && given !== privateHost) {
     if (!(await answers(given))) throw new Error(`no Docker engine answers at DOCKER_HOST=${given}; mend or unset it`);
     return foreignEngine(given);
   }
-  if (await answers(DEFAULT_HOST)) return foreignEngine(DEFAULT_HOST);
+  if (await answers(defaultHost)) return foreignEngine(defaultHost);
   if (process.getuid?.() !== 0) {
     throw new Error(
       "no Docker engine answers, and starting one takes root: start Docker, or set DOCKER_HOST, or run as root",
     );
   }
   await ensureProgram(context, "dockerd", ["docker.io", "iptables", "iproute2"]);
-  if (systemdRuns() && (await answersSoon(DEFAULT_HOST))) return foreignEngine(DEFAULT_HOST);
+  if (systemdRuns() && (await answersSoon(defaultHost))) return foreignEngine(defaultHost);
   return exclusively(context.signal, () => usePrivateEngine(context));
 }
 
@@ -78,8 +90,8 @@ function foreignEngine(dockerHost: string): Engine {
 }
 
 async function usePrivateEngine(context: LabContext): Promise<Engine> {
-  const running = await answers(PRIVATE_HOST);
-  const release = takeLease(USERS);
+  const running = await answers(privateHost);
+  const release = takeLease(users);
   if (!running) {
     try {
       await step(context, "started a private Docker engine", () => startPrivateEngine(context.signal));
@@ -91,54 +103,54 @@ async function usePrivateEngine(context: LabContext): Promise<Engine> {
   }
   let stopped: Promise<void> | undefined;
   return {
-    dockerHost: PRIVATE_HOST,
+    dockerHost: privateHost,
     startedByUs: !running,
     stop: () =>
       (stopped ??= exclusively(undefined, async () => {
         release();
-        if (countUsers(USERS) === 0) await step(context, "ended the Docker engine", endPrivateEngine);
+        if (countUsers(users) === 0) await step(context, "ended the Docker engine", endPrivateEngine);
       })),
   };
 }
 
 async function startPrivateEngine(signal: AbortSignal | undefined): Promise<void> {
   await endPrivateEngine();
-  mkdirSync(RUN_DIRECTORY, { recursive: true, mode: 0o700 });
-  mkdirSync(DATA_ROOT, { recursive: true, mode: 0o710 });
+  mkdirSync(runDirectory, { recursive: true, mode: 0o700 });
+  mkdirSync(dataRoot, { recursive: true, mode: 0o710 });
   const { mtu } = await createBridge();
-  const log = openSync(LOG_FILE, "w", 0o600);
+  const log = openSync(logFile, "w", 0o600);
   // Its own session: Ctrl-C in a terminal must reach us first, so that the nodes go before the engine does.
   const dockerd = spawn(
     findProgram("dockerd") ?? "dockerd",
     [
-      `--host=${PRIVATE_HOST}`,
-      `--pidfile=${PID_FILE}`,
-      `--exec-root=${EXEC_ROOT}`,
-      `--data-root=${DATA_ROOT}`,
+      `--host=${privateHost}`,
+      `--pidfile=${pidFile}`,
+      `--exec-root=${execRoot}`,
+      `--data-root=${dataRoot}`,
       // An empty file, so that settings of another engine on this machine do not get in.
       `--config-file=${emptyConfig()}`,
-      `--containerd-namespace=${NAMESPACE}`,
-      `--containerd-plugins-namespace=${NAMESPACE}-plugins`,
+      `--containerd-namespace=${namespace}`,
+      `--containerd-plugins-namespace=${namespace}-plugins`,
       "--storage-driver=overlay2",
-      `--bridge=${BRIDGE}`,
+      `--bridge=${bridge}`,
       `--mtu=${String(mtu)}`,
       "--iptables=false",
       "--ip6tables=false",
       "--shutdown-timeout=5",
       ...runtimeArguments(),
     ],
-    { detached: true, stdio: ["ignore", log, log], env: { ...process.env, PATH: SYSTEM_PATH } },
+    { detached: true, stdio: ["ignore", log, log], env: { ...process.env, PATH: systemPath } },
   );
   closeSync(log);
   let exited: string | undefined;
   dockerd.once("error", (error) => (exited = error.message));
   dockerd.once("exit", (code, by) => (exited = `exit ${String(code ?? by)}`));
   dockerd.unref();
-  const deadline = performance.now() + START_TIMEOUT_MS;
-  while (!(await answers(PRIVATE_HOST))) {
+  const deadline = performance.now() + startTimeoutMs;
+  while (!(await answers(privateHost))) {
     signal?.throwIfAborted();
     if (exited !== undefined || performance.now() > deadline) {
-      const tail = lastLines(readFileSync(LOG_FILE, "utf8"));
+      const tail = lastLines(readFileSync(logFile, "utf8"));
       throw new Error(`the private Docker engine did not start (${exited ?? "no answer in time"}):\n${tail}`);
     }
     await sleep(100);
@@ -149,34 +161,46 @@ async function startPrivateEngine(signal: AbortSignal | undefined): Promise<void
 function runtimeArguments(): string[] {
   if (machineHasSysResource()) return [];
   // A copy outside of the checkout: another checkout may share this engine, and this one may go away.
-  const wrapper = join(CACHE_DIRECTORY, "runc-without-sys-resource");
+  const wrapper = join(cacheDirectory, "runc-without-sys-resource");
   copyFileSync(join(import.meta.dirname, "runc-without-sys-resource"), wrapper);
   chmodSync(wrapper, 0o755);
   return [`--add-runtime=lab=${wrapper}`, "--default-runtime=lab"];
 }
 
 function emptyConfig(): string {
-  const path = join(RUN_DIRECTORY, "daemon.json");
+  const path = join(runDirectory, "daemon.json");
   writeFileSync(path, "{}");
   return path;
 }
 
 /** Ends the private engine and whatever is left of an earlier one: processes, mounts, bridge, rules. */
 async function endPrivateEngine(): Promise<void> {
-  const pid = readPid(PID_FILE);
-  const isOurs = pid !== undefined && commandLineOf(pid)?.includes(`--pidfile=${PID_FILE}`) === true;
+  const pid = readPid(pidFile);
+  const isOurs = pid !== undefined && commandLineOf(pid)?.includes(`--pidfile=${pidFile}`) === true;
   const startTime = isOurs ? startTimeOf(pid) : undefined;
-  if (pid !== undefined && startTime !== undefined) await endProcess({ pid, startTime }, STOP_TIMEOUT_MS);
-  // dockerd ends its containerd, and that its shims. What is still there belongs to one that was killed hard.
-  const leftovers = findProcesses((commandLine) =>
-    commandLine.some((word) => word.startsWith(EXEC_ROOT) || word === NAMESPACE),
-  );
-  await Promise.all(leftovers.map((leftover) => endProcess(leftover, 2_000)));
-  for (const mount of mountsBelow([EXEC_ROOT, DATA_ROOT]))
-    await run("umount", ["--lazy", mount]).catch(() => undefined);
-  for (const path of [PID_FILE, SOCKET]) rmSync(path, { force: true });
-  rmSync(EXEC_ROOT, { recursive: true, force: true });
+  if (pid !== undefined && startTime !== undefined) await endProcess({ pid, startTime }, stopTimeoutMs);
+  await endLeftovers();
+  for (const mount of mountsBelow([execRoot, dataRoot])) await run("umount", ["--lazy", mount]).catch(() => undefined);
+  for (const path of [pidFile, socket]) rmSync(path, { force: true });
+  rmSync(execRoot, { recursive: true, force: true });
   await removeBridge();
+}
+
+/**
+ * A dockerd that ends in order takes its containers, their shims and its containerd along. One that was killed hard leaves them:
+ * the shims first, so that nothing is started again, then what ran in the containers.
+ */
+async function endLeftovers(): Promise<void> {
+  const helpers = findProcesses(
+    ([program = "", ...words]) =>
+      /^(containerd|containerd-shim.*|docker-proxy)$/.test(basename(program)) &&
+      words.some((word) => word.startsWith(execRoot) || word === namespace),
+  );
+  await Promise.all(helpers.map((helper) => endProcess(helper, 2_000)));
+  const directory = join(dataRoot, "containers");
+  const ids = existsSync(directory) ? readdirSync(directory) : [];
+  const contained = findProcesses((_, pid) => ids.some((id) => readProc(pid, "cgroup")?.includes(id) === true));
+  await Promise.all(contained.map((process) => endProcess(process, 0)));
 }
 
 function mountsBelow(roots: readonly string[]): string[] {

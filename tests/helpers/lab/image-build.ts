@@ -32,8 +32,8 @@ export interface ImageSource {
 }
 
 /** Marks the images that the lab built, with the checkout they were built from. */
-const CHECKOUT_LABEL = "dmigrate.lab.checkout";
-const PROXY_VARIABLES = ["http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"];
+const checkoutLabel = "dmigrate.lab.checkout";
+const proxyVariables = ["http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"];
 
 /** Builds the image unless the engine has it; returns its full name. */
 export async function ensureImage(context: LabContext, docker: Docker, source: ImageSource): Promise<string> {
@@ -60,13 +60,13 @@ async function build(context: LabContext, docker: Docker, source: ImageSource, i
   });
   tar.stdin.end(paths.join("\0"));
   const body = new PassThrough({ highWaterMark: 1 << 20 });
-  const proxies = PROXY_VARIABLES.flatMap((name) => (process.env[name] ? [[name, process.env[name]]] : []));
+  const proxies = proxyVariables.flatMap((name) => (process.env[name] ? [[name, process.env[name]]] : []));
   const built = docker
     .buildImage(body, {
       t: image,
       dockerfile: source.dockerfile,
       buildargs: { ...(Object.fromEntries(proxies) as Record<string, string>), ...source.buildArgs },
-      labels: { [CHECKOUT_LABEL]: checkoutKey(source) },
+      labels: { [checkoutLabel]: checkoutKey(source) },
       forcerm: true,
     })
     .then((output) => followProgress(docker, output, context));
@@ -86,7 +86,7 @@ async function build(context: LabContext, docker: Docker, source: ImageSource, i
 
 /** Images that this checkout built from earlier content; one that is in use stays. */
 async function removeOlder(docker: Docker, source: ImageSource, image: string): Promise<void> {
-  const filters = { label: [`${CHECKOUT_LABEL}=${checkoutKey(source)}`], reference: [source.name] };
+  const filters = { label: [`${checkoutLabel}=${checkoutKey(source)}`], reference: [source.name] };
   for (const { RepoTags } of await docker.listImages({ filters })) {
     for (const tag of RepoTags ?? []) {
       if (tag !== image)

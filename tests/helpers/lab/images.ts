@@ -10,10 +10,7 @@ import type { LabContext } from "./context.ts";
 import { ensureImage } from "./image-build.ts";
 
 /** The root of the checkout. */
-export const PROJECT_ROOT = resolve(import.meta.dirname, "../../..");
-
-/** Name under which nodes know the workload image. */
-export const WORKLOAD_IMAGE = "dmigrate-workload:latest";
+export const projectRoot = resolve(import.meta.dirname, "../../..");
 
 /** Images in the outer engine, by full name. */
 export interface LabImages {
@@ -36,12 +33,12 @@ export async function ensureImages(context: LabContext, docker: Docker, dockerHo
 }
 
 async function ensureNodeImage(context: LabContext, docker: Docker, baseId: string): Promise<string> {
-  const packages = readProductionPackages(PROJECT_ROOT);
+  const packages = readProductionPackages(projectRoot);
   const node = await ensureImage(context, docker, {
     name: "dmigrate-node",
-    root: PROJECT_ROOT,
+    root: projectRoot,
     dockerfile: "deploy/Dockerfile",
-    paths: ["package.json", "LICENSE", "deploy", "services"].filter((path) => existsSync(join(PROJECT_ROOT, path))),
+    paths: ["package.json", "LICENSE", "deploy", "services"].filter((path) => existsSync(join(projectRoot, path))),
     stampedPaths: packages.paths,
     stamp: baseId + packages.stamp,
   });

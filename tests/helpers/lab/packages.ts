@@ -4,7 +4,7 @@ import { existsSync } from "node:fs";
 import type { LabContext } from "./context.ts";
 import { findProgram, run } from "./processes.ts";
 
-const INSTALL_TIMEOUT_MS = 600_000;
+const installTimeoutMs = 600_000;
 
 /** Makes sure that a program is there, by installing the packages that carry it. */
 export async function ensureProgram(context: LabContext, program: string, packages: readonly string[]): Promise<void> {
@@ -15,7 +15,7 @@ export async function ensureProgram(context: LabContext, program: string, packag
   context.log(`${program} is missing: ${command}`);
   const options = {
     signal: context.signal,
-    timeoutMs: INSTALL_TIMEOUT_MS,
+    timeoutMs: installTimeoutMs,
     env: { DEBIAN_FRONTEND: "noninteractive" },
   };
   await run("apt-get", ["-q", "update"], options);

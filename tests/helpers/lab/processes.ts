@@ -8,10 +8,10 @@ import { delimiter, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
 /** Directories that hold system programs and may be missing from a user's PATH. */
-const SYSTEM_DIRECTORIES = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+const systemDirectories = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
 /** PATH with the system directories appended. */
-export const SYSTEM_PATH = [...(process.env["PATH"] ?? "").split(delimiter), ...SYSTEM_DIRECTORIES].join(delimiter);
+export const systemPath = [...(process.env["PATH"] ?? "").split(delimiter), ...systemDirectories].join(delimiter);
 
 export interface RunOptions {
   readonly signal?: AbortSignal | undefined;
@@ -26,7 +26,7 @@ export function run(program: string, args: readonly string[], options: RunOption
       program,
       args,
       {
-        env: { ...process.env, PATH: SYSTEM_PATH, ...options.env },
+        env: { ...process.env, PATH: systemPath, ...options.env },
         maxBuffer: 64 * 1024 * 1024,
         ...(options.signal && { signal: options.signal }),
         ...(options.timeoutMs !== undefined && { timeout: options.timeoutMs }),
@@ -50,7 +50,7 @@ export function lastLines(text: string, count = 15): string {
 
 /** The full path of a program, or undefined where there is none. */
 export function findProgram(name: string): string | undefined {
-  for (const directory of SYSTEM_PATH.split(delimiter)) {
+  for (const directory of systemPath.split(delimiter)) {
     const path = join(directory, name);
     try {
       accessSync(path, constants.X_OK);
@@ -93,14 +93,14 @@ export function commandLineOf(pid: number): string[] | undefined {
 }
 
 /** All processes whose command line satisfies a condition. */
-export function findProcesses(matches: (commandLine: string[]) => boolean): ProcessIdentity[] {
+export function findProcesses(matches: (commandLine: string[], pid: number) => boolean): ProcessIdentity[] {
   return readdirSync("/proc")
     .filter((entry) => /^\d+$/.test(entry))
     .flatMap((entry) => {
       const pid = Number(entry);
       const commandLine = commandLineOf(pid);
       const startTime = startTimeOf(pid);
-      return commandLine && startTime !== undefined && matches(commandLine) ? [{ pid, startTime }] : [];
+      return commandLine && startTime !== undefined && matches(commandLine, pid) ? [{ pid, startTime }] : [];
     });
 }
 
@@ -118,7 +118,8 @@ export async function endProcess(target: ProcessIdentity, graceMs: number): Prom
   }
 }
 
-function readProc(pid: number, file: string): string | undefined {
+/** Reads a file of a process, or undefined when there is no such process. */
+export function readProc(pid: number, file: string): string | undefined {
   try {
     return readFileSync(`/proc/${String(pid)}/${file}`, "utf8");
   } catch {
