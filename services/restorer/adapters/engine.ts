@@ -1,0 +1,149 @@
+/** What the restorer asks of Docker, with Docker's errors in our terms. */
+import { readdir } from "node:fs/promises";
+import type Docker from "dockerode";
+import type { Volume } from "../../shared/contracts/container.ts";
+import { dockerError, dockerStatus } from "../../shared/adapters/docker.ts";
+import { DmigrateError } from "../../shared/errors.ts";
+import type { PresentContainer, PresentVolume } from "../core/refuse.ts";
+
+export interface RestartPolicy {
+  Name: string;
+  MaximumRetryCount: number;
+}
+
+export interface Engine {
+  info(): Promise<{ version: string; runtimes: string[]; runtimePath?: string; seccomp: boolean }>;
+  /** Id that a reference or id resolves to; undefined when there is no such image. */
+  imageId(ref: string): Promise<string | undefined>;
+  tagImage(id: string, ref: string): Promise<void>;
+  containers(): Promise<PresentContainer[]>;
+  /** Undefined when there is no such container. Blocks while Docker starts the container. */
+  container(id: string): Promise<{ running: boolean; pid: number; name: string } | undefined>;
+  createContainer(name: string, body: object): Promise<string>;
+  /** Resolves when Docker has started it: for a container of ours, once it is restored. */
+  startContainer(id: string): Promise<void>;
+  /** Kills and removes; its volumes stay. False when there was none. */
+  removeContainer(id: string): Promise<boolean>;
+  renameContainer(id: string, name: string): Promise<void>;
+  setRestartPolicy(id: string, policy: RestartPolicy): Promise<void>;
+  networks(): Promise<Map<string, string>>;
+  volume(name: string): Promise<PresentVolume | undefined>;
+  createVolume(volume: Volume): Promise<void>;
+  /** False when there was none. */
+  removeVolume(name: string): Promise<boolean>;
+}
+
+export function createEngine(docker: Docker): Engine {
+  const ask = async <T>(what: string, call: Promise<T>): Promise<T> => {
+    try {
+      return await call;
+    } catch (error) {
+      throw dockerError(error, what);
+    }
+  };
+  /** Undefined instead of an error when Docker says that there is no such thing. */
+  const find = async <T>(what: string, call: Promise<T>): Promise<T | undefined> => {
+    try {
+      return await call;
+    } catch (error) {
+      if (dockerStatus(error) === 404) return undefined;
+      throw dockerError(error, what);
+    }
+  };
+  const exists = async (what: string, call: Promise<unknown>): Promise<boolean> =>
+    (await find(
+      what,
+      call.then(() => true),
+    )) ?? false;
+  return {
+    async info() {
+      const info = (await ask("Docker", docker.info())) as DockerInfo;
+      const path = info.Runtimes?.["dmigrate"]?.path;
+      return {
+        version: info.ServerVersion,
+        runtimes: Object.keys(info.Runtimes ?? {}),
+        ...(path !== undefined && { runtimePath: path }),
+        seccomp: info.SecurityOptions?.some((option) => option.includes("name=seccomp")) ?? false,
+      };
+    },
+    async imageId(ref) {
+      return (await find(`image ${ref}`, docker.getImage(ref).inspect()))?.Id;
+    },
+    async tagImage(id, ref) {
+      const [, repo = ref, tag = "latest"] = /^(.+?)(?::([^/:]+))?$/.exec(ref) ?? [];
+      await ask(`tagging image ${id} as ${ref}`, docker.getImage(id).tag({ repo, tag }));
+    },
+    async containers() {
+      const list = await ask("the list of containers", docker.listContainers({ all: true }));
+      return list.map(({ Id, Names, State, Ports, Mounts }) => ({
+        id: Id,
+        name: (Names.find((name) => name.lastIndexOf("/") === 0) ?? "").slice(1),
+        running: State !== "exited" && State !== "created" && State !== "dead",
+        ports: Ports.flatMap(({ IP, PublicPort, Type }) =>
+          // Docker leaves PublicPort out for a port that is exposed only; its types do not know.
+          (PublicPort as number | undefined) === undefined ? [] : [{ ip: IP, port: PublicPort, protocol: Type }],
+        ),
+        volumes: Mounts.flatMap(({ Type, Name }) => (Type === "volume" && Name !== undefined ? [Name] : [])),
+      }));
+    },
+    async container(id) {
+      const found = await find(`container ${id}`, docker.getContainer(id).inspect());
+      if (found === undefined) return undefined;
+      return { running: found.State.Running, pid: found.State.Pid, name: found.Name.replace(/^\//, "") };
+    },
+    async createContainer(name, body) {
+      // dockerode's types describe options of older engines; the body is what the source's Docker printed.
+      const options = { _query: { name }, _body: body } as unknown as Docker.ContainerCreateOptions;
+      return (await ask(`creating container ${name}`, docker.createContainer(options))).id;
+    },
+    async startContainer(id) {
+      await ask(`starting container ${id}`, docker.getContainer(id).start());
+    },
+    removeContainer: (id) =>
+      exists(`removing container ${id}`, docker.getContainer(id).remove({ force: true, v: false })),
+    async renameContainer(id, name) {
+      await ask(`renaming container ${id} to ${name}`, docker.getContainer(id).rename({ name }));
+    },
+    async setRestartPolicy(id, policy) {
+      await ask(
+        `setting the restart policy of container ${id}`,
+        docker.getContainer(id).update({ RestartPolicy: policy }),
+      );
+    },
+    async networks() {
+      const list = await ask("the list of networks", docker.listNetworks());
+      return new Map(list.map(({ Name, Driver }) => [Name, Driver]));
+    },
+    async volume(name) {
+      const found = await find(`volume ${name}`, docker.getVolume(name).inspect());
+      if (found === undefined) return undefined;
+      // A mountpoint that cannot be read may hold anything.
+      const files = await readdir(found.Mountpoint).catch(() => undefined);
+      return { name, empty: files?.length === 0 };
+    },
+    async createVolume({ name, driver, labels, options }) {
+      const body = { Name: name, Driver: driver, Labels: labels, DriverOpts: options };
+      await ask(`creating volume ${name}`, docker.createVolume(body));
+    },
+    removeVolume: (name) => exists(`removing volume ${name}`, docker.getVolume(name).remove()),
+  };
+}
+
+interface DockerInfo {
+  ServerVersion: string;
+  Runtimes?: Record<string, { path?: string }>;
+  SecurityOptions?: string[];
+}
+
+/** Waits for `work`, at most `ms`; then throws `timeout` with `message`. The work itself goes on. */
+export async function within<T>(ms: number, work: Promise<T>, message: string): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => reject(new DmigrateError("timeout", `${message} within ${ms} ms`)), ms);
+  });
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

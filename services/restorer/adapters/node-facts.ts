@@ -1,0 +1,38 @@
+/** Reads what this node has that matters to a container about to come: the input of core/refuse.ts. */
+import { readFile } from "node:fs/promises";
+import type { ContainerSpec } from "../../shared/contracts/container.ts";
+import { listeningPorts } from "../core/listening.ts";
+import type { NodeFacts, PortUse } from "../core/refuse.ts";
+import type { Engine } from "./engine.ts";
+
+export async function readNodeFacts(engine: Engine, spec: ContainerSpec): Promise<NodeFacts> {
+  const [info, containers, networks, volumes, listening, appArmorProfiles] = await Promise.all([
+    engine.info(),
+    engine.containers(),
+    engine.networks(),
+    Promise.all(spec.volumes.map(({ name }) => engine.volume(name))),
+    readListening(),
+    readAppArmorProfiles(),
+  ]);
+  const { runtimes, seccomp } = info;
+  const present = volumes.filter((volume) => volume !== undefined);
+  return { runtimes, seccomp, containers, networks, volumes: present, listening, appArmorProfiles };
+}
+
+async function readListening(): Promise<PortUse[]> {
+  const tables = (["tcp", "tcp6", "udp", "udp6"] as const).map(async (table) => {
+    // Without IPv6 the tables of IPv6 are not there.
+    const text = await readFile(`/proc/net/${table}`, "utf8").catch(() => "");
+    return listeningPorts(text, table.startsWith("tcp") ? "tcp" : "udp");
+  });
+  return (await Promise.all(tables)).flat();
+}
+
+async function readAppArmorProfiles(): Promise<string[] | undefined> {
+  try {
+    const text = await readFile("/sys/kernel/security/apparmor/profiles", "utf8");
+    return text.split("\n").flatMap((line) => /^(.+) \(\w+\)$/.exec(line)?.[1] ?? []);
+  } catch {
+    return undefined; // No AppArmor in this kernel, or securityfs is not mounted.
+  }
+}

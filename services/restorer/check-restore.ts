@@ -1,0 +1,16 @@
+/** Use case: what stands in the way of this container on this node, before anything is touched. */
+import type { ContainerSpec } from "../shared/contracts/container.ts";
+import type { RestoreCheck } from "../shared/contracts/restorer.ts";
+import { runtimeName } from "../shared/adapters/resources.ts";
+import type { Engine } from "./adapters/engine.ts";
+import { readNodeFacts } from "./adapters/node-facts.ts";
+import { refuse } from "./core/refuse.ts";
+
+export async function checkRestore(
+  engine: Engine,
+  container: ContainerSpec,
+  replaces: string | undefined,
+): Promise<RestoreCheck> {
+  const [image, facts] = await Promise.all([engine.imageId(container.imageId), readNodeFacts(engine, container)]);
+  return { imagePresent: image !== undefined, refusals: refuse(container, replaces, facts, runtimeName) };
+}

@@ -1,0 +1,162 @@
+/** Why a container cannot be created on this node, decided from what was read of it. Pure. */
+import type { ContainerSpec } from "../../shared/contracts/container.ts";
+import type { Refusal } from "../../shared/errors.ts";
+
+export interface PresentContainer {
+  id: string;
+  name: string;
+  running: boolean;
+  ports: readonly PortUse[];
+  volumes: readonly string[];
+}
+
+/** A port of the host in use; `ip` is empty for all addresses. */
+export interface PortUse {
+  ip: string;
+  port: number;
+  protocol: string;
+}
+
+export interface PresentVolume {
+  name: string;
+  empty: boolean;
+}
+
+/** What the node has, as far as it matters to this container. */
+export interface NodeFacts {
+  runtimes: readonly string[];
+  containers: readonly PresentContainer[];
+  networks: ReadonlyMap<string, string>;
+  volumes: readonly PresentVolume[];
+  /** Sockets listening on the host, whoever owns them. */
+  listening: readonly PortUse[];
+  /** Names of loaded AppArmor profiles; undefined when the node has no AppArmor. */
+  appArmorProfiles: readonly string[] | undefined;
+  seccomp: boolean;
+}
+
+/** Every reason at once; empty when nothing stands in the way. */
+export function refuse(
+  spec: ContainerSpec,
+  replaces: string | undefined,
+  facts: NodeFacts,
+  runtime: string,
+): Refusal[] {
+  return [
+    ...refuseRuntime(facts, runtime),
+    ...refuseTerminal(spec),
+    ...refuseName(spec, replaces, facts),
+    ...refusePorts(spec, facts),
+    ...refuseNetworks(spec, facts),
+    ...refuseVolumes(spec, replaces, facts),
+    ...refuseSecurity(spec, facts),
+  ];
+}
+
+function refuseRuntime({ runtimes }: NodeFacts, runtime: string): Refusal[] {
+  if (runtimes.includes(runtime)) return [];
+  const fix = `add "runtimes": {"${runtime}": {"path": "/usr/local/bin/dmigrate-runc"}} to /etc/docker/daemon.json and reload dockerd`;
+  return [{ code: "no-runtime", message: `Docker on the destination does not know the runtime ${runtime}: ${fix}` }];
+}
+
+function refuseTerminal({ config }: ContainerSpec): Refusal[] {
+  if (config["Tty"] !== true) return [];
+  return [
+    { code: "terminal", message: "a container with a terminal (docker run -t) cannot be restored: run it without -t" },
+  ];
+}
+
+function refuseName({ name }: ContainerSpec, replaces: string | undefined, { containers }: NodeFacts): Refusal[] {
+  const holder = containers.find((container) => container.name === name);
+  const replaced = containers.find(({ id }) => id === replaces);
+  const refusals: Refusal[] = [];
+  if (holder !== undefined && holder.id !== replaces) {
+    const message = `the destination has another container named ${name} (${holder.id.slice(0, 12)}): rename or remove it`;
+    refusals.push({ code: "name-taken", message });
+  }
+  if (replaced?.running === true) {
+    const message = `container ${replaced.name} of an earlier migration runs on the destination: stop it first`;
+    refusals.push({ code: "replaced-runs", message });
+  }
+  return refusals;
+}
+
+function refusePorts({ hostConfig }: ContainerSpec, { containers, listening }: NodeFacts): Refusal[] {
+  const refusals: Refusal[] = [];
+  for (const wanted of publishedPorts(hostConfig["PortBindings"])) {
+    const owner = containers.find(({ running, ports }) => running && ports.some((used) => overlap(wanted, used)));
+    if (owner === undefined && !listening.some((used) => overlap(wanted, used))) continue;
+    const by = owner === undefined ? "a process" : `container ${owner.name}`;
+    const message = `port ${wanted.port}/${wanted.protocol} of the destination is in use by ${by}: free it`;
+    refusals.push({ code: "port-taken", message });
+  }
+  return refusals;
+}
+
+/** Host ports that a container asks for by number; a range is Docker's to choose from. */
+export function publishedPorts(bindings: unknown): PortUse[] {
+  if (typeof bindings !== "object" || bindings === null) return [];
+  return Object.entries(bindings).flatMap(([key, list]) =>
+    (Array.isArray(list) ? (list as Record<string, unknown>[]) : []).flatMap(({ HostIp, HostPort }) => {
+      const port = Number(HostPort);
+      if (!Number.isInteger(port) || port <= 0) return [];
+      return [{ ip: typeof HostIp === "string" ? HostIp : "", port, protocol: key.split("/")[1] ?? "tcp" }];
+    }),
+  );
+}
+
+const everywhere = new Set(["", "0.0.0.0", "::"]);
+
+function overlap(a: PortUse, b: PortUse): boolean {
+  if (a.port !== b.port || a.protocol !== b.protocol) return false;
+  return a.ip === b.ip || everywhere.has(a.ip) || everywhere.has(b.ip);
+}
+
+function refuseNetworks({ networks }: ContainerSpec, facts: NodeFacts): Refusal[] {
+  return networks.flatMap(({ name, driver }) => {
+    const present = facts.networks.get(name);
+    if (present === driver) return [];
+    const message =
+      present === undefined
+        ? `network ${name} does not exist on the destination: docker network create --driver ${driver} ${name}`
+        : `network ${name} has the driver ${present} on the destination, and ${driver} on the source`;
+    return [{ code: "network", message }];
+  });
+}
+
+/** A volume with data may be written over only when the replaced container alone uses it. */
+function refuseVolumes({ volumes }: ContainerSpec, replaces: string | undefined, facts: NodeFacts): Refusal[] {
+  const own = new Set(facts.containers.find(({ id }) => id === replaces)?.volumes);
+  return volumes.flatMap(({ name, driver }): Refusal[] => {
+    if (driver !== "local") {
+      return [{ code: "volume-driver", message: `volume ${name} has the driver ${driver}: only local volumes move` }];
+    }
+    const user = facts.containers.find(
+      (container) =>
+        container.id !== replaces && (container.running || own.has(name)) && container.volumes.includes(name),
+    );
+    if (user !== undefined) {
+      const message = `volume ${name} of the destination is used by container ${user.name}: remove that container, or rename the volume`;
+      return [{ code: "volume-in-use", message }];
+    }
+    const present = facts.volumes.find((volume) => volume.name === name);
+    if (present === undefined || present.empty || own.has(name)) return [];
+    const message = `the destination has a volume ${name} with data of its own: remove it (docker volume rm ${name}) if it is not needed`;
+    return [{ code: "volume-exists", message }];
+  });
+}
+
+function refuseSecurity({ hostConfig }: ContainerSpec, { appArmorProfiles, seccomp }: NodeFacts): Refusal[] {
+  const options = Array.isArray(hostConfig["SecurityOpt"]) ? (hostConfig["SecurityOpt"] as unknown[]).map(String) : [];
+  return options.flatMap((option): Refusal[] => {
+    const [, key, value = ""] = /^([a-z-]+)[=:](.*)$/s.exec(option) ?? [];
+    if (key === "apparmor" && value !== "unconfined" && appArmorProfiles?.includes(value) !== true) {
+      const message = `the AppArmor profile ${value} is not loaded on the destination: load it with apparmor_parser`;
+      return [{ code: "apparmor", message }];
+    }
+    if (key === "seccomp" && value !== "unconfined" && !seccomp) {
+      return [{ code: "seccomp", message: "Docker on the destination has no seccomp, which the container asks for" }];
+    }
+    return [];
+  });
+}

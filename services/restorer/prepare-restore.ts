@@ -1,0 +1,132 @@
+/**
+ * Use case: make the container and start it, as far as the runtime wrapper, where it waits for its memory. The source
+ * runs meanwhile. Each step is in the journal before it is taken, so that rollBack() can undo what there is of it.
+ */
+import { readFile, rename, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { ContainerSpec } from "../shared/contracts/container.ts";
+import type { CreateRestore } from "../shared/contracts/restorer.ts";
+import { runtimeName } from "../shared/adapters/resources.ts";
+import { asDmigrateError, DmigrateError, messageOf } from "../shared/errors.ts";
+import { restoreSpecDir } from "../shared/node-paths.ts";
+import { withSpan } from "../shared/telemetry.ts";
+import { within, type Engine } from "./adapters/engine.ts";
+import { makeSpecDir, openGate, type Gate } from "./adapters/gate.ts";
+import { checkRestore } from "./check-restore.ts";
+import { criuRestoreConfig, mendBundleConfig } from "./core/bundle-config.ts";
+import { containerBody } from "./core/container-body.ts";
+import { advance, note, type RestorerDeps, type Session } from "./session.ts";
+
+/** Resolves once the wrapper waits. Throws, with everything still in place for rollBack(), when it cannot get there. */
+export async function prepareRestore(deps: RestorerDeps, session: Session, request: CreateRestore): Promise<void> {
+  const started = performance.now();
+  const { container, replaces } = request;
+  const { engine } = deps;
+  await refuseOrGoOn(engine, request);
+  const image = await resolveImage(engine, container);
+  stopIfCancelled(session);
+  await makeVolumes(deps, session, container);
+  await moveLeftover(deps, session, container.name, replaces);
+  stopIfCancelled(session);
+  const body = containerBody(container, image, runtimeName);
+  const containerId = await withSpan("docker create", {}, () => engine.createContainer(container.name, body));
+  note(deps, session, { containerId });
+  stopIfCancelled(session);
+  await withSpan("docker start, as far as the wrapper", {}, () => warmStart(deps, session, containerId));
+  const rcuBefore = deps.rcu.before();
+  advance(deps, session, "wrapper-waits", {
+    prepareMs: performance.now() - started,
+    ...(rcuBefore !== undefined && { rcuBefore }),
+  });
+}
+
+function stopIfCancelled({ cancelled, record }: Session): void {
+  if (cancelled.signal.aborted)
+    throw new DmigrateError("cancelled", `restore ${record.migrationId} was rolled back while it was prepared`);
+}
+
+async function refuseOrGoOn(engine: Engine, { container, replaces }: CreateRestore): Promise<void> {
+  const { imagePresent, refusals } = await checkRestore(engine, container, replaces);
+  if (!imagePresent) {
+    const message = `image ${container.imageRef} (${container.imageId}) is not on the destination`;
+    refusals.push({ code: "no-image", message });
+  }
+  if (refusals.length > 0) {
+    const text = refusals.map(({ message }) => message).join("; ");
+    throw new DmigrateError("not-migratable", `the destination cannot take container ${container.name}: ${text}`, {
+      reasons: refusals,
+    });
+  }
+}
+
+/** The reference when it means the same image here, so that `docker ps` shows the same; else the id. */
+async function resolveImage(engine: Engine, { imageId, imageRef }: ContainerSpec): Promise<string> {
+  // A reference by digest cannot be given to an image; one that is an id already names itself.
+  if (imageRef === "" || imageRef.includes("@") || imageId.includes(imageRef)) return imageId;
+  const present = await engine.imageId(imageRef);
+  if (present === undefined) await engine.tagImage(imageId, imageRef);
+  return present === undefined || present === imageId ? imageRef : imageId;
+}
+
+async function makeVolumes(deps: RestorerDeps, session: Session, { volumes }: ContainerSpec): Promise<void> {
+  for (const volume of volumes) {
+    if ((await deps.engine.volume(volume.name)) !== undefined) continue;
+    note(deps, session, { createdVolumes: [...session.record.createdVolumes, volume.name] });
+    await deps.engine.createVolume(volume);
+  }
+}
+
+async function moveLeftover(
+  deps: RestorerDeps,
+  session: Session,
+  name: string,
+  replaces: string | undefined,
+): Promise<void> {
+  if (replaces === undefined) return;
+  const leftover = await deps.engine.container(replaces);
+  if (leftover?.name !== name) return; // Removed or renamed by its owner: it is in nobody's way.
+  const heldName = `${name.slice(0, 200)}.before-${session.record.migrationId}`;
+  note(deps, session, { replaced: { id: replaces, heldName } });
+  await deps.engine.renameContainer(replaces, heldName);
+}
+
+async function warmStart(deps: RestorerDeps, session: Session, containerId: string): Promise<void> {
+  const dir = restoreSpecDir(deps.stateDir, containerId);
+  await makeSpecDir(dir);
+  const criuConfig = join(dir, "criu.conf");
+  await writeFile(criuConfig, criuRestoreConfig, { mode: 0o600 });
+  const gate = openGate(dir);
+  session.gate = gate;
+  // Docker keeps this call open until the container is restored, and the container locked: `docker inspect` of it waits too.
+  session.started = deps.engine.startContainer(containerId).then(
+    () => ({ ok: true as const }),
+    (error: unknown) => ({ ok: false as const, error: asDmigrateError(error, "upstream", "docker start") }),
+  );
+  const { warmStartMs } = deps.limits;
+  const endedEarly = session.started.then((outcome) => {
+    const why = outcome.ok ? "the container was started cold" : messageOf(outcome.error);
+    throw new DmigrateError("restore-failed", `docker start did not wait for the checkpoint: ${why}`);
+  });
+  await Promise.race([
+    within(
+      warmStartMs,
+      meetWrapper(gate, session.cancelled.signal, criuConfig, dir),
+      "docker start did not reach the runtime wrapper",
+    ),
+    endedEarly,
+  ]);
+}
+
+/** Waits for the wrapper, and adds to its bundle what a restore needs. */
+async function meetWrapper(gate: Gate, signal: AbortSignal, criuConfig: string, dir: string): Promise<void> {
+  const { wrapper, bundle } = await gate.request(signal);
+  const file = join(bundle, "config.json");
+  const hook = { path: wrapper, args: [wrapper, "dmigrate-hook", dir] };
+  try {
+    const text = mendBundleConfig(await readFile(file, "utf8"), { hook, criuConfig });
+    await writeFile(`${file}.dmigrate`, text);
+    await rename(`${file}.dmigrate`, file);
+  } catch (error) {
+    throw asDmigrateError(error, "internal", `cannot add the restore hook to ${file}`);
+  }
+}

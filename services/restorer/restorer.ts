@@ -1,0 +1,157 @@
+/**
+ * All restores of this node: one at a time per migration, each settled from the journal after a restart before anything
+ * else is done with it.
+ */
+import type { ContainerSpec } from "../shared/contracts/container.ts";
+import type { CreateRestore, Restore, RestoreCheck } from "../shared/contracts/restorer.ts";
+import { DmigrateError } from "../shared/errors.ts";
+import type { RestartPolicy } from "./adapters/engine.ts";
+import { checkRestore } from "./check-restore.ts";
+import { clearAway } from "./clear-away.ts";
+import { toRestore } from "./core/record.ts";
+import { finishRestore } from "./finish-restore.ts";
+import { prepareRestore } from "./prepare-restore.ts";
+import { recoverRestore } from "./recover.ts";
+import { resumeRestore } from "./resume-restore.ts";
+import { rollBack } from "./roll-back.ts";
+import { newSession, type RestorerDeps, type Session } from "./session.ts";
+
+export interface Restorer {
+  hasImage(imageId: string): Promise<boolean>;
+  check(container: ContainerSpec, replaces: string | undefined): Promise<RestoreCheck>;
+  create(request: CreateRestore): Promise<Restore>;
+  get(migrationId: string): Restore;
+  resume(migrationId: string): Promise<Restore>;
+  finish(migrationId: string, policy: RestartPolicy): Promise<Restore>;
+  rollBack(migrationId: string): Promise<boolean>;
+  stop(): Promise<void>;
+}
+
+export function createRestores(deps: RestorerDeps): Restorer {
+  const sessions = new Map<string, Session>();
+  const queues = new Map<string, Promise<unknown>>();
+  let stopping = false;
+
+  /** One thing at a time per migration, in the order asked. */
+  const inTurn = <T>(migrationId: string, work: () => Promise<T>): Promise<T> => {
+    const turn = (queues.get(migrationId) ?? Promise.resolve()).then(work);
+    const settled = turn
+      .catch(() => undefined)
+      .then(() => {
+        if (queues.get(migrationId) === settled) queues.delete(migrationId);
+      });
+    queues.set(migrationId, settled);
+    return turn;
+  };
+
+  const known = (migrationId: string): Session => {
+    const session = sessions.get(migrationId);
+    if (session !== undefined) return session;
+    throw new DmigrateError("not-found", `there is no restore ${migrationId} on this node`);
+  };
+
+  const show = ({ record }: Session): Restore => {
+    const restore = toRestore(record);
+    if (restore !== undefined) return restore;
+    throw new DmigrateError("not-found", `restore ${record.migrationId} is still being prepared`);
+  };
+
+  /** A restore that could not be settled before (Docker did not answer) is tried again when it is next needed. */
+  const settle = async (session: Session): Promise<void> => {
+    if (session.record.state === "resuming") await recoverRestore(deps, session);
+  };
+
+  const recoverAll = (): void => {
+    const records = deps.journal.readAll((file, error) =>
+      deps.log.error({ file, err: error }, "unreadable journal entry"),
+    );
+    for (const record of records) {
+      const session = newSession(record);
+      sessions.set(record.migrationId, session);
+      inTurn(record.migrationId, () => recoverRestore(deps, session)).then(
+        () => deps.log.info({ migrationId: record.migrationId, state: session.record.state }, "restore taken over"),
+        (error: unknown) => deps.log.error({ migrationId: record.migrationId, err: error }, "restore not settled"),
+      );
+    }
+  };
+  recoverAll();
+
+  const prepare = async (request: CreateRestore): Promise<Restore> => {
+    const present = sessions.get(request.migrationId);
+    if (present !== undefined) return show(present);
+    const { container, migrationId } = request;
+    const autoRemove = container.hostConfig["AutoRemove"] === true;
+    const session = newSession({
+      migrationId,
+      name: container.name,
+      state: "preparing",
+      createdVolumes: [],
+      autoRemove,
+    });
+    sessions.set(migrationId, session);
+    deps.journal.write(session.record);
+    try {
+      await prepareRestore(deps, session, request);
+    } catch (error) {
+      await rollBack(deps, session, "it could not be prepared");
+      sessions.delete(migrationId);
+      throw error;
+    }
+    return show(session);
+  };
+
+  return {
+    hasImage: async (imageId) => (await deps.engine.imageId(imageId)) !== undefined,
+    check: (container, replaces) => checkRestore(deps.engine, container, replaces),
+    create: (request) => {
+      if (stopping) throw new DmigrateError("unavailable", "the restorer is stopping");
+      return inTurn(request.migrationId, () => prepare(request));
+    },
+    get: (migrationId) => show(known(migrationId)),
+    resume: (migrationId) =>
+      inTurn(migrationId, async () => {
+        const session = known(migrationId);
+        await settle(session);
+        if (session.record.state !== "resumed" && session.record.state !== "finished")
+          await resumeRestore(deps, session);
+        return show(session);
+      }),
+    finish: (migrationId, policy) =>
+      inTurn(migrationId, async () => {
+        const session = known(migrationId);
+        await settle(session);
+        await finishRestore(deps, session, policy);
+        return show(session);
+      }),
+    rollBack: (migrationId) => {
+      // Ends a preparation under way; the roll back then has its turn.
+      sessions.get(migrationId)?.cancelled.abort();
+      return inTurn(migrationId, async () => {
+        const session = sessions.get(migrationId);
+        if (session === undefined) return false;
+        await settle(session);
+        const { state } = session.record;
+        if (state === "resumed" || state === "finished")
+          throw new DmigrateError(
+            "conflict",
+            `restore ${migrationId} is ${state}: the container runs here and nowhere else`,
+          );
+        await rollBack(deps, session, "the migration was rolled back");
+        sessions.delete(migrationId);
+        return true;
+      });
+    },
+    async stop() {
+      stopping = true;
+      for (const [migrationId, session] of sessions) {
+        if (session.record.state === "preparing") session.cancelled.abort();
+        // What waits cannot wait without us: its wrapper gives up with our FIFOs, so end it in order.
+        if (session.record.state === "waiting")
+          await inTurn(migrationId, () => clearAway(deps, session, "the restorer was stopped")).catch(
+            (error: unknown) => deps.log.error({ migrationId, err: error }, "a waiting container was not cleared away"),
+          );
+      }
+      await Promise.all(queues.values());
+    },
+  };
+}

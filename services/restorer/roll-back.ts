@@ -1,0 +1,19 @@
+/** Use case: undo a restore that has not resumed. What was here before the migration is as it was. */
+import { withSpan } from "../shared/telemetry.ts";
+import { clearAway } from "./clear-away.ts";
+import type { RestorerDeps, Session } from "./session.ts";
+
+/** Undoes every step in the journal, in reverse order; then forgets the restore. May be called again after a failure. */
+export async function rollBack(deps: RestorerDeps, session: Session, reason: string): Promise<void> {
+  const { engine, journal } = deps;
+  await withSpan("roll back", {}, async () => {
+    await clearAway(deps, session, reason);
+    const { replaced, name, createdVolumes, migrationId } = session.record;
+    if (replaced !== undefined) {
+      const leftover = await engine.container(replaced.id);
+      if (leftover?.name === replaced.heldName) await engine.renameContainer(replaced.id, name);
+    }
+    for (const volume of createdVolumes.toReversed()) await engine.removeVolume(volume);
+    journal.remove(migrationId);
+  });
+}

@@ -1,0 +1,95 @@
+/** The restorer's HTTP routes. */
+import { createRoute, z } from "@hono/zod-openapi";
+import { migrationParams } from "../shared/contracts/common.ts";
+import {
+  checkRestoreSchema,
+  createRestoreSchema,
+  finishRestoreSchema,
+  imageParams,
+  imagePresenceSchema,
+  restoreCheckSchema,
+  restoreSchema,
+} from "../shared/contracts/restorer.ts";
+import { json, jsonBody, problems, type App } from "../shared/http.ts";
+import type { Restorer } from "./restorer.ts";
+
+export function addRestorerRoutes(app: App, restorer: Restorer): void {
+  app.openapi(
+    createRoute({
+      method: "get",
+      path: "/images/{imageId}",
+      summary: "Is this image here?",
+      request: { params: imageParams },
+      responses: { 200: json(imagePresenceSchema, "whether it is"), ...problems },
+    }),
+    async (c) => {
+      const { imageId } = c.req.valid("param");
+      return c.json({ imageId, present: await restorer.hasImage(imageId) }, 200);
+    },
+  );
+  app.openapi(
+    createRoute({
+      method: "post",
+      path: "/restores/check",
+      summary: "What would stop this container from being created here",
+      request: jsonBody(checkRestoreSchema),
+      responses: { 200: json(restoreCheckSchema, "every reason at once; none when it can come"), ...problems },
+    }),
+    async (c) => {
+      const { container, replaces } = c.req.valid("json");
+      return c.json(await restorer.check(container, replaces), 200);
+    },
+  );
+  app.openapi(
+    createRoute({
+      method: "post",
+      path: "/restores",
+      summary: "Create the container and start it as far as the runtime wrapper, where it waits for its checkpoint",
+      request: jsonBody(createRestoreSchema),
+      responses: { 201: json(restoreSchema, "it waits; repeated, the restore as it is"), ...problems },
+    }),
+    async (c) => c.json(await restorer.create(c.req.valid("json")), 201),
+  );
+  app.openapi(
+    createRoute({
+      method: "get",
+      path: "/restores/{id}",
+      summary: "A restore",
+      request: { params: migrationParams },
+      responses: { 200: json(restoreSchema, "as it is now"), ...problems },
+    }),
+    (c) => c.json(restorer.get(c.req.valid("param").id), 200),
+  );
+  app.openapi(
+    createRoute({
+      method: "post",
+      path: "/restores/{id}/resume",
+      summary: "Restore from the images that are here now; answers once the container is proven to run",
+      description:
+        "restore-failed is answered only when it is certain that nothing of the container runs here, nor will.",
+      request: { params: migrationParams },
+      responses: { 200: json(restoreSchema, "it runs"), ...problems },
+    }),
+    async (c) => c.json(await restorer.resume(c.req.valid("param").id), 200),
+  );
+  app.openapi(
+    createRoute({
+      method: "post",
+      path: "/restores/{id}/finish",
+      summary: "Give the container its restart policy, and remove the leftover that it replaced",
+      request: { params: migrationParams, ...jsonBody(finishRestoreSchema) },
+      responses: { 200: json(restoreSchema, "it is Docker's own from here on"), ...problems },
+    }),
+    async (c) => c.json(await restorer.finish(c.req.valid("param").id, c.req.valid("json").restartPolicy), 200),
+  );
+  app.openapi(
+    createRoute({
+      method: "delete",
+      path: "/restores/{id}",
+      summary: "Roll back: this node is as it was before. Refused once resumed",
+      request: { params: migrationParams },
+      responses: { 200: json(z.object({ deleted: z.boolean() }), "false when there was none"), ...problems },
+    }),
+    async (c) => c.json({ deleted: await restorer.rollBack(c.req.valid("param").id) }, 200),
+  );
+}
