@@ -1,0 +1,332 @@
+/**
+ * The system calls that Node lacks, by name as in their manual pages: paths relative to directory descriptors, file
+ * names as bytes, nanosecond times, holes, extended attributes. A failed call throws LinuxError with the errno's name.
+ * All of them block; on a local file system they take microseconds.
+ */
+import { closeSync } from "node:fs";
+import { constants } from "node:os";
+import koffi from "koffi";
+
+const libc = koffi.load(null);
+type Call = (...args: unknown[]) => number;
+const declare = (prototype: string): Call => libc.func(prototype);
+
+const calls = {
+  syscall: declare("long syscall(long, int, const void *, const void *, size_t)"),
+  statx: declare("int statx(int, const void *, int, uint32_t, void *)"),
+  getdents64: declare("int64_t getdents64(int, void *, size_t)"),
+  open: declare("int open(const void *, int, int)"),
+  mkdirat: declare("int mkdirat(int, const void *, uint32_t)"),
+  mknodat: declare("int mknodat(int, const void *, uint32_t, uint64_t)"),
+  symlinkat: declare("int symlinkat(const void *, int, const void *)"),
+  linkat: declare("int linkat(int, const void *, int, const void *, int)"),
+  unlinkat: declare("int unlinkat(int, const void *, int)"),
+  readlinkat: declare("int64_t readlinkat(int, const void *, void *, size_t)"),
+  fchownat: declare("int fchownat(int, const void *, uint32_t, uint32_t, int)"),
+  chmod: declare("int chmod(const void *, uint32_t)"),
+  fchmod: declare("int fchmod(int, uint32_t)"),
+  ftruncate: declare("int ftruncate(int, int64_t)"),
+  utimensat: declare("int utimensat(int, const void *, const void *, int)"),
+  lseek: declare("int64_t lseek(int, int64_t, int)"),
+  llistxattr: declare("int64_t llistxattr(const void *, void *, size_t)"),
+  lgetxattr: declare("int64_t lgetxattr(const void *, const void *, void *, size_t)"),
+  lsetxattr: declare("int lsetxattr(const void *, const void *, const void *, size_t, int)"),
+  lremovexattr: declare("int lremovexattr(const void *, const void *)"),
+  flistxattr: declare("int64_t flistxattr(int, void *, size_t)"),
+  fgetxattr: declare("int64_t fgetxattr(int, const void *, void *, size_t)"),
+  fsetxattr: declare("int fsetxattr(int, const void *, const void *, size_t, int)"),
+  fremovexattr: declare("int fremovexattr(int, const void *)"),
+  setsockopt: declare("int setsockopt(int, int, int, const void *, uint32_t)"),
+};
+
+const errnoNames = new Map(Object.entries(constants.errno).map(([name, value]) => [value, name]));
+
+/** A system call that failed; `code` is the errno's name, as on Node's own errors. */
+export class LinuxError extends Error {
+  override readonly name = "LinuxError";
+  readonly code: string;
+  readonly syscall: string;
+
+  constructor(syscall: string, errno: number) {
+    const code = errnoNames.get(errno) ?? (errno === 61 ? "ENODATA" : `errno ${errno}`);
+    super(`${syscall}: ${code}`);
+    this.code = code;
+    this.syscall = syscall;
+  }
+}
+
+function check(syscall: keyof typeof calls | "openat2", result: number): number {
+  if (result < 0) throw new LinuxError(syscall, koffi.errno());
+  return result;
+}
+
+/** A name or path as C takes it. A NUL inside would cut it short, so it is refused. */
+function cString(name: Uint8Array): Buffer {
+  if (name.includes(0)) throw new LinuxError("path", constants.errno.EINVAL);
+  const bytes = Buffer.allocUnsafe(name.length + 1);
+  bytes.set(name);
+  bytes[name.length] = 0;
+  return bytes;
+}
+const empty = Buffer.alloc(1);
+
+export const openFlags = {
+  readOnly: 0o0,
+  writeOnly: 0o1,
+  create: 0o100,
+  exclusive: 0o200,
+  nonBlock: 0o4000,
+  directory: process.arch === "arm64" ? 0o40000 : 0o200000,
+  noFollow: process.arch === "arm64" ? 0o100000 : 0o400000,
+  noAccessTime: 0o1000000,
+  closeOnExec: 0o2000000,
+  pathOnly: 0o10000000,
+} as const;
+
+const openat2Number = 437;
+// No mount crossed, no symbolic link followed, nothing above the directory.
+const resolveBeneath = 0x01 | 0x02 | 0x04 | 0x08;
+
+/**
+ * Opens `path` beneath the directory `dirFd`: no component may be a symbolic link, `..` beyond it, or another mount.
+ * Throws ELOOP for a link, EXDEV for an escape or a mount point.
+ */
+export function openBeneath(dirFd: number, path: Uint8Array, flags: number, mode = 0): number {
+  const how = Buffer.alloc(24);
+  how.writeBigUInt64LE(BigInt(flags | openFlags.closeOnExec | openFlags.noFollow), 0);
+  how.writeBigUInt64LE(BigInt(mode), 8);
+  how.writeBigUInt64LE(BigInt(resolveBeneath), 16);
+  return check("openat2", calls.syscall(openat2Number, dirFd, cString(path), how, how.length));
+}
+
+/** The name by which the kernel gives an open descriptor's file again. */
+export const descriptorPath = (fd: number): string => `/proc/self/fd/${fd}`;
+
+/** Opens the very file of a descriptor again, such as a `pathOnly` one for reading. */
+export function reopen(fd: number, flags: number): number {
+  return check("open", calls.open(cString(Buffer.from(descriptorPath(fd))), flags | openFlags.closeOnExec, 0));
+}
+
+/** Opens a directory by a path that is trusted, such as one from Docker. */
+export function openTrustedDirectory(path: string): number {
+  const flags = openFlags.readOnly | openFlags.directory | openFlags.closeOnExec;
+  return check("open", calls.open(cString(Buffer.from(path)), flags, 0));
+}
+
+export const close = (fd: number): void => closeSync(fd);
+
+export interface FileStat {
+  /** Type and permission bits. */
+  mode: number;
+  links: number;
+  uid: number;
+  gid: number;
+  size: number;
+  /** Allocated, in units of 512 bytes. */
+  blocks: number;
+  inode: bigint;
+  deviceMajor: number;
+  deviceMinor: number;
+  /** Of a device node: the device it names. */
+  nodeMajor: number;
+  nodeMinor: number;
+  accessNs: bigint;
+  modifyNs: bigint;
+  changeNs: bigint;
+}
+
+const statBuffer = Buffer.alloc(256);
+const statxFlags = { emptyPath: 0x1000, noFollow: 0x100, dontSync: 0x4000 };
+const statxBasic = 0x7ff;
+
+function statWith(dirFd: number, path: Buffer, flags: number): FileStat {
+  check("statx", calls.statx(dirFd, path, flags, statxBasic, statBuffer));
+  const time = (at: number): bigint =>
+    statBuffer.readBigInt64LE(at) * 1_000_000_000n + BigInt(statBuffer.readUInt32LE(at + 8));
+  return {
+    links: statBuffer.readUInt32LE(16),
+    uid: statBuffer.readUInt32LE(20),
+    gid: statBuffer.readUInt32LE(24),
+    mode: statBuffer.readUInt16LE(28),
+    inode: statBuffer.readBigUInt64LE(32),
+    size: Number(statBuffer.readBigUInt64LE(40)),
+    blocks: Number(statBuffer.readBigUInt64LE(48)),
+    accessNs: time(64),
+    changeNs: time(96),
+    modifyNs: time(112),
+    nodeMajor: statBuffer.readUInt32LE(128),
+    nodeMinor: statBuffer.readUInt32LE(132),
+    deviceMajor: statBuffer.readUInt32LE(136),
+    deviceMinor: statBuffer.readUInt32LE(140),
+  };
+}
+
+/** What `name` in a directory is; a symbolic link is not followed. */
+export const statAt = (dirFd: number, name: Uint8Array): FileStat =>
+  statWith(dirFd, cString(name), statxFlags.noFollow);
+export const statDescriptor = (fd: number): FileStat => statWith(fd, empty, statxFlags.emptyPath);
+/** Follows links. What the kernel has at hand is enough: a file system served by a process is not asked. */
+export const statPathWithoutSync = (path: string): FileStat =>
+  statWith(-100, cString(Buffer.from(path)), statxFlags.dontSync);
+
+const directoryBuffer = Buffer.alloc(64 * 1024);
+
+/** The names in an open directory, but `.` and `..`, in the directory's own order. */
+export function* readDirectory(fd: number): Generator<Buffer, void, void> {
+  check("lseek", calls.lseek(fd, 0, 0));
+  for (;;) {
+    const length = check("getdents64", calls.getdents64(fd, directoryBuffer, directoryBuffer.length));
+    if (length === 0) return;
+    // Copied, since another listing may use the buffer while this one waits.
+    const entries = Buffer.from(directoryBuffer.subarray(0, length));
+    for (let at = 0; at < length; at += entries.readUInt16LE(at + 16)) {
+      const name = entries.subarray(at + 19, entries.indexOf(0, at + 19));
+      if (!(name[0] === 0x2e && (name.length === 1 || (name.length === 2 && name[1] === 0x2e)))) yield name;
+    }
+  }
+}
+
+export function makeDirectoryAt(dirFd: number, name: Uint8Array, mode: number): void {
+  check("mkdirat", calls.mkdirat(dirFd, cString(name), mode));
+}
+
+/** Makes a FIFO, a socket or a device node; `mode` has the type. The process's umask applies. */
+export function makeNodeAt(dirFd: number, name: Uint8Array, mode: number, major: number, minor: number): void {
+  const [major64, minor64] = [BigInt(major), BigInt(minor)];
+  const device =
+    ((major64 & 0xfffff000n) << 32n) |
+    ((major64 & 0xfffn) << 8n) |
+    ((minor64 & 0xffffff00n) << 12n) |
+    (minor64 & 0xffn);
+  check("mknodat", calls.mknodat(dirFd, cString(name), mode, device));
+}
+
+export function makeSymlinkAt(dirFd: number, name: Uint8Array, target: Uint8Array): void {
+  check("symlinkat", calls.symlinkat(cString(target), dirFd, cString(name)));
+}
+
+/** Gives the file of a descriptor (a `pathOnly` one will do) one more name. */
+export function linkDescriptorAt(fd: number, dirFd: number, name: Uint8Array): void {
+  // By the descriptor's path, since AT_EMPTY_PATH would need CAP_DAC_READ_SEARCH. 0x400: follow that link.
+  check("linkat", calls.linkat(-100, cString(Buffer.from(descriptorPath(fd))), dirFd, cString(name), 0x400));
+}
+
+export function removeAt(dirFd: number, name: Uint8Array, kind: "file" | "directory"): void {
+  check("unlinkat", calls.unlinkat(dirFd, cString(name), kind === "directory" ? 0x200 : 0));
+}
+
+export function readLinkAt(dirFd: number, name: Uint8Array): Buffer {
+  const target = Buffer.alloc(4096);
+  const length = check("readlinkat", calls.readlinkat(dirFd, cString(name), target, target.length));
+  return target.subarray(0, length);
+}
+
+export function changeOwnerAt(dirFd: number, name: Uint8Array, uid: number, gid: number): void {
+  check("fchownat", calls.fchownat(dirFd, cString(name), uid, gid, statxFlags.noFollow));
+}
+export function changeOwner(fd: number, uid: number, gid: number): void {
+  check("fchownat", calls.fchownat(fd, empty, uid, gid, statxFlags.emptyPath));
+}
+
+/** `mode` without the type. Works for a `pathOnly` descriptor too. */
+export function changeMode(fd: number, mode: number): void {
+  if (calls.fchmod(fd, mode) === 0) return;
+  check("chmod", calls.chmod(cString(Buffer.from(descriptorPath(fd))), mode));
+}
+
+export function truncate(fd: number, size: number): void {
+  check("ftruncate", calls.ftruncate(fd, size));
+}
+
+function timesOf(accessNs: bigint, modifyNs: bigint): Buffer {
+  const times = Buffer.alloc(32);
+  const second = 1_000_000_000n;
+  [accessNs, modifyNs].forEach((ns, index) => {
+    // Before 1970 the nanoseconds still count forward from the second.
+    const nanos = ((ns % second) + second) % second;
+    times.writeBigInt64LE((ns - nanos) / second, index * 16);
+    times.writeBigInt64LE(nanos, index * 16 + 8);
+  });
+  return times;
+}
+
+export function changeTimesAt(dirFd: number, name: Uint8Array, accessNs: bigint, modifyNs: bigint): void {
+  check("utimensat", calls.utimensat(dirFd, cString(name), timesOf(accessNs, modifyNs), statxFlags.noFollow));
+}
+export function changeTimes(fd: number, accessNs: bigint, modifyNs: bigint): void {
+  check("utimensat", calls.utimensat(fd, null, timesOf(accessNs, modifyNs), 0));
+}
+
+/** Where the next data begins at or after `from`; undefined when only a hole is left. */
+export function seekData(fd: number, from: number): number | undefined {
+  const at = calls.lseek(fd, from, 3);
+  if (at >= 0) return at;
+  const errno = koffi.errno();
+  if (errno === constants.errno.ENXIO) return undefined;
+  throw new LinuxError("lseek", errno);
+}
+/** Where the next hole begins at or after `from`; the file's end counts as one. */
+export const seekHole = (fd: number, from: number): number => check("lseek", calls.lseek(fd, from, 4));
+
+/** A file whose attributes are meant: an open one, or a name in a directory (never followed). */
+export type AttributeTarget = number | { dirFd: number; name: Uint8Array };
+
+const procName = ({ dirFd, name }: { dirFd: number; name: Uint8Array }): Buffer =>
+  cString(Buffer.concat([Buffer.from(`${descriptorPath(dirFd)}/`), name]));
+
+/** Largest list of names, and largest value, that the kernel knows. */
+const attributeBuffer = Buffer.alloc(65_536);
+
+/** Names of the extended attributes; none where the file system has no such thing. */
+export function listAttributes(target: AttributeTarget): Buffer[] {
+  const length =
+    typeof target === "number"
+      ? calls.flistxattr(target, attributeBuffer, attributeBuffer.length)
+      : calls.llistxattr(procName(target), attributeBuffer, attributeBuffer.length);
+  if (length < 0) {
+    const errno = koffi.errno();
+    if (errno === constants.errno.ENOTSUP) return [];
+    throw new LinuxError("listxattr", errno);
+  }
+  const names: Buffer[] = [];
+  for (let at = 0; at < length;) {
+    const end = attributeBuffer.indexOf(0, at);
+    names.push(Buffer.from(attributeBuffer.subarray(at, end)));
+    at = end + 1;
+  }
+  return names;
+}
+
+/** The value of an attribute; undefined when the file has none of that name. */
+export function getAttribute(target: AttributeTarget, name: Uint8Array): Buffer | undefined {
+  const length =
+    typeof target === "number"
+      ? calls.fgetxattr(target, cString(name), attributeBuffer, attributeBuffer.length)
+      : calls.lgetxattr(procName(target), cString(name), attributeBuffer, attributeBuffer.length);
+  if (length >= 0) return Buffer.from(attributeBuffer.subarray(0, length));
+  const errno = koffi.errno();
+  if (errno === 61 || errno === constants.errno.ENOTSUP) return undefined;
+  throw new LinuxError("getxattr", errno);
+}
+
+export function setAttribute(target: AttributeTarget, name: Uint8Array, value: Uint8Array): void {
+  const bytes = Buffer.from(value.buffer, value.byteOffset, value.length);
+  if (typeof target === "number") check("fsetxattr", calls.fsetxattr(target, cString(name), bytes, bytes.length, 0));
+  else check("lsetxattr", calls.lsetxattr(procName(target), cString(name), bytes, bytes.length, 0));
+}
+
+export function removeAttribute(target: AttributeTarget, name: Uint8Array): void {
+  if (typeof target === "number") check("fremovexattr", calls.fremovexattr(target, cString(name)));
+  else check("lremovexattr", calls.lremovexattr(procName(target), cString(name)));
+}
+
+const tcpLevel = 6;
+/** Options of a TCP socket, by number (linux/tcp.h). */
+export const socketOptions = { tcpUserTimeoutMs: 18, tcpUnsentBytes: 25 } as const;
+
+/** Sets an option of a TCP socket; a kernel that does not know it goes without. */
+export function setSocketOption(fd: number, option: number, value: number): void {
+  const bytes = Buffer.alloc(4);
+  bytes.writeInt32LE(value);
+  calls.setsockopt(fd, tcpLevel, option, bytes, bytes.length);
+}

@@ -1,0 +1,121 @@
+/**
+ * A socket as a duplex of frames. Reading: one handler, called in order; while the promise it returned is open, the
+ * socket is not read, so a slow consumer slows its peer and nothing piles up here. Writing: whoever writes looks at
+ * `pendingBytes` and goes on from the write's callback.
+ */
+import type { Duplex } from "node:stream";
+import { FrameDecoder, FrameError, writeFrameHeader, type Frame, type FrameType } from "../core/frames/frame.ts";
+
+export interface FramedLink {
+  /** Bytes of frames, headers included. */
+  readonly bytesSent: number;
+  readonly bytesReceived: number;
+  /** Bytes written that the system has not taken yet. */
+  readonly pendingBytes: number;
+  readonly open: boolean;
+  /** Settles, never rejects, when the link is gone: with the reason, or undefined after `close`. */
+  readonly closed: Promise<Error | undefined>;
+  /**
+   * Writes a frame out of a buffer from `allocateFrame`; the buffer is the link's until `onWritten`. Nothing happens on
+   * a link that is gone.
+   */
+  write(type: FrameType, channel: number, frame: Buffer, options?: { flags?: number; onWritten?: () => void }): void;
+  /** Ends the link, after what was written has left, or at once with an error. */
+  close(error?: Error): void;
+}
+
+export type FrameHandler = (frame: Frame) => void | Promise<void>;
+
+/** Takes over a connected socket. `onFrame` may not throw for what a peer can cause except to end the link. */
+export function openFramedLink(socket: Duplex, onFrame: FrameHandler): FramedLink {
+  const decoder = new FrameDecoder();
+  let bytesSent = 0;
+  let bytesReceived = 0;
+  let sequence = 0;
+  let open = true;
+  let closing = false;
+  let reason: Error | undefined;
+  const { promise: closed, resolve } = Promise.withResolvers<Error | undefined>();
+
+  const fail = (error: Error): void => {
+    reason ??= error;
+    open = false;
+    socket.destroy();
+  };
+
+  /** Runs the handler over what is left of a chunk once it has asked for time. */
+  const finishChunk = async (first: Promise<void>, rest: Generator<Frame, void, void>): Promise<void> => {
+    await first;
+    for (const frame of rest) {
+      if (!open) return;
+      await onFrame(frame);
+    }
+  };
+
+  const onData = (chunk: Buffer): void => {
+    bytesReceived += chunk.length;
+    const frames = decoder.push(chunk);
+    try {
+      for (let next = frames.next(); next.done !== true; next = frames.next()) {
+        if (!open) return;
+        const wait = onFrame(next.value);
+        if (wait === undefined) continue;
+        socket.pause();
+        finishChunk(wait, frames).then(
+          () => socket.resume(),
+          (error: unknown) => fail(asError(error)),
+        );
+        return;
+      }
+    } catch (error) {
+      fail(asError(error));
+    }
+  };
+
+  socket.on("data", onData);
+  socket.on("error", (error: Error) => fail(error));
+  socket.on("end", () => {
+    if (!decoder.idle) fail(new FrameError("the connection ended within a frame"));
+    else if (!closing) fail(new Error("the peer closed the connection"));
+  });
+  socket.on("close", () => {
+    open = false;
+    resolve(reason ?? (closing ? undefined : new Error("the connection was lost")));
+  });
+
+  return {
+    get bytesSent() {
+      return bytesSent;
+    },
+    get bytesReceived() {
+      return bytesReceived;
+    },
+    get pendingBytes() {
+      return socket.writableLength;
+    },
+    get open() {
+      return open;
+    },
+    closed,
+    write(type, channel, frame, { flags = 0, onWritten } = {}) {
+      if (!open) return;
+      writeFrameHeader(frame, { type, flags, channel }, sequence);
+      sequence = (sequence + 1) >>> 0;
+      bytesSent += frame.length;
+      socket.write(frame, onWritten);
+    },
+    close(error) {
+      closing = true;
+      if (error !== undefined) {
+        fail(error);
+        return;
+      }
+      open = false;
+      socket.end();
+      // A peer that does not end its side is not waited for.
+      setTimeout(() => socket.destroy(), 1_000).unref();
+    },
+  };
+}
+
+const asError = (thrown: unknown): Error => (thrown instanceof Error ? thrown : new Error(String(thrown)));
