@@ -152,3 +152,6 @@ function expand(payload: Buffer, pages: number): Buffer {
 }
 
 export const encodePageError = (text: string): Buffer => frameOf(Buffer.from(text.slice(0, 500)));
+
+/** Most bytes the answer to a request for so many pages takes. */
+export const maxDataBytesOf = (pages: number): number => pageDataOffset + Math.min(pages, maxDataPages) * pageBytes;

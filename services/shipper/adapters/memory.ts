@@ -1,0 +1,136 @@
+/**
+ * The frozen processes' memory, read through /proc/PID/mem. The descriptors are opened once: an open one keeps to the
+ * memory it was opened for, whatever becomes of the pid.
+ */
+import { closeSync, openSync, read, readFileSync, readSync } from "node:fs";
+import {
+  allocatePages,
+  encodePages,
+  encodeZeroPages,
+  isZeroPage,
+  maxDataPages,
+  maxZeroPages,
+  pageBytes,
+  pageDataOffset,
+  type EncodedPages,
+  type PageRequest,
+} from "../../shared/core/frames/page-message.ts";
+import type { FrozenProcess } from "../../shared/contracts/dumper.ts";
+import { DmigrateError, messageOf } from "../../shared/errors.ts";
+import { cgroupNames } from "./processes.ts";
+
+export class ContainerMemory {
+  readonly #descriptors = new Map<number, number>();
+
+  /** Throws `invalid-request` when a host pid is not a process of the container, or not the process it is said to be. */
+  constructor(containerId: string, processes: readonly FrozenProcess[]) {
+    try {
+      for (const { pid, hostPid } of processes) {
+        const old = this.#descriptors.get(pid);
+        if (old !== undefined) throw new DmigrateError("invalid-request", `process ${pid} is given twice`);
+        this.#descriptors.set(pid, openMemory(containerId, pid, hostPid));
+      }
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  get processes(): number {
+    return this.#descriptors.size;
+  }
+
+  /** Reads up to as many pages as asked, at least one: fewer at the end of readable memory. Throws when none can be. */
+  async read(request: PageRequest): Promise<EncodedPages> {
+    const fd = this.#descriptorOf(request.pid);
+    const asked = Math.min(request.pages, maxDataPages);
+    const buffer = allocatePages(asked);
+    const bytes = await readAt(fd, buffer, pageDataOffset, asked * pageBytes, request.vaddr);
+    const pages = wholePages(bytes, request);
+    const answer = encodePages(buffer, pages);
+    if (answer.zeroPages < maxDataPages || request.pages === maxDataPages) return answer;
+    return encodeZeroPages(await this.#zeroRun(fd, request, buffer, pages));
+  }
+
+  /** The same, at once: for a fault, whose process stands still meanwhile. */
+  readNow(request: PageRequest): EncodedPages {
+    const fd = this.#descriptorOf(request.pid);
+    const asked = Math.min(request.pages, maxDataPages);
+    const buffer = allocatePages(asked);
+    const bytes = readSync(fd, buffer, pageDataOffset, asked * pageBytes, request.vaddr);
+    return encodePages(buffer, wholePages(bytes, request));
+  }
+
+  close(): void {
+    for (const fd of this.#descriptors.values()) closeSync(fd);
+    this.#descriptors.clear();
+  }
+
+  #descriptorOf(pid: number): number {
+    const fd = this.#descriptors.get(pid);
+    if (fd === undefined) throw new DmigrateError("not-found", `process ${pid} is not one of the frozen processes`);
+    return fd;
+  }
+
+  /** How many pages are zero from the request's start on, given that `from` are. */
+  async #zeroRun(fd: number, { vaddr, pages }: PageRequest, buffer: Buffer, from: number): Promise<number> {
+    const most = Math.min(pages, maxZeroPages);
+    let zero = from;
+    while (zero < most) {
+      const asked = Math.min(most - zero, maxDataPages) * pageBytes;
+      // What can't be read is the next request's failure.
+      const bytes = await readAt(fd, buffer, 0, asked, vaddr + BigInt(zero * pageBytes)).catch(() => 0);
+      for (let offset = 0; offset + pageBytes <= bytes; offset += pageBytes) {
+        if (!isZeroPage(buffer, offset)) return zero;
+        zero++;
+      }
+      if (bytes < asked) break;
+    }
+    return zero;
+  }
+}
+
+function wholePages(bytes: number, { pid, vaddr }: PageRequest): number {
+  const pages = Math.floor(bytes / pageBytes);
+  if (pages === 0)
+    throw new DmigrateError("transfer-failed", `process ${pid} has no readable memory at 0x${vaddr.toString(16)}`);
+  return pages;
+}
+
+function readAt(fd: number, buffer: Buffer, offset: number, length: number, position: bigint): Promise<number> {
+  return new Promise((resolve, reject) => {
+    read(fd, buffer, offset, length, position, (error, bytes) => (error === null ? resolve(bytes) : reject(error)));
+  });
+}
+
+function openMemory(containerId: string, pid: number, hostPid: number): number {
+  let fd: number;
+  try {
+    fd = openSync(`/proc/${hostPid}/mem`, "r");
+  } catch (cause) {
+    throw new DmigrateError(
+      "invalid-request",
+      `the memory of host process ${hostPid} can't be opened: ${messageOf(cause)}`,
+      {
+        cause,
+      },
+    );
+  }
+  // Looked at with the descriptor open, so that the pid can't have changed hands in between.
+  if (cgroupNames(hostPid, containerId) && namespacePids(hostPid).includes(pid)) return fd;
+  closeSync(fd);
+  throw new DmigrateError(
+    "invalid-request",
+    `host process ${hostPid} is not process ${pid} of container ${containerId.slice(0, 12)}`,
+  );
+}
+
+/** A process's pid in each of its nested namespaces, outermost first. */
+function namespacePids(hostPid: number): number[] {
+  try {
+    const line = /^NSpid:(.*)$/m.exec(readFileSync(`/proc/${hostPid}/status`, "utf8"))?.[1] ?? "";
+    return line.trim().split(/\s+/).map(Number);
+  } catch {
+    return [];
+  }
+}

@@ -1,0 +1,62 @@
+/** Answers page requests of one connection out of the frozen memory, by priority. */
+import { FrameError, frameTypes, type Frame } from "../shared/core/frames/frame.ts";
+import {
+  decodePageRequest,
+  encodePageError,
+  maxDataBytesOf,
+  type EncodedPages,
+  type PageRequest,
+} from "../shared/core/frames/page-message.ts";
+import { messageOf } from "../shared/errors.ts";
+import type { FramedLink, FrameHandler } from "../shared/link/framed.ts";
+import type { ContainerMemory } from "./adapters/memory.ts";
+import { Sender, type Outgoing } from "./sender.ts";
+
+/** Requests that may wait before no more are read from the connection. */
+const maxWaiting = 8_192;
+
+export interface PageStats {
+  pagesSent: number;
+  zeroPages: number;
+}
+
+/** `memory` is asked anew for each request: it may be opened after the connection was. */
+export function servePages(
+  link: FramedLink,
+  memory: () => ContainerMemory | undefined,
+  stats: PageStats,
+): FrameHandler {
+  const sender = new Sender(link);
+
+  const answer = (channel: number, { frame, flags, pages, zeroPages }: EncodedPages): Outgoing => {
+    stats.pagesSent += pages;
+    stats.zeroPages += zeroPages;
+    return { type: frameTypes.pages, channel, flags, frame };
+  };
+  const refuse = (channel: number, error: unknown): Outgoing => ({
+    type: frameTypes.pageError,
+    channel,
+    frame: encodePageError(messageOf(error)),
+  });
+  const read = (channel: number, request: PageRequest): Outgoing | Promise<Outgoing> => {
+    try {
+      const from = memory();
+      if (from === undefined) throw new Error("the container's memory is not open yet");
+      if (request.priority === 0) return answer(channel, from.readNow(request));
+      return from.read(request).then(
+        (pages) => answer(channel, pages),
+        (error: unknown) => refuse(channel, error),
+      );
+    } catch (error) {
+      return refuse(channel, error);
+    }
+  };
+
+  return ({ type, channel, payload }: Frame) => {
+    if (type !== frameTypes.pageRequest) throw new FrameError(`a frame of type ${type} on the page connection`);
+    const request = decodePageRequest(payload);
+    sender.enqueue(request.priority, maxDataBytesOf(request.pages), () => read(channel, request));
+    if (sender.length > maxWaiting) return sender.shorterThan(maxWaiting);
+    return undefined;
+  };
+}
