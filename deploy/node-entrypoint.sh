@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs a node in one container: dockerd first, then the agent, which is started again when it dies. SIGTERM ends the agent, then
-# dockerd. If dockerd dies, so does the node: its containers are gone with it, and whoever runs the node should know.
+# Runs a node in one container: Docker first, then the agent, which is started again when it dies. SIGTERM ends the agent, then
+# Docker. If dockerd or containerd dies, so does the node: whoever runs it should know.
 #
 #   DMIGRATE_DOCKER_TCP=1   let dockerd listen on tcp 2375 too, without TLS: for a closed lab only
 #   DMIGRATE_DOCKERD_ARGS   more arguments for dockerd
@@ -20,19 +20,34 @@ delegate_cgroups() {
   sed -e 's/ / +/g' -e 's/^/+/' /sys/fs/cgroup/cgroup.controllers >/sys/fs/cgroup/cgroup.subtree_control || :
 }
 
-# In a subshell, so that its end can be told to the loop below: a POSIX shell cannot wait for "any child".
-start_dockerd() {
-  rm -f /run/docker.pid /run/docker/containerd/containerd.pid
+# containerd as a daemon of its own, as on a Debian host. Each in a subshell, so that its end can be told to the loop below: a
+# POSIX shell cannot wait for "any child".
+start_engine() {
+  rm -f /run/docker.pid
   tcp=''
   [ "${DMIGRATE_DOCKER_TCP:-0}" != 1 ] || tcp='--host=tcp://0.0.0.0:2375 --tls=false'
-  (
-    trap '' TERM INT
-    # shellcheck disable=SC2086 # both are lists of words
-    dockerd --host=unix:///run/docker.sock $tcp --pidfile=/run/docker.pid --storage-driver=overlay2 \
-      ${DMIGRATE_DOCKERD_ARGS:-} >>/var/log/dockerd.log 2>&1 || say "dockerd ended with $?"
-    kill -USR1 $$ 2>/dev/null
-  ) &
-  dockerd_shell=$!
+  supervise containerd &
+  containerd=$!
+  # shellcheck disable=SC2086 # both are lists of words
+  supervise dockerd --host=unix:///run/docker.sock $tcp --containerd=/run/containerd/containerd.sock \
+    --storage-driver=overlay2 ${DMIGRATE_DOCKERD_ARGS:-} &
+  dockerd=$!
+}
+
+# Passes SIGTERM on to the daemon, and tells the main shell when it is gone.
+supervise() {
+  trap 'kill -TERM "$daemon" 2>/dev/null || :' TERM
+  trap '' INT
+  "$@" >>"/var/log/$1.log" 2>&1 &
+  daemon=$!
+  while kill -0 "$daemon" 2>/dev/null; do wait "$daemon" || :; done
+  say "$1 has ended"
+  kill -USR1 $$ 2>/dev/null
+}
+
+end() {
+  kill -TERM "$1" 2>/dev/null || :
+  while kill -0 "$1" 2>/dev/null; do wait "$1" || :; done
 }
 
 wait_for_dockerd() {
@@ -54,7 +69,7 @@ trap stop TERM INT
 trap '[ -n "$stopping" ] || status=1; stop' USR1
 
 delegate_cgroups
-start_dockerd
+start_engine
 wait_for_dockerd || :
 
 pause=0
@@ -73,6 +88,6 @@ while [ -z "$stopping" ]; do
   case $pause in 0) pause=1 ;; 1) pause=2 ;; *) pause=5 ;; esac
 done
 
-[ ! -s /run/docker.pid ] || kill -TERM "$(cat /run/docker.pid)" 2>/dev/null || :
-while kill -0 "$dockerd_shell" 2>/dev/null; do wait "$dockerd_shell" || :; done
+end "$dockerd"
+end "$containerd"
 exit "$status"

@@ -22,13 +22,15 @@ export interface ImageSource {
   /** The directory that the paths are relative to. */
   readonly root: string;
   readonly dockerfile: string;
-  /** Files and directories that go into the build context, the Dockerfile among them. */
+  /** Files and directories that go into the build context, besides the Dockerfile. */
   readonly paths: readonly string[];
   /** Of these only `stamp` is hashed, not the content: for trees that are large and known by other means. */
   readonly stampedPaths?: readonly string[];
   /** Anything else that the image depends on. */
   readonly stamp?: string;
   readonly buildArgs?: Readonly<Record<string, string>>;
+  /** The stage to build, where it is not the last. */
+  readonly target?: string;
 }
 
 /** Marks the images that the lab built, with the checkout they were built from. */
@@ -46,7 +48,7 @@ export async function ensureImage(context: LabContext, docker: Docker, source: I
 }
 
 async function build(context: LabContext, docker: Docker, source: ImageSource, image: string): Promise<void> {
-  const paths = [...source.paths, ...(source.stampedPaths ?? [])];
+  const paths = [source.dockerfile, ...source.paths, ...(source.stampedPaths ?? [])];
   const owner = ["--owner=0", "--group=0", "--numeric-owner"];
   const options = ["--create", ...owner, `--directory=${source.root}`, "--null", "--files-from=-"];
   const tar = spawn("tar", options, { signal: context.signal });
@@ -68,6 +70,7 @@ async function build(context: LabContext, docker: Docker, source: ImageSource, i
       buildargs: { ...(Object.fromEntries(proxies) as Record<string, string>), ...source.buildArgs },
       labels: { [checkoutLabel]: checkoutKey(source) },
       forcerm: true,
+      ...(source.target !== undefined && { target: source.target }),
     })
     .then((output) => followProgress(docker, output, context));
   try {
@@ -104,8 +107,8 @@ function checkoutKey({ root }: ImageSource): string {
 
 function hashSource(source: ImageSource): string {
   const hash = createHash("sha256");
-  hash.update(JSON.stringify([source.dockerfile, source.stamp, source.buildArgs, source.stampedPaths]));
-  for (const path of source.paths) hashTree(hash, source.root, path);
+  hash.update(JSON.stringify([source.dockerfile, source.stamp, source.buildArgs, source.target, source.stampedPaths]));
+  for (const path of [source.dockerfile, ...source.paths]) hashTree(hash, source.root, path);
   return hash.digest("hex").slice(0, 12);
 }
 

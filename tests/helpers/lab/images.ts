@@ -1,5 +1,5 @@
 /** The images that the lab runs on: the node, with the lab's addition where the machine asks for it, and something to migrate. */
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 
 import type Docker from "dockerode";
@@ -26,30 +26,56 @@ export async function ensureImages(context: LabContext, docker: Docker, dockerHo
     name: "dmigrate-workload",
     root: import.meta.dirname,
     dockerfile: "workload.Dockerfile",
-    paths: ["workload.Dockerfile"],
+    paths: [],
     stamp: baseId,
   });
   return { node, workload };
 }
 
+/**
+ * deploy/Dockerfile in two builds: first its stage `platform`, then its last stage upon that image. So a change in services/ sends
+ * the engine services/ alone, and not the packages with it. In between the lab puts its own addition, where it needs one.
+ */
 async function ensureNodeImage(context: LabContext, docker: Docker, baseId: string): Promise<string> {
   const packages = readProductionPackages(projectRoot);
-  const node = await ensureImage(context, docker, {
-    name: "dmigrate-node",
+  const deployed = ["daemon.json", "dmigrate", "dmigrate-runc", "node-entrypoint.sh"].map((name) => `deploy/${name}`);
+  const platform = await ensureImage(context, docker, {
+    name: "dmigrate-platform",
     root: projectRoot,
     dockerfile: "deploy/Dockerfile",
-    paths: ["package.json", "LICENSE", "deploy", "services"].filter((path) => existsSync(join(projectRoot, path))),
+    target: "platform",
+    paths: ["package.json", "LICENSE", ...deployed],
     stampedPaths: packages.paths,
     stamp: baseId + packages.stamp,
   });
-  if (machineHasSysResource()) return node;
+  const upon = machineHasSysResource() ? platform : await ensureLabPlatform(context, docker, platform);
   return ensureImage(context, docker, {
-    name: "dmigrate-lab-node",
-    root: import.meta.dirname,
-    dockerfile: "lab-node.Dockerfile",
-    paths: ["lab-node.Dockerfile", "rlimit-shim.c", "criu-with-shim"],
-    buildArgs: { NODE_IMAGE: node },
+    name: "dmigrate-node",
+    root: projectRoot,
+    dockerfile: writeLastStage(upon),
+    paths: ["services"],
   });
+}
+
+function ensureLabPlatform(context: LabContext, docker: Docker, platform: string): Promise<string> {
+  return ensureImage(context, docker, {
+    name: "dmigrate-lab-platform",
+    root: import.meta.dirname,
+    dockerfile: "lab-platform.Dockerfile",
+    paths: ["rlimit-shim.c", "criu-with-shim"],
+    buildArgs: { PLATFORM: platform },
+  });
+}
+
+/** Writes the last stage of deploy/Dockerfile as a Dockerfile of its own, upon an image; returns its path in the project. */
+function writeLastStage(image: string): string {
+  const dockerfile = readFileSync(join(projectRoot, "deploy/Dockerfile"), "utf8");
+  const [, lastStage] = dockerfile.split(/^FROM platform$/m);
+  if (lastStage === undefined) throw new Error("deploy/Dockerfile has no stage that begins with FROM platform");
+  const path = `.lab/Dockerfile.${image.replace(":", "-")}`;
+  mkdirSync(join(projectRoot, ".lab"), { recursive: true });
+  writeFileSync(join(projectRoot, path), `FROM ${image}${lastStage}`);
+  return path;
 }
 
 interface LockedPackage {
