@@ -14,6 +14,7 @@ import { within, type Engine } from "./adapters/engine.ts";
 import { makeSpecDir, openGate, type Gate } from "./adapters/gate.ts";
 import { checkRestore } from "./check-restore.ts";
 import { criuRestoreConfig, mendBundleConfig } from "./core/bundle-config.ts";
+import { runtimeFailure } from "./core/failure-text.ts";
 import { containerBody } from "./core/container-body.ts";
 import { advance, note, type RestorerDeps, type Session } from "./session.ts";
 
@@ -104,7 +105,7 @@ async function warmStart(deps: RestorerDeps, session: Session, containerId: stri
   );
   const { warmStartMs } = deps.limits;
   const endedEarly = session.started.then((outcome) => {
-    const why = outcome.ok ? "the container was started cold" : messageOf(outcome.error);
+    const why = outcome.ok ? "the container was started cold" : runtimeFailure(messageOf(outcome.error));
     throw new DmigrateError("restore-failed", `docker start did not wait for the checkpoint: ${why}`);
   });
   await Promise.race([

@@ -11,11 +11,13 @@ import { withSpan } from "../shared/telemetry.ts";
 import { clearAway } from "./clear-away.ts";
 import { readResult } from "./adapters/gate.ts";
 import { within } from "./adapters/engine.ts";
-import { firstCriuError } from "./core/criu-log.ts";
+import { firstCriuError, runtimeFailure } from "./core/failure-text.ts";
 import { advance, note, type RestorerDeps, type Session } from "./session.ts";
 
 export async function resumeRestore(deps: RestorerDeps, session: Session): Promise<void> {
   const { gate, started, record } = session;
+  // A repeated call is answered as the first was.
+  if (record.state === "failed") throw new DmigrateError("restore-failed", failure(record.error));
   if (gate === undefined || started === undefined || record.containerId === undefined)
     throw new DmigrateError("conflict", `restore ${record.migrationId} no longer waits: roll it back`);
   const { containerId, migrationId } = record;
@@ -29,7 +31,7 @@ export async function resumeRestore(deps: RestorerDeps, session: Session): Promi
     gate.go(imagesDir, workDir);
     await withSpan("docker start, released", {}, async () => {
       const outcome = await within(deps.limits.resumeMs, started, "the container was not restored");
-      if (!outcome.ok) throw outcome.error;
+      if (!outcome.ok) throw new DmigrateError("restore-failed", runtimeFailure(messageOf(outcome.error)));
     });
     await prove(deps, containerId, join(workDir, "stats-restore"), releasedWallMs);
   } catch (error) {
@@ -71,5 +73,7 @@ async function giveUp(deps: RestorerDeps, session: Session, message: string, wor
   note(deps, session, { error: text });
   await clearAway(deps, session, text);
   advance(deps, session, "given-up");
-  throw new DmigrateError("restore-failed", `${text}. Nothing of it runs here`);
+  throw new DmigrateError("restore-failed", failure(text));
 }
+
+const failure = (why = "it was given up"): string => `${why}. Nothing of the container runs here`;
