@@ -1,0 +1,113 @@
+/** The pagers of this node, one per migration: create, find, remove. */
+import { isDeepStrictEqual } from "node:util";
+import type { CreatePager, PageSource } from "../shared/contracts/pager.ts";
+import type { Endpoint } from "../shared/contracts/common.ts";
+import { layoutOf } from "../shared/core/page-server/layout.ts";
+import { DmigrateError } from "../shared/errors.ts";
+import type { Log } from "../shared/log.ts";
+import { migrationPaths } from "../shared/node-paths.ts";
+import { readCriuVersion } from "./adapters/criu.ts";
+import { Pager } from "./pager.ts";
+
+/**
+ * Connects to the source's data port. Rejects when it cannot be reached, or refuses the secret. Aborting the signal closes
+ * the connection, also later.
+ */
+export type ConnectPages = (options: {
+  migrationId: string;
+  secret: string;
+  source: Endpoint;
+  signal: AbortSignal;
+}) => Promise<PageSource>;
+
+export interface PagersDeps {
+  criu: string;
+  stateDir: string;
+  log: Log;
+  connectPages: ConnectPages;
+}
+
+const connectTimeoutMs = 10_000;
+
+export class Pagers {
+  readonly #deps: PagersDeps;
+  readonly #pagers = new Map<string, Promise<Pager>>();
+
+  constructor(deps: PagersDeps) {
+    this.#deps = deps;
+  }
+
+  /** Connects a new pager to its source; asked again with the same request, gives the one that is there. */
+  async create(request: CreatePager): Promise<Pager> {
+    const { migrationId } = request;
+    const known = this.#pagers.get(migrationId);
+    if (known !== undefined) {
+      const pager = await known;
+      if (isDeepStrictEqual(pager.request, request)) return pager;
+      throw new DmigrateError("conflict", `migration ${migrationId} has a pager with other settings; delete it first`);
+    }
+    const connecting = this.#connect(request);
+    this.#pagers.set(migrationId, connecting);
+    try {
+      return await connecting;
+    } catch (error) {
+      this.#pagers.delete(migrationId);
+      throw error;
+    }
+  }
+
+  /** Throws `not-found`. */
+  async get(migrationId: string): Promise<Pager> {
+    const pager = await this.#pagers.get(migrationId);
+    if (pager === undefined)
+      throw new DmigrateError(
+        "not-found",
+        `migration ${migrationId} has no pager on this node; POST /pagers makes one`,
+      );
+    return pager;
+  }
+
+  /** False when there was none. Throws `conflict`; see Pager.remove. */
+  async remove(migrationId: string, force: boolean): Promise<boolean> {
+    const pager = await this.#pagers.get(migrationId)?.catch(() => undefined);
+    if (pager === undefined) return false;
+    await pager.remove(force);
+    return this.#pagers.delete(migrationId);
+  }
+
+  /**
+   * Ends what can be ended. A pager that processes here still depend on is given `drainMs` to finish; after that CRIU is
+   * left as it is, waiting, rather than ended.
+   */
+  async stop(drainMs: number): Promise<void> {
+    await Promise.all(
+      [...this.#pagers].map(async ([migrationId, connecting]) => {
+        const pager = await connecting.catch(() => undefined);
+        if (pager?.state === "serving") await pager.wait(drainMs);
+        await this.remove(migrationId, false).catch((error: unknown) =>
+          this.#deps.log.error({ err: error, migrationId }, "stopping while processes here wait for pages"),
+        );
+      }),
+    );
+  }
+
+  async #connect(request: CreatePager): Promise<Pager> {
+    const { criu, stateDir, log, connectPages } = this.#deps;
+    const { migrationId, secret, source } = request;
+    // Not AbortSignal.timeout: the connection lives on under this signal.
+    const abort = new AbortController();
+    const timer = setTimeout(() => abort.abort(), connectTimeoutMs);
+    try {
+      const layout = layoutOf(await readCriuVersion(criu));
+      const pages = await connectPages({ migrationId, secret, source, signal: abort.signal });
+      const paths = migrationPaths(stateDir, migrationId);
+      const deps = { criu, layout, paths, source: pages, log: log.child({ migrationId }) };
+      return await Pager.create(request, deps, abort.signal);
+    } catch (error) {
+      abort.abort();
+      throw error;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+}

@@ -1,0 +1,86 @@
+/** What CRIU's inventory, pstree and pagemap images say about the dumped processes. Values in, values out. */
+import { CriuImageError, imageMessages } from "./image.ts";
+import { decode, messages, toNumber, type Wide } from "./messages.ts";
+
+export interface Inventory {
+  /** CRIU's image format; 2 is what every CRIU since 2.0 writes. */
+  imgVersion: number;
+  tcpClose: boolean;
+}
+
+export interface ProcessEntry {
+  /** Pid in the container's pid namespace: the name by which CRIU asks for its pages. */
+  pid: number;
+  ppid: number;
+  threads: number[];
+}
+
+/** A run of pages of one process; page numbers are addresses divided by 4096, exact as a number. */
+export interface PageRange {
+  page: number;
+  pages: number;
+}
+
+const pageBytes = 4096;
+/** Pages of a user address space of 57 bits. */
+const maxPages = 2 ** 45;
+const flag = { parent: 1, lazy: 2 } as const;
+
+/** Throws CriuImageError. */
+export function decodeInventory(image: Buffer): Inventory {
+  const [first] = imageMessages("inventory", image);
+  if (first === undefined) throw new CriuImageError("the inventory image is empty");
+  const entry = decode(messages.inventory, first) as unknown as { imgVersion: number; tcpClose: boolean };
+  return { imgVersion: entry.imgVersion, tcpClose: entry.tcpClose };
+}
+
+/** Every dumped process, parents before children. Throws CriuImageError. */
+export function decodePstree(image: Buffer): ProcessEntry[] {
+  return Array.from(imageMessages("pstree", image), (bytes) => {
+    const { pid, ppid, threads } = decode(messages.pstree, bytes) as unknown as ProcessEntry;
+    return { pid, ppid, threads: [...threads] };
+  });
+}
+
+interface PagemapEntry {
+  vaddr: Wide;
+  compatPages: number;
+  inParent: boolean;
+  flags: number;
+  pages: Wide;
+}
+
+/**
+ * The lazy pages of a pagemap image: those that are not in the images, and that CRIU will ask a page server for.
+ * Ascending, disjoint; neighbouring entries stay apart, as CRIU never asks across two of them. Throws CriuImageError.
+ */
+export function decodeLazyRanges(image: Buffer): PageRange[] {
+  const ranges: PageRange[] = [];
+  let end = 0;
+  let isHead = true;
+  for (const bytes of imageMessages("pagemap", image)) {
+    if (isHead) {
+      decode(messages.pagemapHead, bytes);
+      isHead = false;
+      continue;
+    }
+    const range = decodeEntry(bytes);
+    if (range.page < end || range.pages < 1 || range.page + range.pages > maxPages)
+      throw new CriuImageError(`the pagemap image has an impossible entry at page ${range.page}`);
+    end = range.page + range.pages;
+    if (range.lazy) ranges.push({ page: range.page, pages: range.pages });
+  }
+  return ranges;
+}
+
+function decodeEntry(bytes: Buffer): PageRange & { lazy: boolean } {
+  const entry = decode(messages.pagemap, bytes) as unknown as PagemapEntry;
+  const vaddr = toNumber(entry.vaddr);
+  if (vaddr % pageBytes !== 0) throw new CriuImageError("the pagemap image has an address that is not a page's");
+  // An absent field reads as its default, 0: entries of CRIU before 4.2 have only the 32-bit count.
+  const pages = toNumber(entry.pages) || entry.compatPages;
+  const inParent = entry.inParent || (entry.flags & flag.parent) !== 0;
+  if (inParent)
+    throw new CriuImageError("the pages of an earlier dump are needed; incremental dumps are not supported");
+  return { page: vaddr / pageBytes, pages, lazy: (entry.flags & flag.lazy) !== 0 };
+}
