@@ -1,0 +1,50 @@
+/** Lets the container run on at the source, as if nothing had happened. */
+import { DmigrateError, messageOf } from "../shared/errors.ts";
+import { withSpan } from "../shared/telemetry.ts";
+import { endLeftoverDump, removeDump } from "./adapters/runc.ts";
+import { note, type CheckpointDeps, type HeldCheckpoint } from "./checkpoint.ts";
+import { nextState } from "./core/checkpoint-record.ts";
+
+export interface AbortOptions {
+  /** The dump failed: its log is kept. */
+  failed?: boolean;
+}
+
+/**
+ * Ends CRIU, thaws the container and gives its restart policy back. Again for an aborted one: nothing. Throws when
+ * Docker does not take the restart policy; the container runs by then, and a further call goes on where this one ended.
+ */
+export async function abortCheckpoint(
+  deps: CheckpointDeps,
+  held: HeldCheckpoint,
+  { failed = false }: AbortOptions = {},
+): Promise<void> {
+  if (held.record.state === "aborted") return;
+  const state = nextState(held.record, "abort");
+  await withSpan("thaw source", {}, async () => {
+    // First CRIU, since its last act is to freeze the group again.
+    await (held.dump === undefined ? endLeftoverDump(held.paths) : held.dump.interrupt());
+    held.freezer.thaw();
+    held.guardian?.release();
+    await giveRestartPolicyBack(deps, held);
+  });
+  note(deps, held, { state, endedAt: Date.now() });
+  removeDump(held.paths, { keepLog: failed });
+}
+
+async function giveRestartPolicyBack({ engine, log }: CheckpointDeps, { record }: HeldCheckpoint): Promise<void> {
+  const { containerId, restartPolicy, migrationId } = record;
+  try {
+    if (restartPolicy.Name !== "no") await engine.setRestartPolicy(containerId, restartPolicy);
+    const { State } = await engine.inspect(containerId);
+    if (!State.Running)
+      log.error({ migrationId, containerId, status: State.Status }, "the container has stopped meanwhile");
+  } catch (error) {
+    // Nobody can start it again once it is removed.
+    if (error instanceof DmigrateError && error.code === "not-found") {
+      log.warn({ migrationId, containerId, reason: messageOf(error) }, "the container was removed meanwhile");
+      return;
+    }
+    throw error;
+  }
+}

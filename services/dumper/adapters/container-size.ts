@@ -1,0 +1,48 @@
+/** How large a container's files and memory are. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { findCgroup } from "../../shared/adapters/cgroup.ts";
+import type { ProcessStatus } from "../../shared/adapters/processes.ts";
+import { run } from "../../shared/adapters/run.ts";
+import { DmigrateError } from "../../shared/errors.ts";
+
+const walkTimeoutMs = 60_000;
+
+/** Bytes of all files beneath these directories, mounts in them left out. Throws `timeout` after a minute. */
+export async function filesBytes(dirs: readonly string[]): Promise<number> {
+  if (dirs.length === 0) return 0;
+  const args = ["--summarize", "--apparent-size", "--block-size=1", "--one-file-system", "--", ...dirs];
+  const { stdout, stderr } = await run("du", args, { timeoutMs: walkTimeoutMs });
+  // Files that vanish while it walks make it fail, but it counts the rest.
+  const sizes = stdout
+    .split("\n")
+    .filter(Boolean)
+    .map((line) => Number.parseInt(line, 10));
+  if (sizes.length !== dirs.length || sizes.some(Number.isNaN)) {
+    throw new DmigrateError("internal", `du could not measure ${dirs.join(", ")}: ${stderr.trim()}`);
+  }
+  return sizes.reduce((sum, size) => sum + size, 0);
+}
+
+/**
+ * Bytes of anonymous and shared memory that would move: the memory control group's count, since processes may share
+ * pages; without that controller the sum over all processes.
+ */
+export function memoryBytes(initPid: number, processes: readonly ProcessStatus[]): number {
+  const group = findCgroup(initPid, "memory");
+  const stat = group === undefined ? undefined : readOptional(join(group.dir, "memory.stat"));
+  if (group === undefined || stat === undefined)
+    return processes.reduce((sum, { memoryBytes }) => sum + memoryBytes, 0);
+  const value = (key: string): number => Number(new RegExp(`^${key} (\\d+)$`, "m").exec(stat)?.[1] ?? 0);
+  return group.version === 1
+    ? value("total_rss") + value("total_shmem") + value("total_swap")
+    : value("anon") + value("shmem") + Number(readOptional(join(group.dir, "memory.swap.current"))?.trim() ?? 0);
+}
+
+function readOptional(path: string): string | undefined {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return undefined; // the controller, or the swap account, is off on this kernel
+  }
+}

@@ -1,0 +1,86 @@
+/** The calls of the node's Docker that a checkpoint needs, each bounded in time, failures in our terms. */
+import type Docker from "dockerode";
+import { dockerError, dockerStatus } from "../../shared/adapters/docker.ts";
+import { DmigrateError } from "../../shared/errors.ts";
+import type { RestartPolicy } from "../core/checkpoint-record.ts";
+
+export type Inspected = Docker.ContainerInspectInfo;
+
+export interface Engine {
+  /** Throws `not-found` for an unknown container. */
+  inspect(ref: string): Promise<Inspected>;
+  setRestartPolicy(containerId: string, policy: RestartPolicy): Promise<void>;
+  /** Resolves once Docker has seen the container stop; at once when there is no such container (any more). */
+  waitStopped(containerId: string, timeoutMs: number): Promise<void>;
+  /** Removes a stopped container; its volumes stay. One that is gone already is fine. */
+  remove(containerId: string): Promise<void>;
+  /** Bytes of the image, or undefined when Docker has no such image. */
+  imageBytes(imageId: string): Promise<number | undefined>;
+  networkDriver(networkId: string): Promise<string>;
+  volume(name: string): Promise<Docker.VolumeInspectInfo>;
+  /** Commands of those `docker exec` sessions that run now. */
+  runningExecs(execIds: readonly string[]): Promise<Docker.ExecInspectInfo["ProcessConfig"][]>;
+  /** Whether the daemon maps container users to others (userns-remap). */
+  remapsUsers(): Promise<boolean>;
+}
+
+const callMs = 15_000;
+
+export function createEngine(docker: Docker): Engine {
+  const of = (id: string): string => `container ${id.slice(0, 12)}`;
+  return {
+    inspect: (ref) => call(`container ${ref}`, docker.getContainer(ref).inspect()),
+    setRestartPolicy: async (id, RestartPolicy) => {
+      await call(`setting the restart policy of ${of(id)}`, docker.getContainer(id).update({ RestartPolicy }));
+    },
+    waitStopped: async (id, timeoutMs) => {
+      const stopped = docker.getContainer(id).wait({ condition: "not-running" });
+      await optional(`waiting for ${of(id)} to stop`, stopped, timeoutMs);
+    },
+    remove: async (id) => {
+      await optional(`removing ${of(id)}`, docker.getContainer(id).remove());
+    },
+    imageBytes: async (id) => (await optional(`image ${id}`, docker.getImage(id).inspect()))?.Size,
+    networkDriver: async (id) => (await call(`network ${id}`, docker.getNetwork(id).inspect())).Driver,
+    volume: (volume) => call(`volume ${volume}`, docker.getVolume(volume).inspect()),
+    runningExecs: async (ids) => {
+      // A session that has ended is forgotten soon.
+      const execs = await Promise.all(
+        ids.map((id) => optional(`docker exec session ${id.slice(0, 12)}`, docker.getExec(id).inspect())),
+      );
+      return execs.flatMap((exec) => (exec?.Running === true ? [exec.ProcessConfig] : []));
+    },
+    remapsUsers: async () => {
+      const info = (await call("docker info", docker.info())) as { SecurityOptions?: string[] | null };
+      return (info.SecurityOptions ?? []).some((option) => option.startsWith("name=userns"));
+    },
+  };
+}
+
+/** Waits for an answer of Docker, and translates its failure. */
+async function call<T>(what: string, answer: Promise<T>, timeoutMs = callMs): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(
+      () => reject(new DmigrateError("timeout", `${what}: Docker did not answer within ${timeoutMs / 1000} s`)),
+      timeoutMs,
+    );
+  });
+  try {
+    return await Promise.race([answer, late]);
+  } catch (error) {
+    throw dockerError(error, what);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** As call, but undefined when Docker does not know the thing. */
+async function optional<T>(what: string, answer: Promise<T>, timeoutMs?: number): Promise<T | undefined> {
+  try {
+    return await call(what, answer, timeoutMs);
+  } catch (error) {
+    if (error instanceof DmigrateError && dockerStatus(error.cause) === 404) return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,199 @@
+/**
+ * All checkpoints of this node: one after the other for each, each container in one at most, and those that a dumper
+ * before this one has left are settled at start.
+ */
+import { setTimeout as sleep } from "node:timers/promises";
+import type Docker from "dockerode";
+import { openFreezer } from "../shared/adapters/cgroup.ts";
+import type { Checkpoint, CreateCheckpoint } from "../shared/contracts/dumper.ts";
+import { DmigrateError, messageOf } from "../shared/errors.ts";
+import type { Log } from "../shared/log.ts";
+import { migrationPaths } from "../shared/node-paths.ts";
+import { abortCheckpoint } from "./abort-checkpoint.ts";
+import { createEngine, type Engine } from "./adapters/engine.ts";
+import { openRecordFiles } from "./adapters/record-file.ts";
+import { removeDump } from "./adapters/runc.ts";
+import { shown, type CheckpointDeps, type HeldCheckpoint } from "./checkpoint.ts";
+import { commitCheckpoint } from "./commit-checkpoint.ts";
+import { isEnded } from "./core/checkpoint-record.ts";
+import { dumpContainer, sealCheckpoint } from "./dump-container.ts";
+import { freezeContainer, holdContainer } from "./freeze-container.ts";
+
+export interface Checkpoints {
+  create(request: CreateCheckpoint): Promise<Checkpoint>;
+  get(migrationId: string): Promise<Checkpoint>;
+  dump(migrationId: string): Promise<Checkpoint>;
+  seal(migrationId: string): Promise<Checkpoint>;
+  commit(migrationId: string, options: { removeContainer: boolean }): Promise<Checkpoint>;
+  abort(migrationId: string): Promise<Checkpoint>;
+  /** Lets every container run on whose checkpoint is not sealed. */
+  stop(): Promise<void>;
+}
+
+/** A retried commit or abort finds the answer of the first for this long. */
+const keepEndedMs = 24 * 60 * 60 * 1000;
+const retryRecoveryMs = 5000;
+
+interface Entry {
+  held: Promise<HeldCheckpoint>;
+  containerId: string;
+  /** The end of the operation under way: each waits for the one before. */
+  turn: Promise<unknown>;
+}
+
+export function openCheckpoints({
+  docker,
+  stateDir,
+  log,
+}: {
+  docker: Docker;
+  stateDir: string;
+  log: Log;
+}): Checkpoints {
+  const engine: Engine = createEngine(docker);
+  const deps: CheckpointDeps = { engine, records: openRecordFiles(stateDir, log), log };
+  const entries = new Map<string, Entry>();
+  const stopping = new AbortController();
+
+  const recovering = recover();
+
+  const find = (id: string): Entry => {
+    const entry = entries.get(id);
+    if (entry === undefined)
+      throw new DmigrateError("not-found", `there is no checkpoint of migration ${id} on this node`);
+    return entry;
+  };
+
+  const inTurn = async (id: string, work: (held: HeldCheckpoint) => Promise<void>): Promise<Checkpoint> => {
+    await recovering;
+    const entry = find(id);
+    const turn = entry.turn.then(async () => {
+      const held = await entry.held;
+      await work(held);
+      return shown(held);
+    });
+    entry.turn = turn.catch(() => undefined);
+    return turn;
+  };
+
+  const create = async (request: CreateCheckpoint): Promise<Checkpoint> => {
+    await recovering;
+    const { migrationId, containerId } = request;
+    const known = entries.get(migrationId);
+    if (known !== undefined) {
+      const held = await known.held;
+      if (known.containerId === containerId && !isEnded(held.record.state))
+        return inTurn(migrationId, () => Promise.resolve());
+      throw new DmigrateError(
+        "conflict",
+        `migration ${migrationId} has a checkpoint already; a new migration needs a new id`,
+      );
+    }
+    await forgetOld();
+    for (const [other, entry] of entries) {
+      if (entry.containerId !== containerId) continue;
+      const held = await entry.held.catch(() => undefined);
+      if (held !== undefined && !isEnded(held.record.state))
+        throw new DmigrateError(
+          "conflict",
+          `container ${containerId.slice(0, 12)} is being moved by migration ${other}`,
+        );
+    }
+    if (entries.has(migrationId)) return create(request);
+    const held = holdContainer(deps, request, migrationPaths(stateDir, migrationId));
+    const entry: Entry = { held, containerId, turn: held.catch(() => undefined) };
+    entries.set(migrationId, entry);
+    held.catch(() => entries.delete(migrationId));
+    return inTurn(migrationId, async (it) => {
+      try {
+        await freezeContainer(deps, it);
+      } catch (error) {
+        await abortAgain(it);
+        throw error;
+      }
+    });
+  };
+
+  const forgetOld = async (): Promise<void> => {
+    for (const [id, { held }] of entries) {
+      const settled = await held.catch(() => undefined);
+      if (settled?.record.endedAt === undefined || Date.now() - settled.record.endedAt < keepEndedMs) continue;
+      removeDump(settled.paths);
+      deps.records.remove(id);
+      entries.delete(id);
+    }
+  };
+
+  async function recover(): Promise<void> {
+    for (const record of deps.records.readAll()) {
+      const { version, dir } = record.freezer;
+      const name = record.containerId.slice(0, 12);
+      const held = {
+        record,
+        name,
+        freezer: openFreezer(version, dir),
+        paths: migrationPaths(stateDir, record.migrationId),
+      };
+      entries.set(record.migrationId, {
+        held: Promise.resolve(held),
+        containerId: record.containerId,
+        turn: Promise.resolve(),
+      });
+      if (record.state === "sealed") {
+        log.warn(
+          { migrationId: record.migrationId },
+          "holding a sealed checkpoint of an earlier run; commit or abort it",
+        );
+      } else if (!isEnded(record.state)) {
+        log.warn({ migrationId: record.migrationId }, "undoing a checkpoint of an earlier run");
+        await abortAgain(held);
+      }
+    }
+  }
+
+  /** The thaw comes first and needs no Docker; the restart policy is tried again until Docker takes it. */
+  async function abortAgain(held: HeldCheckpoint): Promise<void> {
+    try {
+      await abortCheckpoint(deps, held);
+    } catch (error) {
+      log.error({ migrationId: held.record.migrationId, reason: messageOf(error) }, "undoing it failed; trying again");
+      void sleep(retryRecoveryMs, undefined, { ref: false, signal: stopping.signal }).then(
+        () => abortAgain(held),
+        () => undefined, // stopped
+      );
+    }
+  }
+
+  return {
+    create,
+    get: async (id) => {
+      await recovering;
+      return shown(await find(id).held);
+    },
+    dump: (id) => inTurn(id, (held) => dumpContainer(deps, held)),
+    seal: (id) => inTurn(id, (held) => sealCheckpoint(deps, held)),
+    commit: (id, options) => inTurn(id, (held) => commitCheckpoint(deps, held, options)),
+    abort: async (id) => {
+      await recovering;
+      // A dump under way is not waited for: it fails, and its own failure aborts.
+      const held = await find(id).held;
+      if (held.record.state === "dumping") await held.dump?.interrupt();
+      return inTurn(id, (it) => abortCheckpoint(deps, it));
+    },
+    stop: async () => {
+      stopping.abort();
+      await recovering;
+      for (const [migrationId, entry] of entries) {
+        const held = await entry.held.catch(() => undefined);
+        if (held === undefined || isEnded(held.record.state)) continue;
+        if (held.record.state === "sealed") held.guardian?.release();
+        else {
+          if (held.record.state === "dumping") await held.dump?.interrupt();
+          await entry.turn;
+          if (!isEnded(held.record.state)) await abortCheckpoint(deps, held);
+          log.warn({ migrationId }, "stopping: the container runs on here");
+        }
+      }
+    },
+  };
+}

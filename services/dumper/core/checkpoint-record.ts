@@ -1,0 +1,75 @@
+/**
+ * What is written down about a checkpoint, so that a dumper started anew knows it, and the states it goes through.
+ *
+ *     frozen ──dump──> dumping ──dumped──> dumped ──seal──> sealed ──commit──> committed
+ *        └────────────────┴──────────────────┴─────abort──────┴──────────────> aborted
+ *
+ * Written as `frozen` before the container is touched. Up to `dumped` the container thaws by itself when the dumper is
+ * lost; from `sealed` on only commit and abort move it, since the destination may be running.
+ */
+import { z } from "zod";
+import { containerIdSchema, countSchema, migrationIdSchema, millisSchema } from "../../shared/contracts/common.ts";
+import {
+  checkpointStateSchema,
+  frozenProcessSchema,
+  type Checkpoint,
+  type CheckpointState,
+} from "../../shared/contracts/dumper.ts";
+import { DmigrateError } from "../../shared/errors.ts";
+
+export const restartPolicySchema = z.object({ Name: z.string(), MaximumRetryCount: z.int() });
+export type RestartPolicy = z.infer<typeof restartPolicySchema>;
+
+export const checkpointRecordSchema = z.object({
+  migrationId: migrationIdSchema,
+  containerId: containerIdSchema,
+  state: checkpointStateSchema,
+  freezer: z.object({ version: z.union([z.literal(1), z.literal(2)]), dir: z.string().startsWith("/") }),
+  /** The container's first process, as this node sees it. */
+  initPid: z.int().min(1),
+  restartPolicy: restartPolicySchema,
+  processes: z.array(frozenProcessSchema),
+  /** Epoch milliseconds: when it froze (asked for, until it has), and when it was committed or aborted. */
+  frozenAt: z.number(),
+  endedAt: z.number().optional(),
+  freezeMs: millisSchema.optional(),
+  dumpMs: millisSchema.optional(),
+  imageBytes: countSchema.optional(),
+});
+export type CheckpointRecord = z.infer<typeof checkpointRecordSchema>;
+
+export type CheckpointEvent = "dump" | "dumped" | "seal" | "commit" | "abort";
+
+const transitions: Record<CheckpointEvent, { from: readonly CheckpointState[]; to: CheckpointState }> = {
+  dump: { from: ["frozen"], to: "dumping" },
+  dumped: { from: ["dumping"], to: "dumped" },
+  seal: { from: ["dumped"], to: "sealed" },
+  commit: { from: ["sealed"], to: "committed" },
+  abort: { from: ["frozen", "dumping", "dumped", "sealed"], to: "aborted" },
+};
+
+/** The state after `event`. Throws `conflict` when the checkpoint is not in a state that allows it. */
+export function nextState(
+  record: Pick<CheckpointRecord, "migrationId" | "state">,
+  event: CheckpointEvent,
+): CheckpointState {
+  const { from, to } = transitions[event];
+  if (from.includes(record.state)) return to;
+  throw new DmigrateError(
+    "conflict",
+    `checkpoint ${record.migrationId} is ${record.state}; ${event} is possible only while it is ${from.join(", ")}`,
+  );
+}
+
+export const isEnded = (state: CheckpointState): boolean => state === "committed" || state === "aborted";
+
+/** The record as the contract shows it. `now` in epoch milliseconds. */
+export function toCheckpoint(record: CheckpointRecord, imagesDir: string, now: number): Checkpoint {
+  const { freezer: _freezer, initPid: _initPid, frozenAt, endedAt, ...shown } = record;
+  return {
+    ...shown,
+    imagesDir,
+    frozenAt: new Date(frozenAt).toISOString(),
+    frozenForMs: Math.max(0, (endedAt ?? now) - frozenAt),
+  };
+}

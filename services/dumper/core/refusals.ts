@@ -1,0 +1,195 @@
+/**
+ * Everything about a container itself that rules a migration out, all at once. Pure. Each refusal has a stable code and
+ * a sentence that says what to do.
+ */
+import type { Refusal } from "../../shared/errors.ts";
+
+/** What the rules look at: Docker's inspect data in part, and what was seen on the node. */
+export interface ContainerFacts {
+  name: string;
+  state: { running: boolean; paused: boolean; restarting: boolean };
+  tty: boolean;
+  privileged: boolean;
+  runtime: string;
+  networkMode: string;
+  pidMode: string;
+  ipcMode: string;
+  utsMode: string;
+  /** Device paths given with --device. */
+  devices: readonly string[];
+  /** Requests such as --gpus, by driver or capability. */
+  deviceRequests: readonly string[];
+  swarmManaged: boolean;
+  usersRemapped: boolean;
+  /** Docker's storage driver, and whether it shows a directory with the container's own files. */
+  storageDriver: string;
+  hasUpperDir: boolean;
+  imagePresent: boolean;
+  mounts: readonly MountFacts[];
+  /** Commands of `docker exec` sessions under way, without health checks. */
+  execs: readonly string[];
+  /** Where the open files of all its processes lead. */
+  openFiles: readonly string[];
+}
+
+export interface MountFacts {
+  type: string;
+  name: string;
+  target: string;
+  driver: string;
+  /** The volume's own driver options: for the local driver what it mounts, and from where. */
+  options: Readonly<Record<string, string>>;
+}
+
+/** Runtimes that keep their state as runc does; `dmigrate` is runc behind our wrapper. */
+const runcRuntimes = new Set(["", "runc", "dmigrate", "io.containerd.runc.v2"]);
+
+/** Kinds of anonymous inodes that CRIU 4.2 dumps. What is not here makes the dump fail while the container is frozen. */
+const dumpableInodes = new Set([
+  "eventpoll",
+  "eventfd",
+  "signalfd",
+  "timerfd",
+  "inotify",
+  "fanotify",
+  "pidfd",
+  "bpf-map",
+]);
+
+export function findRefusals(facts: ContainerFacts): Refusal[] {
+  return [
+    ...notRunning(facts),
+    ...hostNamespaces(facts),
+    ...rights(facts),
+    ...management(facts),
+    ...storage(facts),
+    ...inside(facts),
+  ];
+}
+
+function notRunning({ name, state }: ContainerFacts): Refusal[] {
+  if (state.paused) return [{ code: "paused", message: `${name} is paused; run docker unpause ${name} first` }];
+  if (state.restarting)
+    return [{ code: "restarting", message: `${name} is restarting; find out why it fails, then migrate it` }];
+  if (!state.running) {
+    return [
+      { code: "not-running", message: `${name} is not running; start it, or create it at the destination instead` },
+    ];
+  }
+  return [];
+}
+
+function hostNamespaces({ name, networkMode, pidMode, ipcMode, utsMode }: ContainerFacts): Refusal[] {
+  const refusals: Refusal[] = [];
+  const refuse = (code: string, what: string, remedy: string): void => {
+    refusals.push({ code, message: `${name} uses ${what}, which stays on this node; create it with ${remedy}` });
+  };
+  if (networkMode === "host")
+    refuse("host-network", "the host's network", "a network of its own and published ports (-p)");
+  if (networkMode.startsWith("container:"))
+    refuse("container-network", "another container's network", "a network of its own");
+  if (pidMode === "host") refuse("host-pid", "the host's processes (--pid host)", "its own pid namespace");
+  if (pidMode.startsWith("container:"))
+    refuse("container-pid", "another container's processes (--pid)", "its own pid namespace");
+  if (ipcMode === "host") refuse("host-ipc", "the host's shared memory (--ipc host)", "--ipc private");
+  if (ipcMode.startsWith("container:"))
+    refuse("container-ipc", "another container's shared memory (--ipc)", "--ipc private");
+  if (utsMode === "host") refuse("host-uts", "the host's name (--uts host)", "its own name (--hostname)");
+  return refusals;
+}
+
+function rights({ name, privileged, devices, deviceRequests, usersRemapped }: ContainerFacts): Refusal[] {
+  const refusals: Refusal[] = [];
+  if (privileged) {
+    const message = `${name} is privileged, so it may hold on to anything of this node; create it with the capabilities it needs (--cap-add)`;
+    refusals.push({ code: "privileged", message });
+  }
+  if (devices.length > 0) {
+    const message = `${name} has devices of this node (${devices.join(", ")}), which do not move; create it without --device`;
+    refusals.push({ code: "devices", message });
+  }
+  if (deviceRequests.length > 0) {
+    const message = `${name} has device requests (${deviceRequests.join(", ")}), whose state does not move; create it without --gpus`;
+    refusals.push({ code: "device-requests", message });
+  }
+  if (usersRemapped) {
+    const message =
+      "Docker on this node maps container users to others (userns-remap), which CRIU cannot restore; turn it off in daemon.json";
+    refusals.push({ code: "userns-remap", message });
+  }
+  return refusals;
+}
+
+function management({ name, swarmManaged, runtime }: ContainerFacts): Refusal[] {
+  const refusals: Refusal[] = [];
+  if (swarmManaged) {
+    const message = `${name} is a task of a Swarm service, which would start another in its place; move it with the service's placement constraints`;
+    refusals.push({ code: "swarm", message });
+  }
+  if (!runcRuntimes.has(runtime)) {
+    refusals.push({
+      code: "runtime",
+      message: `${name} runs under ${runtime}, and CRIU needs runc; create it with --runtime runc`,
+    });
+  }
+  return refusals;
+}
+
+function storage({ name, storageDriver, hasUpperDir, imagePresent, mounts }: ContainerFacts): Refusal[] {
+  const refusals: Refusal[] = [];
+  if (storageDriver !== "overlay2" || !hasUpperDir) {
+    const message = `Docker on this node stores ${name} with ${storageDriver}, which does not show its changed files; use the storage driver overlay2`;
+    refusals.push({ code: "storage-driver", message });
+  }
+  if (!imagePresent) {
+    refusals.push({
+      code: "image-missing",
+      message: `the image of ${name} is not on this node any more; pull it again`,
+    });
+  }
+  for (const { type, name: volume, target, driver, options } of mounts) {
+    if (type === "cluster" || type === "image" || type === "npipe") {
+      refusals.push({
+        code: "mount-type",
+        message: `${target} is a mount of type ${type}, which cannot be moved; use a volume`,
+      });
+    } else if (type === "volume" && driver !== "local") {
+      const message = `volume ${volume} at ${target} belongs to the driver ${driver}, whose data we cannot move; use a local volume`;
+      refusals.push({ code: "volume-driver", message });
+    } else if (type === "volume" && options["device"] !== undefined) {
+      const message = `volume ${volume} at ${target} mounts ${options["device"]} by driver options; use a plain local volume, or a bind mount of shared storage`;
+      refusals.push({ code: "volume-options", message });
+    }
+  }
+  return refusals;
+}
+
+function inside({ name, tty, execs, openFiles }: ContainerFacts): Refusal[] {
+  const refusals: Refusal[] = [];
+  if (tty)
+    refusals.push({
+      code: "tty",
+      message: `${name} has a terminal (-t), which cannot be moved yet; create it without -t`,
+    });
+  if (execs.length > 0) {
+    const message = `docker exec sessions run in ${name} (${execs.join("; ")}), which would be lost; end them first`;
+    refusals.push({ code: "exec-running", message });
+  }
+  const kinds = [...new Set(openFiles.map(undumpable).filter((kind) => kind !== undefined))];
+  for (const kind of kinds) {
+    const how =
+      kind === "io_uring" ? "turn io_uring off in the program's settings" : "it must be closed before a migration";
+    refusals.push({
+      code: kind === "io_uring" ? "io-uring" : "open-file",
+      message: `${name} has an open ${kind}, which CRIU cannot dump; ${how}`,
+    });
+  }
+  return refusals;
+}
+
+/** What an open file is that CRIU cannot dump; undefined for one that it can. */
+export function undumpable(link: string): string | undefined {
+  // "anon_inode:[eventpoll]", but also "anon_inode:inotify"
+  const kind = /^anon_inode:\[?([^\]]*)\]?$/.exec(link)?.[1];
+  return kind === undefined || dumpableInodes.has(kind) ? undefined : kind;
+}

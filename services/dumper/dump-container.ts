@@ -1,0 +1,81 @@
+/** The dump of a frozen container: CRIU's images of everything but the memory. A failure thaws the container. */
+import { DmigrateError, messageOf } from "../shared/errors.ts";
+import { withSpan } from "../shared/telemetry.ts";
+import { abortCheckpoint } from "./abort-checkpoint.ts";
+import { directoryBytes, startDump } from "./adapters/runc.ts";
+import { note, type CheckpointDeps, type HeldCheckpoint } from "./checkpoint.ts";
+import { nextState } from "./core/checkpoint-record.ts";
+
+/** Shared memory and tmpfs go into the images at disk speed, so a dump may be long; but never for ever. */
+const dumpTimeoutMs = 600_000;
+
+/** Resolves once the images are complete. A second call for a dumped container answers at once. */
+export async function dumpContainer(deps: CheckpointDeps, held: HeldCheckpoint): Promise<void> {
+  if (held.record.state === "dumped" || held.record.state === "sealed") return;
+  note(deps, held, { state: nextState(held.record, "dump") });
+  const started = performance.now();
+  try {
+    await withSpan("runc checkpoint", {}, () => dump(held));
+  } catch (error) {
+    await abortCheckpoint(deps, held, { failed: true });
+    throw error;
+  }
+  const dumpMs = performance.now() - started;
+  note(deps, held, {
+    state: nextState(held.record, "dumped"),
+    dumpMs,
+    imageBytes: await directoryBytes(held.paths.imagesDir),
+  });
+}
+
+async function dump(held: HeldCheckpoint): Promise<void> {
+  const { containerId } = held.record;
+  const dump = startDump(containerId, held.paths);
+  held.dump = dump;
+  held.guardian?.dumping(dump.group);
+  dump.ended.then(
+    () => held.guardian?.dumped(),
+    () => undefined, // the guardian goes on knowing the group
+  );
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(
+      () => reject(new DmigrateError("timeout", `CRIU did not dump the container within ${dumpTimeoutMs / 1000} s`)),
+      dumpTimeoutMs,
+    );
+  });
+  try {
+    await Promise.race([dump.written, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/**
+ * From here on the container stays frozen whatever happens to this process. Waits until CRIU is gone; should the
+ * freezer not hold the container then, it has run on after the dump, so the images are worthless: it is thawed for good.
+ */
+export async function sealCheckpoint(deps: CheckpointDeps, held: HeldCheckpoint): Promise<void> {
+  if (held.record.state === "sealed") return;
+  const state = nextState(held.record, "seal");
+  try {
+    await held.dump?.ended;
+    await mustBeFrozen(held);
+  } catch (error) {
+    await abortCheckpoint(deps, held, { failed: true });
+    throw new DmigrateError(
+      "checkpoint-failed",
+      `the container ran on after its dump (${messageOf(error)}); it was left running, migrate it again`,
+      { cause: error },
+    );
+  }
+  note(deps, held, { state });
+  held.guardian?.seal();
+}
+
+async function mustBeFrozen({ freezer }: HeldCheckpoint): Promise<void> {
+  const state = freezer.exists() ? freezer.state() : "thawed";
+  if (state === "thawed") throw new DmigrateError("internal", "the control group is thawed; was CRIU killed?");
+  // CRIU's end may have left it still freezing.
+  if (state === "freezing") await freezer.freeze({ timeoutMs: 5000 });
+}

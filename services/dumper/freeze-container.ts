@@ -1,0 +1,130 @@
+/**
+ * Freezes a running container: on success nothing of it runs, its record says `frozen`, and a guardian stands by. All
+ * that can be done beforehand is done beforehand: the downtime begins with the freeze.
+ */
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Freezer } from "../shared/adapters/cgroup.ts";
+import { findFreezer } from "../shared/adapters/cgroup.ts";
+import { readProcess, strangersTo, type ProcessStatus } from "../shared/adapters/processes.ts";
+import type { CreateCheckpoint } from "../shared/contracts/dumper.ts";
+import { DmigrateError } from "../shared/errors.ts";
+import type { MigrationPaths } from "../shared/node-paths.ts";
+import { withSpan } from "../shared/telemetry.ts";
+import type { Inspected } from "./adapters/engine.ts";
+import { startGuardian } from "./adapters/guardian.ts";
+import { prepareDump } from "./adapters/runc.ts";
+import { note, type CheckpointDeps, type HeldCheckpoint } from "./checkpoint.ts";
+
+/** How long one attempt to freeze may take, and how long processes of `docker exec` are waited for, all in all. */
+const freezeTimeoutMs = 5000;
+const strangersTimeoutMs = 5000;
+
+/** Looks at the container and writes the record; nothing is touched yet. */
+export async function holdContainer(
+  deps: CheckpointDeps,
+  { migrationId, containerId }: CreateCheckpoint,
+  paths: MigrationPaths,
+): Promise<HeldCheckpoint> {
+  const container = await deps.engine.inspect(containerId);
+  mustRun(container);
+  const initPid = container.State.Pid;
+  const freezer = findFreezer(initPid);
+  if (freezer.state() !== "thawed") {
+    throw new DmigrateError(
+      "conflict",
+      `container ${nameOf(container)} is frozen by something else; docker unpause it first`,
+    );
+  }
+  const { Name, MaximumRetryCount } = container.HostConfig.RestartPolicy ?? { Name: "no" };
+  const held: HeldCheckpoint = {
+    record: {
+      migrationId,
+      containerId,
+      state: "frozen",
+      freezer: { version: freezer.version, dir: freezer.dir },
+      initPid,
+      restartPolicy: { Name: Name === "" ? "no" : Name, MaximumRetryCount: MaximumRetryCount ?? 0 },
+      processes: [],
+      frozenAt: Date.now(),
+    },
+    name: nameOf(container),
+    freezer,
+    paths,
+  };
+  // From this line on a dumper started anew would thaw the container and give its restart policy back.
+  note(deps, held, {});
+  return held;
+}
+
+/** Freezes what holdContainer holds. Whatever it throws, the caller must abort. */
+export async function freezeContainer(deps: CheckpointDeps, held: HeldCheckpoint): Promise<void> {
+  const { containerId, initPid, restartPolicy } = held.record;
+  await prepareDump(containerId, initPid, held.paths);
+  if (restartPolicy.Name !== "no") {
+    await withSpan("docker update", {}, () =>
+      deps.engine.setRestartPolicy(containerId, { Name: "no", MaximumRetryCount: 0 }),
+    );
+  }
+  held.guardian = await startGuardian(held.freezer, deps.log);
+  await withSpan("cgroup freeze", {}, () => freeze(deps, held));
+}
+
+function mustRun(container: Inspected): void {
+  const { Running, Paused, Restarting } = container.State;
+  if (Running && !Paused && !Restarting) return;
+  const state = Paused ? "paused" : Restarting ? "restarting" : "not running";
+  throw new DmigrateError(
+    "conflict",
+    `container ${nameOf(container)} is ${state}; only a running container can be moved`,
+  );
+}
+
+const nameOf = (container: Inspected): string => container.Name.replace(/^\//, "");
+
+/** Freezes at a moment when nobody from outside (`docker exec`, a health check) is in the container. */
+async function freeze(deps: CheckpointDeps, held: HeldCheckpoint): Promise<void> {
+  const { freezer, record, name } = held;
+  const deadline = performance.now() + strangersTimeoutMs;
+  for (;;) {
+    await strangersLeave(freezer, record.initPid, deadline, name);
+    const frozenAt = Date.now();
+    const started = performance.now();
+    await freezer.freeze({ timeoutMs: freezeTimeoutMs });
+    const processes = readProcesses(freezer);
+    if (strangersTo(record.initPid, processes).length > 0) {
+      freezer.thaw();
+      continue;
+    }
+    if (processes.length === 0) throw new DmigrateError("conflict", `container ${name} stopped while it was frozen`);
+    note(deps, held, {
+      frozenAt,
+      freezeMs: performance.now() - started,
+      processes: processes.map(({ innerPid, hostPid }) => ({ pid: innerPid, hostPid })),
+    });
+    return;
+  }
+}
+
+async function strangersLeave(freezer: Freezer, initPid: number, deadline: number, name: string): Promise<void> {
+  for (;;) {
+    const strangers = strangersTo(initPid, readProcesses(freezer));
+    if (strangers.length === 0) return;
+    if (performance.now() > deadline) {
+      const pids = strangers.map(({ hostPid }) => hostPid).join(", ");
+      throw new DmigrateError(
+        "conflict",
+        `container ${name} has processes that docker exec or a health check started (host pids ${pids}), which cannot be moved; end them and try again`,
+      );
+    }
+    await sleep(5);
+  }
+}
+
+/** Zombies are left out: CRIU dumps them, but they have no memory. */
+function readProcesses(freezer: Freezer): ProcessStatus[] {
+  return freezer
+    .processes()
+    .map(readProcess)
+    .filter((status) => status !== undefined)
+    .filter(({ state }) => state !== "Z");
+}

@@ -1,0 +1,140 @@
+/** Reads everything about a container that a migration must know beforehand. Touches nothing. */
+import { findFreezer } from "../shared/adapters/cgroup.ts";
+import { establishedConnections, openFiles, readProcess, type ProcessStatus } from "../shared/adapters/processes.ts";
+import type { ContainerProfile, NetworkAttachment, Volume } from "../shared/contracts/container.ts";
+import { DmigrateError } from "../shared/errors.ts";
+import { filesBytes, memoryBytes } from "./adapters/container-size.ts";
+import type { Engine, Inspected } from "./adapters/engine.ts";
+import { toAttachment, toSpec, toVolume } from "./core/container-spec.ts";
+import { isHealthProbe } from "./core/health-probe.ts";
+import { findRefusals, type ContainerFacts } from "./core/refusals.ts";
+
+/** Networks that every node has; a container is attached to them by its network mode. */
+const builtInNetworks = new Set(["bridge", "host", "none"]);
+const swarmLabel = "com.docker.swarm.service.id";
+
+/** Throws `not-found` for an unknown container. What rules a migration out is in `refusals`, not an error. */
+export async function profileContainer(engine: Engine, ref: string): Promise<ContainerProfile> {
+  const container = await engine.inspect(ref);
+  const processes = container.State.Running ? readProcesses(container.State.Pid) : [];
+  const initPid = processes.length > 0 ? container.State.Pid : undefined;
+  const upperDir = upperDirOf(container);
+  const volumeMounts = container.Mounts.filter(({ Type }) => Type === "volume");
+  const [imageBytes, volumes, networks, execs, usersRemapped, writableLayerBytes, volumeBytes] = await Promise.all([
+    engine.imageBytes(container.Image),
+    Promise.all(volumeMounts.map(async (mount) => toVolume(mount, await engine.volume(mount.Name ?? "")))),
+    readNetworks(engine, container),
+    readExecs(engine, container),
+    engine.remapsUsers(),
+    filesBytes(upperDir === undefined ? [] : [upperDir]),
+    filesBytes(volumeMounts.filter(({ Driver }) => (Driver ?? "local") === "local").map(({ Source }) => Source)),
+  ]);
+  const facts = factsOf(container, {
+    usersRemapped,
+    hasUpperDir: upperDir !== undefined,
+    imagePresent: imageBytes !== undefined,
+    volumes,
+    execs,
+    openFiles: processes.flatMap(({ hostPid }) => openFiles(hostPid)),
+  });
+  return {
+    id: container.Id,
+    running: container.State.Running,
+    spec: toSpec(container, volumes, networks),
+    bindMounts: container.Mounts.filter(({ Type }) => Type === "bind").map(({ Source, Destination }) => ({
+      source: Source,
+      target: Destination,
+    })),
+    writableLayerBytes,
+    volumeBytes,
+    imageBytes: imageBytes ?? 0,
+    memoryBytes: initPid === undefined ? 0 : memoryBytes(initPid, processes),
+    processes: processes.length,
+    tcpConnections: initPid === undefined ? 0 : establishedConnections(initPid),
+    refusals: findRefusals(facts),
+  };
+}
+
+/** Empty when the container stops while we look. */
+function readProcesses(initPid: number): ProcessStatus[] {
+  try {
+    return findFreezer(initPid)
+      .processes()
+      .map(readProcess)
+      .filter((status) => status !== undefined);
+  } catch (error) {
+    if (error instanceof DmigrateError && error.code === "not-found") return [];
+    throw error;
+  }
+}
+
+function upperDirOf({ GraphDriver }: Inspected): string | undefined {
+  // Absent altogether with the containerd image store.
+  const data = (GraphDriver as { Data?: Record<string, string> | null } | undefined)?.Data;
+  return data?.["UpperDir"];
+}
+
+function readNetworks(engine: Engine, { Id, NetworkSettings }: Inspected): Promise<NetworkAttachment[]> {
+  const own = Object.entries(NetworkSettings.Networks).filter(([name]) => !builtInNetworks.has(name));
+  return Promise.all(
+    own.map(async ([name, endpoint]) =>
+      toAttachment(Id, name, await engine.networkDriver(endpoint.NetworkID || name), endpoint),
+    ),
+  );
+}
+
+async function readExecs(engine: Engine, { ExecIDs, Config }: Inspected): Promise<string[]> {
+  const running = await engine.runningExecs(ExecIDs ?? []);
+  return running
+    .filter((exec) => !isHealthProbe(exec, Config.Healthcheck?.Test))
+    .map((exec) => [exec.entrypoint, ...exec.arguments].join(" "));
+}
+
+interface Seen {
+  usersRemapped: boolean;
+  hasUpperDir: boolean;
+  imagePresent: boolean;
+  volumes: readonly Volume[];
+  execs: readonly string[];
+  openFiles: readonly string[];
+}
+
+function factsOf(container: Inspected, seen: Seen): ContainerFacts {
+  const { Name, State, Config, HostConfig, Mounts } = container;
+  const options = new Map(seen.volumes.map((volume) => [volume.name, volume.options]));
+  const storageDriver = container.Driver || (container.GraphDriver as { Name?: string } | undefined)?.Name;
+  return {
+    name: Name.replace(/^\//, ""),
+    state: { running: State.Running, paused: State.Paused, restarting: State.Restarting },
+    tty: Config.Tty,
+    privileged: HostConfig.Privileged ?? false,
+    runtime: HostConfig.Runtime ?? "",
+    networkMode: HostConfig.NetworkMode ?? "",
+    pidMode: HostConfig.PidMode ?? "",
+    ipcMode: HostConfig.IpcMode ?? "",
+    utsMode: HostConfig.UTSMode ?? "",
+    devices: devicePaths(HostConfig.Devices),
+    deviceRequests: (HostConfig.DeviceRequests ?? []).map(
+      ({ Driver, Capabilities }) => Driver || (Capabilities ?? []).flat().join(" ") || "any",
+    ),
+    swarmManaged: swarmLabel in Config.Labels,
+    usersRemapped: seen.usersRemapped,
+    storageDriver: storageDriver ?? "an unknown driver",
+    hasUpperDir: seen.hasUpperDir,
+    imagePresent: seen.imagePresent,
+    mounts: Mounts.map(({ Type, Name: volume = "", Destination, Driver = "local" }) => ({
+      type: Type,
+      name: volume,
+      target: Destination,
+      driver: Driver,
+      options: options.get(volume) ?? {},
+    })),
+    execs: seen.execs,
+    openFiles: seen.openFiles,
+  };
+}
+
+function devicePaths(devices: unknown): string[] {
+  if (!Array.isArray(devices)) return [];
+  return (devices as { PathOnHost?: string }[]).map(({ PathOnHost }) => PathOnHost ?? "unknown");
+}
