@@ -40,6 +40,8 @@ export const nodeSchema = z
   .openapi("Node");
 export type Node = z.infer<typeof nodeSchema>;
 
+export const nodeListSchema = z.object({ nodes: z.array(nodeSchema) }).openapi("NodeList");
+
 export const migrationModeSchema = z.enum(["post-copy"]);
 
 export const createMigrationSchema = z
@@ -135,6 +137,9 @@ export const migrationSchema = z
   })
   .openapi("Migration");
 export type Migration = z.infer<typeof migrationSchema>;
+
+export const listMigrationsQuery = z.strictObject({ limit: z.coerce.number().int().min(1).max(500).default(50) });
+export const migrationListSchema = z.object({ migrations: z.array(migrationSchema) }).openapi("MigrationList");
 
 /** One event of a migration, as the SSE stream sends it (`event: <type>`, `id: <seq>`, `data: <json>`). */
 export const migrationEventSchema = z

@@ -1,0 +1,159 @@
+/**
+ * Everything that rules a migration out, all at once, before anything is touched. Pure. Each refusal has a stable code
+ * and a sentence that says what to do.
+ */
+import type { NodeResources } from "../../shared/contracts/common.ts";
+import type { ContainerProfile } from "../../shared/contracts/container.ts";
+import type { Refusal } from "../../shared/errors.ts";
+import { missingFlags } from "./cpu-flags.ts";
+import { criuImageBytes, size } from "./plan.ts";
+import { compareVersions, isOlder, parseVersion, type Version } from "./versions.ts";
+
+export interface PreflightInput {
+  from: string;
+  to: string;
+  profile: ContainerProfile;
+  source: NodeResources;
+  destination: NodeResources;
+  /** Host paths that both nodes see as the same storage. */
+  sharedPaths: readonly string[];
+  shipImage: boolean;
+  /** What the restorer at the destination said. */
+  destinationRefusals: readonly Refusal[];
+}
+
+const MiB = 1024 * 1024;
+
+/** The first CRIU whose images and page-server protocol work here and on current kernels. */
+const leastCriu: Version = { major: 4, minor: 2 };
+/** The first kernel whose userfaultfd reports fork, remap and unmap, without which lazy pages lose data. */
+const leastKernel: Version = { major: 4, minor: 11 };
+
+export function findRefusals(input: PreflightInput): Refusal[] {
+  return [
+    ...sameNode(input),
+    ...input.profile.refusals,
+    ...bindMounts(input),
+    ...cpu(input),
+    ...kernels(input),
+    ...criu(input),
+    ...docker(input),
+    ...room(input),
+    ...input.destinationRefusals,
+  ];
+}
+
+function sameNode({ from, to }: PreflightInput): Refusal[] {
+  if (from !== to) return [];
+  return [{ code: "same-node", message: `the container is on node ${from} already; choose another destination` }];
+}
+
+function bindMounts({ profile, sharedPaths }: PreflightInput): Refusal[] {
+  return profile.bindMounts
+    .filter(({ source }) => !sharedPaths.some((shared) => isBeneath(source, shared)))
+    .map(({ source, target }) => ({
+      code: "bind-mount",
+      message:
+        `${target} is a bind mount of ${source}, which does not move; if both nodes see the same storage there, ` +
+        `declare it with --shared-path ${source} (sharedPaths), else use a volume`,
+    }));
+}
+
+/** True for `shared` itself and for what lies below it; `..` is never taken as below. */
+export function isBeneath(path: string, shared: string): boolean {
+  if (path.split("/").includes("..") || shared.split("/").includes("..")) return false;
+  const root = shared.replace(/\/+$/, "");
+  return path === root || path === shared || path.startsWith(`${root}/`);
+}
+
+function cpu({ source, destination, to }: PreflightInput): Refusal[] {
+  if (source.arch !== destination.arch) {
+    const message = `the source is ${source.arch} and node ${to} is ${destination.arch}; processes move between equal architectures only`;
+    return [{ code: "architecture", message }];
+  }
+  const missing = missingFlags(source.cpu.flags, destination.cpu.flags);
+  if (missing.length === 0) return [];
+  const message =
+    `node ${to} (${destination.cpu.model}) lacks CPU features that the container may be using: ${missing.join(", ")}; ` +
+    "choose a destination with the same or a newer CPU";
+  return [{ code: "cpu-features", message }];
+}
+
+function kernels({ from, to, source, destination }: PreflightInput): Refusal[] {
+  const refusals: Refusal[] = [];
+  for (const [name, node] of [
+    [from, source],
+    [to, destination],
+  ] as const) {
+    const version = parseVersion(node.kernel);
+    if (version !== undefined && isOlder(version, leastKernel)) {
+      const message = `node ${name} runs kernel ${node.kernel}; post-copy needs 4.11 or newer`;
+      refusals.push({ code: "kernel", message });
+    }
+  }
+  const [there, here] = [source.docker.cgroupVersion, destination.docker.cgroupVersion];
+  if (there !== here) {
+    const message = `node ${from} uses cgroup v${there} and node ${to} cgroup v${here}; CRIU restores cgroups of the same version only`;
+    refusals.push({ code: "cgroup-version", message });
+  }
+  return refusals;
+}
+
+function criu({ from, to, source, destination }: PreflightInput): Refusal[] {
+  const refusals: Refusal[] = [];
+  const read = (name: string, text: string | undefined): Version | undefined => {
+    const version = text === undefined ? undefined : parseVersion(text);
+    if (version === undefined) {
+      refusals.push({ code: "criu-missing", message: `node ${name} has no CRIU; install 4.2 or newer` });
+    } else if (isOlder(version, leastCriu)) {
+      refusals.push({ code: "criu-too-old", message: `node ${name} has CRIU ${String(text)}; install 4.2 or newer` });
+    }
+    return version;
+  };
+  const dump = read(from, source.criuVersion);
+  const restore = read(to, destination.criuVersion);
+  if (dump !== undefined && restore !== undefined && compareVersions(dump, restore) > 0) {
+    const message =
+      `node ${from} dumps with CRIU ${String(source.criuVersion)}, which CRIU ${String(destination.criuVersion)} on node ${to} ` +
+      `may not understand; update CRIU on node ${to}`;
+    refusals.push({ code: "criu-older-at-destination", message });
+  }
+  return refusals;
+}
+
+function docker({ to, destination }: PreflightInput): Refusal[] {
+  if (destination.docker.hasDmigrateRuntime) return [];
+  const message =
+    `Docker on node ${to} does not know the runtime dmigrate; install dmigrate-runc, add it to the runtimes in ` +
+    "/etc/docker/daemon.json and reload Docker";
+  return [{ code: "no-runtime", message }];
+}
+
+/** With a tenth and a little more to spare: a node filled to the brim fails in worse places than here. */
+const withMargin = (bytes: number, extra: number): number => Math.ceil(bytes * 1.1) + extra;
+
+function room({ from, to, profile, source, destination, shipImage }: PreflightInput): Refusal[] {
+  const refusals: Refusal[] = [];
+  const memory = withMargin(profile.memoryBytes, 64 * MiB);
+  if (destination.memoryAvailableBytes < memory) {
+    const message = `node ${to} has ${size(destination.memoryAvailableBytes)} of memory available, and ${size(memory)} are needed`;
+    refusals.push({ code: "memory", message });
+  }
+  const files = profile.writableLayerBytes + profile.volumeBytes + (shipImage ? profile.imageBytes : 0);
+  const disk = withMargin(files, 64 * MiB);
+  if (destination.diskFreeBytes < disk) {
+    const what = shipImage ? "image, writable layer and volumes" : "writable layer and volumes";
+    const message = `node ${to} has ${size(destination.diskFreeBytes)} of disk free at ${destination.docker.rootDir}, and ${size(disk)} are needed for ${what}`;
+    refusals.push({ code: "disk", message });
+  }
+  const images = withMargin(criuImageBytes(profile.processes), 4 * MiB);
+  for (const [name, node] of [
+    [from, source],
+    [to, destination],
+  ] as const) {
+    if (node.stateFreeBytes >= images) continue;
+    const message = `node ${name} has ${size(node.stateFreeBytes)} free in its state directory, and ${size(images)} are needed for CRIU images`;
+    refusals.push({ code: "state-room", message });
+  }
+  return refusals;
+}

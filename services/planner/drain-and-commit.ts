@@ -1,0 +1,175 @@
+/**
+ * After the resume: the rest of the memory follows, then the source is released. Nothing here leads back. Every step
+ * is repeated for as long as it takes, and safe to repeat after a restart of the planner.
+ */
+import { checkpointSchema } from "../shared/contracts/dumper.ts";
+import { pagerSchema, type Pager } from "../shared/contracts/pager.ts";
+import { restoreSchema } from "../shared/contracts/restorer.ts";
+import { transferSchema } from "../shared/contracts/shipper.ts";
+import { DmigrateError } from "../shared/errors.ts";
+import type { LeftoverTable } from "./adapters/leftover-table.ts";
+import { anything, insist, pause, stage, Stopped, type Run } from "./run.ts";
+
+/** Brings a migration from `draining` or `committing` to `committed`. Throws, with phase `failed`, when it cannot. */
+export async function drainAndCommit(run: Run, leftovers: LeftoverTable): Promise<void> {
+  const { journal } = run;
+  try {
+    if (journal.migration.phase === "draining") {
+      await stage(run, "drain", () => drain(run));
+      journal.advance("drained", `all memory is on node ${run.destination.name}; releasing node ${run.source.name}`);
+    }
+    await stage(run, "commit", () => commit(run, leftovers));
+    journal.advance("committed", `committed: the container runs on node ${run.destination.name} alone`);
+  } catch (error) {
+    if (error instanceof Stopped || run.stopped.aborted) throw new Stopped();
+    const failure =
+      error instanceof DmigrateError ? error : new DmigrateError("internal", String(error), { cause: error });
+    journal.failed(failure);
+    journal.advance("lost", "the migration cannot be completed; its error says what to do");
+    throw failure;
+  }
+}
+
+async function drain(run: Run): Promise<void> {
+  const { id, journal, source, destination, clock, timing } = run;
+  const path = `/pagers/${id}?until=drained&waitMs=${timing.pollMs}`;
+  const options = { timeoutMs: timing.callMs + timing.pollMs, signal: run.resting };
+  for (;;) {
+    const asked = clock.now();
+    const pager = await insist(run, () => destination.pager.get(path, pagerSchema, options), {
+      doing: `following the drain on node ${destination.name}`,
+      isFinal: ({ code }) => code === "not-found",
+      until: run.resting,
+    }).catch((error: unknown) => {
+      if (error instanceof DmigrateError && error.code === "not-found")
+        throw memoryLost(run, "the pager there is gone");
+      throw error;
+    });
+    const { pagesTotal, pagesFaulted, pagesPrefetched } = pager;
+    const counts = { pagesTotal, pagesFaulted, pagesPrefetched };
+    if (pager.state === "drained") {
+      // Counted once all has been sent; without the count the migration is no less done.
+      const sent = await source.shipper
+        .get(`/transfers/${id}`, transferSchema, { timeoutMs: timing.callMs })
+        .catch(() => undefined);
+      journal.update({ ...counts, ...(sent !== undefined && { bytesSent: sent.bytesSent }) });
+      return;
+    }
+    if (pager.state === "failed") throw memoryLost(run, pager.error ?? "its pager gave no reason");
+    journal.progress(drained(pager), counts);
+    // A pager that does not wait as it was asked to must not be asked without end.
+    if (clock.now() - asked < timing.pollMs / 2) await pause(run, timing.pollMs);
+  }
+}
+
+const drained = ({ pagesFaulted, pagesPrefetched, pagesTotal }: Pager): string =>
+  `${pagesFaulted + pagesPrefetched} of ${pagesTotal} pages are there`;
+
+function memoryLost({ id, journal, source, destination }: Run, why: string): DmigrateError {
+  const { pagesTotal, pagesFaulted, pagesPrefetched } = journal.migration;
+  return new DmigrateError(
+    "transfer-failed",
+    `the container was resumed on node ${destination.name}, but the rest of its memory cannot follow (${why}; ` +
+      `${pagesFaulted + pagesPrefetched} of ${pagesTotal} pages were there): do not trust it. The source on node ${source.name} is still ` +
+      `frozen as it was. To go back to that moment, remove the container on node ${destination.name}, then ` +
+      `POST /checkpoints/${id}/abort at the dumper of node ${source.name}; to give the source up, POST /checkpoints/${id}/commit there`,
+  );
+}
+
+async function commit(run: Run, leftovers: LeftoverTable): Promise<void> {
+  const { id, journal, source, destination, timing, clock } = run;
+  const options = { timeoutMs: timing.moveMs };
+  const { removeSource, restartPolicy } = journal.job;
+  // The destination follows the first attempt, not its success: a source that died for good must not keep it waiting.
+  const tried = Promise.withResolvers<undefined>();
+  const release = insist(
+    run,
+    () => source.dumper.post(`/checkpoints/${id}/commit`, { removeContainer: removeSource }, checkpointSchema, options),
+    {
+      doing: `releasing the source on node ${source.name}`,
+      isFinal: ({ code }) => code === "not-found" || code === "conflict",
+      afterAttempt: () => tried.resolve(undefined),
+    },
+  ).catch((error: unknown) => sourceGone(run, error));
+  const timed = release.then(() => {
+    const totalMs =
+      run.startedAt === undefined
+        ? clock.epoch() - Date.parse(journal.migration.createdAt)
+        : clock.now() - run.startedAt;
+    journal.update({ totalMs: Math.max(0, totalMs) });
+  });
+  const finish = tried.promise.then(() =>
+    insist(
+      run,
+      () =>
+        destination.restorer.post(
+          `/restores/${id}/finish`,
+          { restartPolicy: restartPolicy ?? noRestart },
+          restoreSchema,
+          options,
+        ),
+      {
+        doing: `finishing on node ${destination.name}`,
+        isFinal: ({ code }) => code === "not-found",
+      },
+    ).catch((error: unknown) => destinationGone(run, error)),
+  );
+  await Promise.all([timed, finish]);
+  noteLeftovers(run, leftovers);
+  await cleanUp(run);
+}
+
+const noRestart = { Name: "no", MaximumRetryCount: 0 };
+
+/** Not found: the source node was restarted, which ended the frozen container; its restart policy is off. */
+function sourceGone(run: Run, error: unknown): void {
+  if (!(error instanceof DmigrateError) || error.code !== "not-found") throw error;
+  run.journal.warn(
+    `node ${run.source.name} no longer knows the checkpoint, so there is nothing left to release; ` +
+      "look whether its stopped container should be removed",
+  );
+}
+
+/** Not found: the container was removed at the destination by someone else after it had run there. */
+function destinationGone(run: Run, error: unknown): void {
+  if (!(error instanceof DmigrateError) || error.code !== "not-found") throw error;
+  run.journal.warn(
+    `node ${run.destination.name} no longer knows the restore; check the container's restart policy there`,
+  );
+}
+
+/** What a later migration must know: a source container that was left stopped, and one that is no longer in the way. */
+function noteLeftovers({ journal, source, destination }: Run, leftovers: LeftoverTable): void {
+  const { containerName: name, replaces, removeSource } = journal.job;
+  const containerId = journal.migration.sourceContainerId;
+  try {
+    if (replaces !== undefined) leftovers.delete(destination.name, name);
+    if (!removeSource && containerId !== undefined) leftovers.put({ node: source.name, name, containerId });
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error);
+    journal.warn(
+      `the stopped container on node ${source.name} could not be noted; remove it before migrating back: ${message}`,
+    );
+  }
+}
+
+async function cleanUp(run: Run): Promise<void> {
+  const { id, source, destination, timing } = run;
+  const options = { timeoutMs: timing.callMs };
+  const gone = (error: unknown): void => {
+    if (!(error instanceof DmigrateError) || error.code !== "not-found") throw error;
+  };
+  const remove = (doing: string, call: () => Promise<unknown>): Promise<unknown> =>
+    insist(run, () => call().catch(gone), { doing });
+  await remove(`ending the pager on node ${destination.name}`, () =>
+    destination.pager.delete(`/pagers/${id}`, anything, options),
+  );
+  await Promise.all([
+    remove(`ending the receive on node ${destination.name}`, () =>
+      destination.shipper.delete(`/receives/${id}`, anything, options),
+    ),
+    remove(`ending the transfer on node ${source.name}`, () =>
+      source.shipper.delete(`/transfers/${id}`, anything, options),
+    ),
+  ]);
+}

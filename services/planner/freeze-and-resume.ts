@@ -1,0 +1,133 @@
+/**
+ * The downtime: from the freeze at the source to the resume at the destination. Nothing here waits for what could have
+ * been done before or can be done later; the journal is held, so that the only write is the commit point, and that one
+ * happens while the images are on their way.
+ *
+ *     freeze ─┬─ dump ─┬─ seal ────────────┐
+ *             │        ├─ images, memory ──┼─ serve pages ── resume ── running
+ *             │        └─ COMMIT POINT ────┤
+ *             └─ file delta ───────────────┘
+ */
+import { setTimeout as delay } from "node:timers/promises";
+import type { ContainerProfile } from "../shared/contracts/container.ts";
+import { checkpointSchema, type Checkpoint } from "../shared/contracts/dumper.ts";
+import { pagerSchema } from "../shared/contracts/pager.ts";
+import { restoreSchema, type Restore } from "../shared/contracts/restorer.ts";
+import { shippedSchema } from "../shared/contracts/shipper.ts";
+import { DmigrateError } from "../shared/errors.ts";
+import { recordSpan } from "../shared/telemetry.ts";
+import { anything, throwIfCancelled, create, stage, Stopped, together, type Run } from "./run.ts";
+import { settleResume } from "./settle-resume.ts";
+import { moveTimeoutMs } from "./timing.ts";
+
+/**
+ * Resolves once the container runs at the destination (phase `draining`). Throws with the phase before the commit
+ * point, or `aborting` when the destination has been ruled out after it: either way the source may be thawed.
+ */
+export async function freezeAndResume(run: Run, profile: ContainerProfile): Promise<void> {
+  const { id, journal, source, clock, timing } = run;
+  const body = { migrationId: id, containerId: profile.id };
+  journal.hold();
+  const checkpoint = await stage(run, "freeze", () =>
+    create(run, "checkpoint", () =>
+      source.dumper.post("/checkpoints", body, checkpointSchema, { timeoutMs: timing.freezeMs }),
+    ),
+  );
+  const frozenAt = clock.now() - checkpoint.frozenForMs;
+  journal.advance("frozen", `the container is frozen on node ${source.name}`);
+
+  const call = { sent: false };
+  let restore: Restore | undefined;
+  try {
+    throwIfCancelled(run);
+    await moveState(run, profile, checkpoint);
+    restore = await stage(run, "resume", () => resume(run, call));
+  } catch (error) {
+    if (run.stopped.aborted) throw new Stopped();
+    if (journal.migration.phase === "resuming") {
+      if (call.sent) restore = await settleResume(run);
+      if (restore === undefined)
+        journal.advance("destination-ruled-out", "the container does not run at the destination");
+    }
+    if (restore === undefined) throw error;
+  }
+  noteDowntime(run, frozenAt, restore);
+}
+
+/** Dump, delta, images, memory, seal, and the commit point: everything that the resume needs. */
+async function moveState(run: Run, profile: ContainerProfile, checkpoint: Checkpoint): Promise<void> {
+  const { id, source, timing } = run;
+  const failed = new AbortController();
+  const signal = AbortSignal.any([run.cancelled, run.stopped, failed.signal]);
+  // Memory that cannot be lazy (shared, or a tmpfs) is in the images, and the delta is as large as the files at worst.
+  const files = profile.writableLayerBytes + profile.volumeBytes;
+  const move = { timeoutMs: moveTimeoutMs(timing, profile.memoryBytes + files), signal };
+  const written = Promise.withResolvers<Checkpoint>();
+  // Whoever waits for it meets the failure; nobody may be waiting yet.
+  written.promise.catch(() => undefined);
+
+  const dump = stage(run, "dump", async () => {
+    try {
+      written.resolve(await source.dumper.post(`/checkpoints/${id}/dump`, undefined, checkpointSchema, move));
+    } catch (error) {
+      written.reject(error);
+      throw error;
+    }
+    await source.dumper.post(`/checkpoints/${id}/seal`, undefined, checkpointSchema, move);
+  });
+  const ship = stage(run, "ship", async () => {
+    const transfer = `/transfers/${id}`;
+    const delta = source.shipper.post(`${transfer}/delta`, undefined, shippedSchema, move);
+    const rest = written.promise.then(({ processes }) =>
+      together(
+        [
+          source.shipper.post(`${transfer}/images`, undefined, shippedSchema, move),
+          source.shipper.post(`${transfer}/memory`, { processes }, anything, move),
+          commitPoint(run, checkpoint),
+        ],
+        failed,
+      ),
+    );
+    await together([delta, rest], failed);
+  });
+  await together([dump, ship], failed);
+}
+
+/** From here on only `resumed` or the certainty that the destination does not run ends the phase. */
+async function commitPoint(run: Run, { restartPolicy }: Checkpoint): Promise<void> {
+  // The synced write blocks this process for about a millisecond: first let the other calls reach the network.
+  await delay(2);
+  throwIfCancelled(run);
+  const { Name, MaximumRetryCount } = restartPolicy;
+  run.journal.advanceDurably("resume-recorded", `resuming on node ${run.destination.name}`, {
+    restartPolicy: { Name, MaximumRetryCount },
+  });
+  run.journal.hold();
+}
+
+/** Sets `call.sent` right before the resume call: from then on the container may run, whatever the answer. */
+async function resume(run: Run, call: { sent: boolean }): Promise<Restore> {
+  const { id, destination, timing } = run;
+  await destination.pager.post(`/pagers/${id}/serve`, undefined, pagerSchema, { timeoutMs: timing.moveMs });
+  if (run.stopped.aborted) throw new Stopped();
+  call.sent = true;
+  const restore = await destination.restorer.post(`/restores/${id}/resume`, undefined, restoreSchema, {
+    timeoutMs: timing.resumeMs,
+  });
+  if (restore.state === "resumed" || restore.state === "finished") return restore;
+  const why = restore.error ?? `its state is ${restore.state}`;
+  throw new DmigrateError("restore-failed", `the container did not resume on node ${destination.name}: ${why}`);
+}
+
+function noteDowntime(run: Run, frozenAt: number, restore: Restore): void {
+  const { journal, clock, destination } = run;
+  const downtimeMs = clock.now() - frozenAt;
+  const end = clock.epoch();
+  recordSpan("downtime", end - downtimeMs, end, {
+    "dmigrate.migration_id": run.id,
+    "dmigrate.downtime_ms": downtimeMs,
+  });
+  const message = `running on node ${destination.name} after ${downtimeMs.toFixed(1)} ms of downtime`;
+  journal.advance("resumed", message, { downtimeMs, destinationContainerId: restore.containerId });
+  journal.release();
+}

@@ -1,0 +1,77 @@
+/** Looks at a container and both nodes, and says what a migration would be: its plan, and every reason against it. */
+import type { NodeResources } from "../shared/contracts/common.ts";
+import { nodeResourcesSchema } from "../shared/contracts/common.ts";
+import { containerProfileSchema, type ContainerProfile } from "../shared/contracts/container.ts";
+import type { CreateMigration, Plan } from "../shared/contracts/planner.ts";
+import { restoreCheckSchema } from "../shared/contracts/restorer.ts";
+import type { LeftoverTable } from "./adapters/leftover-table.ts";
+import type { NodeClients, NodePool } from "./adapters/node-clients.ts";
+import { computePlan } from "./core/plan.ts";
+import { findRefusals } from "./core/preflight.ts";
+import type { Timing } from "./timing.ts";
+
+export interface InspectDeps {
+  pool: NodePool;
+  leftovers: LeftoverTable;
+  timing: Timing;
+}
+
+export interface Inspection {
+  plan: Plan;
+  profile: ContainerProfile;
+  source: NodeClients;
+  destination: NodeClients;
+  replaces: string | undefined;
+}
+
+/**
+ * Only asks, touches nothing. Throws `not-found` for an unknown node or container, and what the nodes' services throw;
+ * reasons why the container cannot move are not thrown, but in `plan.refusals`.
+ */
+export async function inspect(deps: InspectDeps, request: CreateMigration): Promise<Inspection> {
+  const { pool, leftovers, timing } = deps;
+  const source = pool.connect(request.from);
+  const destination = pool.connect(request.to);
+  const options = { timeoutMs: timing.callMs };
+  const resourcesOf = ({ agent }: NodeClients): Promise<NodeResources> =>
+    agent.get("/resources", nodeResourcesSchema, options);
+  const [profile, here, there] = await Promise.all([
+    source.dumper.get(`/containers/${request.container}`, containerProfileSchema, { timeoutMs: timing.profileMs }),
+    resourcesOf(source),
+    resourcesOf(destination),
+  ]);
+  const replaces = leftovers.find(request.to, profile.spec.name);
+  // On its own node the container's name is taken by itself: nothing to be learnt from asking there.
+  const check =
+    request.from === request.to
+      ? { imagePresent: true, refusals: [] }
+      : await destination.restorer.post(
+          "/restores/check",
+          { container: profile.spec, ...(replaces !== undefined && { replaces }) },
+          restoreCheckSchema,
+          options,
+        );
+  const shipImage = !check.imagePresent;
+  const numbers = computePlan({ source: here, destination: there, profile, shipImage });
+  const refusals = findRefusals({
+    from: request.from,
+    to: request.to,
+    profile,
+    source: here,
+    destination: there,
+    sharedPaths: request.sharedPaths,
+    shipImage,
+    destinationRefusals: check.refusals,
+  });
+  const plan: Plan = {
+    container: profile.spec.name,
+    containerId: profile.id,
+    from: request.from,
+    to: request.to,
+    mode: request.mode,
+    ...numbers,
+    shipImage,
+    refusals,
+  };
+  return { plan, profile, source, destination, replaces };
+}

@@ -1,0 +1,101 @@
+/** HTTP routes for migrations, their events, and dry runs. */
+import { createRoute, z } from "@hono/zod-openapi";
+import { migrationParams } from "../shared/contracts/common.ts";
+import {
+  createMigrationSchema,
+  listMigrationsQuery,
+  migrationListSchema,
+  migrationSchema,
+  planSchema,
+} from "../shared/contracts/planner.ts";
+import { json, jsonBody, problems, type App } from "../shared/http.ts";
+import { streamEvents, type EventStreamDeps } from "./event-stream.ts";
+import type { Migrations } from "./migrations.ts";
+
+export function addMigrationRoutes(app: App, migrations: Migrations, streams: EventStreamDeps): void {
+  app.openapi(
+    createRoute({
+      method: "post",
+      path: "/migrations",
+      summary: "Check and plan a migration, and start it",
+      description:
+        "422 lists every reason against it at once; then nothing was touched. 409: one of this container is under way.",
+      request: jsonBody(createMigrationSchema),
+      responses: { 202: json(migrationSchema, "started; follow it by its events"), ...problems },
+    }),
+    async (c) => {
+      const migration = await migrations.start(c.req.valid("json"));
+      c.header("location", `/migrations/${migration.id}`);
+      return c.json(migration, 202);
+    },
+  );
+  app.openapi(
+    createRoute({
+      method: "get",
+      path: "/migrations",
+      summary: "Migrations, newest first",
+      request: { query: listMigrationsQuery },
+      responses: { 200: json(migrationListSchema, "those under way and the latest that have ended"), ...problems },
+    }),
+    (c) => c.json({ migrations: migrations.list(c.req.valid("query").limit) }, 200),
+  );
+  app.openapi(
+    createRoute({
+      method: "get",
+      path: "/migrations/{id}",
+      summary: "A migration",
+      request: { params: migrationParams },
+      responses: { 200: json(migrationSchema, "as it is now"), ...problems },
+    }),
+    (c) => c.json(migrations.get(c.req.valid("param").id), 200),
+  );
+  app.openapi(
+    createRoute({
+      method: "delete",
+      path: "/migrations/{id}",
+      summary: "Cancel: the container runs on at the source. Refused (409) once it may run at the destination",
+      request: { params: migrationParams },
+      responses: { 202: json(migrationSchema, "it ends as aborted; follow it by its events"), ...problems },
+    }),
+    (c) => c.json(migrations.cancel(c.req.valid("param").id), 202),
+  );
+  app.openapi(
+    createRoute({
+      method: "get",
+      path: "/migrations/{id}/events",
+      summary: "The migration's events, past and to come, until it ends",
+      description:
+        "Each event: `event` its type, `id` its number, `data` a MigrationEvent. Last-Event-ID, or `after`, leaves out those up to it. " +
+        "Of progress events only the latest is kept.",
+      request: {
+        params: migrationParams,
+        query: z.strictObject({ after: z.coerce.number().int().min(0).default(0) }),
+        headers: z.object({ "last-event-id": z.coerce.number().int().min(0).optional() }),
+      },
+      responses: {
+        200: { description: "server-sent events", content: { "text/event-stream": { schema: z.string() } } },
+        ...problems,
+      },
+    }),
+    (c) => {
+      const { id } = c.req.valid("param");
+      migrations.get(id);
+      const after = c.req.valid("header")["last-event-id"] ?? c.req.valid("query").after;
+      return c.body(streamEvents(streams, id, after), 200, {
+        "content-type": "text/event-stream",
+        "cache-control": "no-store",
+        "x-accel-buffering": "no",
+      });
+    },
+  );
+  app.openapi(
+    createRoute({
+      method: "post",
+      path: "/plans",
+      summary: "Dry run: the plan of a migration, and every reason against it",
+      request: jsonBody(createMigrationSchema),
+      responses: { 200: json(planSchema, "`refusals` is empty when it can start"), ...problems },
+    }),
+    async (c) => c.json(await migrations.plan(c.req.valid("json")), 200),
+  );
+}

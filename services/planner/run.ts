@@ -1,0 +1,134 @@
+/** One migration under way: what its parts share, and the ways in which they call, measure and give up. */
+import { setTimeout as delay } from "node:timers/promises";
+import { z } from "zod";
+import { DmigrateError } from "../shared/errors.ts";
+import { withSpan } from "../shared/telemetry.ts";
+import type { NodeClients } from "./adapters/node-clients.ts";
+import type { Journal } from "./journal.ts";
+import type { Clock, Timing } from "./timing.ts";
+
+/** What a migration creates on the nodes. Only what was attempted is undone. */
+export type Resource = "transfer" | "receive" | "restore" | "pager" | "checkpoint";
+
+export interface Run {
+  readonly id: string;
+  readonly journal: Journal;
+  readonly source: NodeClients;
+  readonly destination: NodeClients;
+  readonly clock: Clock;
+  readonly timing: Timing;
+  /** Aborts when the migration is cancelled; honoured up to the commit point. */
+  readonly cancelled: AbortSignal;
+  /** Aborts when the planner ends at once: everything is left as it is, for the next start. */
+  readonly stopped: AbortSignal;
+  /** Aborts when the planner is asked to end: a drain rests, the next start takes it up. */
+  readonly resting: AbortSignal;
+  /** Clock reading at the request; undefined for a migration taken up again after a restart. */
+  readonly startedAt: number | undefined;
+  readonly attempted: Set<Resource>;
+  /** Attempted, and not known whether the call has arrived: it may still be on its way. */
+  readonly uncertain: Set<Resource>;
+}
+
+/** The planner is ending: nothing of the migration may be touched any more by this process. */
+export class Stopped extends Error {}
+
+/** Answers that nobody reads. */
+export const anything = z.unknown();
+
+/** Runs one stage: a span, its time, its event. */
+export async function stage<T>(run: Run, name: string, work: () => Promise<T>): Promise<T> {
+  const began = run.clock.now();
+  const result = await withSpan(name, { attributes: { "dmigrate.migration_id": run.id } }, work);
+  run.journal.stageEnded(name, run.clock.now() - began);
+  return result;
+}
+
+/** A call that creates something. It is not interrupted, so that its outcome is known wherever it can be. */
+export async function create<T>(run: Run, resource: Resource, call: () => Promise<T>): Promise<T> {
+  run.attempted.add(resource);
+  try {
+    return await call();
+  } catch (error) {
+    if (!(error instanceof DmigrateError) || ["timeout", "unavailable"].includes(error.code))
+      run.uncertain.add(resource);
+    throw error;
+  }
+}
+
+/** Throws when the migration was cancelled, or the planner is ending. */
+export function throwIfCancelled(run: Run): void {
+  if (run.stopped.aborted) throw new Stopped();
+  if (run.cancelled.aborted) throw cancelError(run);
+}
+
+/** The error of a cancelled migration: the reason that the cancel gave. */
+export function cancelError(run: Run): DmigrateError {
+  const reason: unknown = run.cancelled.reason;
+  return reason instanceof DmigrateError ? reason : new DmigrateError("cancelled", `migration ${run.id} was cancelled`);
+}
+
+/**
+ * Promise.all that leaves nothing running behind: at the first failure it aborts `others`, waits until every task has
+ * ended, and throws that first failure.
+ */
+export async function together<T extends readonly Promise<unknown>[]>(
+  tasks: T,
+  others: AbortController,
+): Promise<{ -readonly [K in keyof T]: Awaited<T[K]> }> {
+  const failures: unknown[] = [];
+  const results = await Promise.all(
+    tasks.map((task) =>
+      task.catch((error: unknown) => {
+        failures.push(error);
+        others.abort();
+      }),
+    ),
+  );
+  if (failures.length > 0) throw failures[0];
+  return results as { -readonly [K in keyof T]: Awaited<T[K]> };
+}
+
+/** Waits; throws `Stopped` when the planner ends meanwhile. */
+export async function pause(run: Run, ms: number): Promise<void> {
+  try {
+    await delay(ms, undefined, { signal: run.stopped });
+  } catch {
+    throw new Stopped();
+  }
+}
+
+export interface RetryOptions {
+  /** What is being done, for the warning: "thawing the source". */
+  doing: string;
+  /** Errors that no repetition mends; they are thrown. */
+  isFinal?: (error: DmigrateError) => boolean;
+  /** Called after each attempt, whatever came of it. */
+  afterAttempt?: () => void;
+  /** When aborted, retrying ends with `Stopped`. */
+  until?: AbortSignal;
+}
+
+/**
+ * Repeats `attempt` for as long as it takes: a node that is down comes back. The first failure and every tenth becomes
+ * a warning. Throws `Stopped` when the planner ends, and the error when it is final.
+ */
+export async function insist<T>(run: Run, attempt: () => Promise<T>, options: RetryOptions): Promise<T> {
+  const isOver = (): boolean => run.stopped.aborted || options.until?.aborted === true;
+  for (let n = 0; ; n++) {
+    if (isOver()) throw new Stopped();
+    try {
+      return await attempt();
+    } catch (error) {
+      if (error instanceof Stopped || isOver()) throw new Stopped();
+      if (error instanceof DmigrateError && options.isFinal?.(error) === true) throw error;
+      if (n % 10 === 0) {
+        const message = error instanceof Error ? error.message : String(error);
+        run.journal.warn(`${options.doing} failed (attempt ${n + 1}), trying again: ${message}`);
+      }
+    } finally {
+      options.afterAttempt?.();
+    }
+    await pause(run, run.timing.retryMs(n));
+  }
+}

@@ -1,0 +1,50 @@
+/**
+ * Finds out whether the container runs at the destination, when the answer to the resume call is lost or the planner
+ * was restarted after the commit point. Asks for as long as it takes, and never guesses: the source stays frozen
+ * meanwhile, since a container that runs twice is worse than one that waits.
+ */
+import { restoreSchema, type Restore } from "../shared/contracts/restorer.ts";
+import { DmigrateError } from "../shared/errors.ts";
+import { anything, insist, pause, type Run } from "./run.ts";
+
+/**
+ * The restore when the container runs at the destination; undefined when it does not and never will, because its
+ * restore has been deleted there. Throws `Stopped` when the planner ends.
+ */
+export async function settleResume(run: Run): Promise<Restore | undefined> {
+  const { id, destination, timing } = run;
+  const options = { timeoutMs: timing.callMs };
+  const removing = { timeoutMs: timing.createMs };
+  const patientUntil = run.clock.now() + timing.resumeMs;
+  for (;;) {
+    const restore = await insist(
+      run,
+      () => destination.restorer.get(`/restores/${id}`, restoreSchema, options).catch(absent),
+      { doing: `asking node ${destination.name} whether the container runs there` },
+    );
+    if (restore?.state === "resumed" || restore?.state === "finished") return restore;
+    // A resume under way ends soon. One that does not is settled by the attempt to remove it, which waits for its end.
+    if (restore?.state !== "resuming" || run.clock.now() > patientUntil) {
+      // A resume call that is still on its way finds nothing after this.
+      const gone = await insist(
+        run,
+        () => destination.restorer.delete(`/restores/${id}`, anything, removing).then(() => true, refused),
+        { doing: `removing the prepared container on node ${destination.name}` },
+      );
+      if (gone) return undefined;
+    }
+    await pause(run, timing.pollMs);
+  }
+}
+
+function absent(error: unknown): undefined {
+  if (error instanceof DmigrateError && error.code === "not-found") return undefined;
+  throw error;
+}
+
+/** Not found is gone; a conflict means that it has been resumed after all, so it is asked after again. */
+function refused(error: unknown): boolean {
+  if (error instanceof DmigrateError && error.code === "not-found") return true;
+  if (error instanceof DmigrateError && error.code === "conflict") return false;
+  throw error;
+}
