@@ -114,7 +114,7 @@ export async function startLab({
       dockerHost: engine.dockerHost,
       workload: images.workload,
       nodes: { a: factsOf(a), b: factsOf(b) },
-      planner: { ...planner },
+      planner: { url: planner.url, token: planner.token, directory: planner.directory },
     },
     restartPlanner: () => restartPlanner(planner),
     stop,
