@@ -5,9 +5,7 @@
  *   engine ──> images ──> nodes a and b (containers) ──> agents ready, workload on a ──> planner ──> nodes registered
  */
 import { randomBytes } from "node:crypto";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { rmSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import type Docker from "dockerode";
@@ -18,7 +16,7 @@ import { ensureEngine, type Engine } from "./engine.ts";
 import { ensureImages } from "./images.ts";
 import { loadImage } from "./load-image.ts";
 import type { NodeFacts } from "./node.ts";
-import { removeRun, removeStale } from "./ownership.ts";
+import { makeDirectory, removeRun, removeStale } from "./ownership.ts";
 import { restartPlanner, startPlanner, type PlannerFacts } from "./planner-process.ts";
 import { startNode, type StartedLabNode } from "./start-node.ts";
 import { agentEnvironment, plannerEnvironment } from "./telemetry-env.ts";
@@ -85,7 +83,7 @@ export async function startLab({
     );
   const [a, b] = await step(context, "started two nodes", () => both(start("a"), start("b")));
 
-  const directory = mkdtempSync(join(tmpdir(), "dmigrate-lab-"));
+  const directory = makeDirectory();
   cleanup.defer(() => rmSync(directory, { recursive: true, force: true }));
   const startingPlanner = startPlanner(context, directory, plannerEnvironment(env)).then((planner) => {
     cleanup.defer(() => planner.stop());

@@ -1,9 +1,10 @@
 /**
- * Which lab run a container belongs to. Every container of the lab carries a label with the run that started it: its host, boot,
- * pid and start time. So the containers of a run that was killed can be told from those of one that is under way, and removed.
+ * Which lab run a container or a temporary directory belongs to. Each carries the process that made it, by host, boot, pid and start
+ * time. So what a killed run left can be told from what one that is under way needs, and removed.
  */
-import { readFileSync } from "node:fs";
-import { hostname } from "node:os";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { hostname, tmpdir } from "node:os";
+import { join } from "node:path";
 
 import type Docker from "dockerode";
 
@@ -11,6 +12,8 @@ import { isAlive, ownIdentity } from "./processes.ts";
 
 const ownerLabel = "dmigrate.lab.owner";
 const runLabel = "dmigrate.lab.run";
+const directoryPrefix = "dmigrate-lab-";
+const directoryPattern = /^dmigrate-lab-(\d+)-(\d+)-/;
 
 /** Labels for the containers of one run of this process. */
 export function labelsFor(runId: string): Record<string, string> {
@@ -23,8 +26,19 @@ export async function removeRun(docker: Docker, runId: string): Promise<void> {
   await removeAll(docker, await docker.listContainers({ all: true, filters: { label: [`${runLabel}=${runId}`] } }));
 }
 
-/** Removes the containers of runs of this machine that are over; returns how many there were. */
+/** Makes a temporary directory of this process. */
+export function makeDirectory(): string {
+  const { pid, startTime } = ownIdentity();
+  return mkdtempSync(join(tmpdir(), `${directoryPrefix}${String(pid)}-${startTime}-`));
+}
+
+/** Removes the containers and directories of runs of this machine that are over; returns how many containers there were. */
 export async function removeStale(docker: Docker): Promise<number> {
+  for (const name of readdirSync(tmpdir())) {
+    const [, pid, startTime] = directoryPattern.exec(name) ?? [];
+    if (pid === undefined || startTime === undefined || isAlive({ pid: Number(pid), startTime })) continue;
+    rmSync(join(tmpdir(), name), { recursive: true, force: true });
+  }
   const ours = await docker.listContainers({ all: true, filters: { label: [ownerLabel] } });
   const stale = ours.filter(({ Labels }) => isStale(Labels[ownerLabel] ?? ""));
   await removeAll(docker, stale);
