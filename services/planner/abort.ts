@@ -2,6 +2,7 @@
  * Undoes a migration that ends before its container runs at the destination. It is only called in phase `aborting`:
  * there it is certain that the destination does not run and never will, so the source is thawed at once, side by side
  * with the destination's clean-up and not behind it: a destination that has died must not keep the source frozen.
+ * It is also why the pager goes by force: no process there needs pages any more.
  * What cannot be undone now is tried again for as long as it takes.
  */
 import { DmigrateError } from "../shared/errors.ts";
@@ -22,7 +23,7 @@ export async function rollBack(run: Run): Promise<void> {
           ),
         () =>
           undo(run, "pager", `ending the pager on node ${destination.name}`, () =>
-            destination.pager.delete(`/pagers/${id}`, anything, options),
+            destination.pager.delete(`/pagers/${id}?force=true`, anything, options),
           ),
         () =>
           undo(run, "receive", `ending the receive on node ${destination.name}`, () =>

@@ -112,7 +112,8 @@ export function createMigrations(deps: MigrationsDeps): Migrations {
       resting: resting.signal,
       startedAt,
       attempted: new Set(attempted),
-      uncertain: new Set(),
+      // Calls of a planner that has crashed may still arrive.
+      uncertain: new Set(attempted),
     };
     return { run, cancel, ended: Promise.resolve() };
   };

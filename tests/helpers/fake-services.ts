@@ -1,0 +1,297 @@
+/** What the four services of a fake node answer, and what that changes in the fake world. */
+import { setTimeout as delay } from "node:timers/promises";
+import type { z } from "zod";
+import { nodeResourcesSchema } from "../../services/shared/contracts/common.ts";
+import { containerProfileSchema } from "../../services/shared/contracts/container.ts";
+import {
+  checkpointSchema,
+  commitCheckpointSchema,
+  createCheckpointSchema,
+  type Checkpoint,
+  type CheckpointState,
+} from "../../services/shared/contracts/dumper.ts";
+import { createPagerSchema, pagerSchema, waitPagerQuery } from "../../services/shared/contracts/pager.ts";
+import {
+  checkRestoreSchema,
+  createRestoreSchema,
+  finishRestoreSchema,
+  restoreCheckSchema,
+  restoreSchema,
+} from "../../services/shared/contracts/restorer.ts";
+import {
+  createReceiveSchema,
+  createTransferSchema,
+  openMemorySchema,
+  receiveSchema,
+  receiveTargetSchema,
+  shipImageSchema,
+  shippedSchema,
+  transferSchema,
+} from "../../services/shared/contracts/shipper.ts";
+import type { ErrorCode } from "../../services/shared/errors.ts";
+import { destinationId, type FakeNodeState, type FakeWorld } from "./fake-world.ts";
+
+export class FakeProblem extends Error {
+  readonly code: ErrorCode;
+  constructor(code: ErrorCode, message: string) {
+    super(message);
+    this.code = code;
+  }
+}
+
+interface Call {
+  world: FakeWorld;
+  node: FakeNodeState;
+  id: string;
+  body: unknown;
+  query: URLSearchParams;
+}
+
+type Answer = (call: Call) => unknown;
+
+/** Carries a call out. Throws `FakeProblem` for what the real service would refuse. */
+export async function answer(
+  world: FakeWorld,
+  node: FakeNodeState,
+  method: string,
+  url: URL,
+  body: unknown,
+): Promise<unknown> {
+  const id = /m-[0-9a-f]{16}/.exec(url.pathname)?.[0] ?? "";
+  const name = `${method} ${url.pathname.replace(id || "\0", ":id").replace(/^\/containers\/.+/, "/containers/:ref")}`;
+  const found = answers[name];
+  if (found === undefined) throw new FakeProblem("not-found", `there is no ${name}`);
+  return found({ world, node, id, body, query: url.searchParams });
+}
+
+function read<T>(schema: z.ZodType<T>, body: unknown): T {
+  const parsed = schema.safeParse(body);
+  if (parsed.success) return parsed.data;
+  throw new FakeProblem("invalid-request", parsed.error.message);
+}
+
+function need<T>(thing: T | undefined, what: string): T {
+  if (thing === undefined) throw new FakeProblem("not-found", `there is no ${what}`);
+  return thing;
+}
+
+function demand(condition: boolean, what: string): void {
+  if (!condition) throw new FakeProblem("conflict", what);
+}
+
+const shipped = shippedSchema.parse({ files: 1, bytes: 100, ms: 1 });
+
+const answers: Record<string, Answer> = {
+  "GET /resources": ({ node }) => nodeResourcesSchema.parse(node.resources),
+  "GET /containers/:ref": ({ world, node }) => {
+    if (node.name !== "a") throw new FakeProblem("not-found", "there is no such container");
+    return containerProfileSchema.parse(world.profile);
+  },
+
+  "POST /checkpoints": ({ node, body }) => {
+    const { migrationId, containerId } = read(createCheckpointSchema, body);
+    const known = node.checkpoints.get(migrationId);
+    if (known !== undefined) return known;
+    demand(node.containers.get(containerId) === "running", "the container does not run");
+    node.containers.set(containerId, "frozen");
+    const checkpoint = checkpointSchema.parse({
+      migrationId,
+      containerId,
+      state: "frozen",
+      frozenAt: new Date().toISOString(),
+      frozenForMs: 1.5,
+      processes: [{ pid: 1, hostPid: 4711 }],
+      imagesDir: "/run/dmigrate/images",
+      restartPolicy: { Name: node.restartPolicy, MaximumRetryCount: 0 },
+    });
+    node.restartPolicy = "no";
+    node.checkpoints.set(migrationId, checkpoint);
+    return checkpoint;
+  },
+  "POST /checkpoints/:id/dump": (call) => step(call, ["frozen", "dumped"], "dumped"),
+  "POST /checkpoints/:id/seal": (call) => step(call, ["dumped", "sealed"], "sealed"),
+  "POST /checkpoints/:id/commit": (call) => {
+    const { removeContainer } = read(commitCheckpointSchema, call.body);
+    const checkpoint = step(call, ["sealed", "committed"], "committed");
+    call.node.containers.set(checkpoint.containerId, removeContainer ? "absent" : "stopped");
+    return checkpoint;
+  },
+  "POST /checkpoints/:id/abort": (call) => {
+    const checkpoint = step(call, ["frozen", "dumping", "dumped", "sealed", "aborted"], "aborted");
+    call.node.containers.set(checkpoint.containerId, "running");
+    call.node.restartPolicy = checkpoint.restartPolicy.Name;
+    return checkpoint;
+  },
+
+  "POST /transfers": ({ node, body }) => {
+    const { migrationId, secret } = read(createTransferSchema, body);
+    node.transfers.set(migrationId, { secret, secretsUsed: 0, done: new Set() });
+    return transfer(node, migrationId);
+  },
+  "GET /transfers/:id": ({ node, id }) => transfer(node, id),
+  "POST /transfers/:id/image": ({ world, node, id, body }) => {
+    read(shipImageSchema, body);
+    connected(node, id);
+    world.b.hasImage = true;
+    return shipped;
+  },
+  "POST /transfers/:id/first-pass": ({ world, node, id }) => {
+    connected(node, id);
+    demand(world.b.receives.get(id)?.target === true, "the destination has no target");
+    return done(node, id, "first-pass");
+  },
+  "POST /transfers/:id/delta": ({ node, id }) => {
+    demand(node.checkpoints.get(id)?.state !== undefined, "the container is not frozen");
+    return done(node, id, "delta");
+  },
+  "POST /transfers/:id/memory": ({ node, id, body }) => {
+    read(openMemorySchema, body);
+    return done(node, id, "memory");
+  },
+  "POST /transfers/:id/images": ({ node, id }) => {
+    demand(["dumped", "sealed"].includes(node.checkpoints.get(id)?.state ?? ""), "there are no images yet");
+    return done(node, id, "images");
+  },
+  "DELETE /transfers/:id": ({ node, id }) => ({ deleted: node.transfers.delete(id) }),
+
+  "POST /receives": ({ world, node, body }) => {
+    const { migrationId, secret } = read(createReceiveSchema, body);
+    connect(world, migrationId, secret);
+    node.receives.set(migrationId, { target: false });
+    return receive(node, migrationId);
+  },
+  "GET /receives/:id": ({ node, id }) => receive(node, id),
+  "PUT /receives/:id/target": ({ node, id, body }) => {
+    const { containerId } = read(receiveTargetSchema, body);
+    demand(containerId === destinationId, "that is not the container that was created here");
+    need(node.receives.get(id), `receive ${id}`).target = true;
+    return receive(node, id);
+  },
+  "DELETE /receives/:id": ({ node, id }) => ({ deleted: node.receives.delete(id) }),
+
+  "POST /restores/check": ({ node, body }) => {
+    read(checkRestoreSchema, body);
+    return restoreCheckSchema.parse({ imagePresent: node.hasImage, refusals: node.refusals });
+  },
+  "POST /restores": ({ node, body }) => {
+    const { migrationId, replaces } = read(createRestoreSchema, body);
+    demand(node.hasImage, "the image is missing");
+    node.containers.set(destinationId, "stopped");
+    const restore = restoreSchema.parse({ migrationId, containerId: destinationId, state: "waiting" });
+    node.restores.set(migrationId, { ...restore, replaces });
+    return restore;
+  },
+  "GET /restores/:id": ({ node, id }) => restoreSchema.parse(need(node.restores.get(id), `restore ${id}`)),
+  "POST /restores/:id/resume": ({ world, node, id }) => {
+    const restore = need(node.restores.get(id), `restore ${id}`);
+    if (restore.state === "resumed") return restoreSchema.parse(restore);
+    demand(restore.state === "waiting", `it is ${restore.state}`);
+    const arrived = world.a.transfers.get(id)?.done;
+    const missing = ["first-pass", "delta", "memory", "images"].filter((part) => arrived?.has(part) !== true);
+    if (missing.length > 0) world.violations.push(`resumed without ${missing.join(", ")}`);
+    if (world.a.checkpoints.get(id)?.state !== "sealed")
+      world.violations.push("resumed with a source that is not sealed");
+    if (node.pagers.get(id)?.state !== "serving") world.violations.push("resumed without a pager");
+    node.containers.set(destinationId, "running");
+    restore.state = "resumed";
+    return restoreSchema.parse(restore);
+  },
+  "POST /restores/:id/finish": ({ node, id, body }) => {
+    const { restartPolicy } = read(finishRestoreSchema, body);
+    const restore = need(node.restores.get(id), `restore ${id}`);
+    demand(restore.state === "resumed" || restore.state === "finished", `it is ${restore.state}`);
+    restore.state = "finished";
+    node.restartPolicy = restartPolicy.Name;
+    return restoreSchema.parse(restore);
+  },
+  "DELETE /restores/:id": ({ node, id }) => {
+    const restore = node.restores.get(id);
+    demand(restore?.state !== "resumed" && restore?.state !== "finished", "the container runs here");
+    if (restore !== undefined) node.containers.delete(destinationId);
+    return { deleted: node.restores.delete(id) };
+  },
+
+  "POST /pagers": ({ world, node, body }) => {
+    const { migrationId, secret } = read(createPagerSchema, body);
+    connect(world, migrationId, secret);
+    const pager = pagerSchema.parse({
+      migrationId,
+      state: "ready",
+      pagesTotal: 0,
+      pagesFaulted: 0,
+      pagesPrefetched: 0,
+      zeroPages: 0,
+      faults: 0,
+      faultLatencyMs: { p50: 0, p99: 0, max: 0 },
+      bytesReceived: 0,
+    });
+    node.pagers.set(migrationId, { ...pager, polls: 0 });
+    return pager;
+  },
+  "POST /pagers/:id/serve": ({ world, node, id }) => {
+    const pager = need(node.pagers.get(id), `pager ${id}`);
+    demand(world.a.transfers.get(id)?.done.has("images") === true, "there are no images");
+    Object.assign(pager, { state: "serving", pagesTotal: 1000 });
+    return pagerSchema.parse(pager);
+  },
+  "GET /pagers/:id": async ({ node, id, query }) => {
+    const pager = need(node.pagers.get(id), `pager ${id}`);
+    const { until, waitMs } = read(waitPagerQuery, Object.fromEntries(query));
+    if (until === undefined || pager.state !== "serving") return pagerSchema.parse(pager);
+    if (++pager.polls > node.drainPolls) {
+      Object.assign(pager, { state: "drained", pagesFaulted: 100, pagesPrefetched: 900 });
+    } else {
+      await delay(waitMs);
+      pager.pagesPrefetched += 10;
+    }
+    return pagerSchema.parse(pager);
+  },
+  "DELETE /pagers/:id": ({ node, id, query }) => {
+    const serving = node.pagers.get(id)?.state === "serving";
+    demand(!serving || query.get("force") === "true", "processes here may still need pages");
+    return { deleted: node.pagers.delete(id) };
+  },
+};
+
+/** Repeating the step that led to a state answers as it did the first time. */
+function step({ node, id }: Call, from: readonly CheckpointState[], to: CheckpointState): Checkpoint {
+  const checkpoint = need(node.checkpoints.get(id), `checkpoint ${id}`);
+  demand(from.includes(checkpoint.state), `checkpoint ${id} is ${checkpoint.state}`);
+  const next = checkpointSchema.parse({ ...checkpoint, state: to });
+  node.checkpoints.set(id, next);
+  return next;
+}
+
+function transfer(node: FakeNodeState, id: string): unknown {
+  const { secretsUsed, done: parts } = need(node.transfers.get(id), `transfer ${id}`);
+  return transferSchema.parse({
+    migrationId: id,
+    dataPort: 7401,
+    connected: secretsUsed > 0,
+    bytesSent: parts.size * 1000,
+    pagesSent: 0,
+    zeroPages: 0,
+    filesSent: parts.size,
+  });
+}
+
+const receive = (node: FakeNodeState, id: string): unknown => {
+  need(node.receives.get(id), `receive ${id}`);
+  return receiveSchema.parse({ migrationId: id, connected: true, bytesReceived: 0, filesReceived: 0 });
+};
+
+function connect(world: FakeWorld, id: string, secret: string): void {
+  const sender = world.a.transfers.get(id);
+  if (sender?.secret !== secret)
+    throw new FakeProblem("unavailable", "the source does not know this migration and secret");
+  sender.secretsUsed++;
+}
+
+function connected(node: FakeNodeState, id: string): void {
+  demand(need(node.transfers.get(id), `transfer ${id}`).secretsUsed > 0, "nobody has connected");
+}
+
+function done(node: FakeNodeState, id: string, part: string): unknown {
+  need(node.transfers.get(id), `transfer ${id}`).done.add(part);
+  return shipped;
+}

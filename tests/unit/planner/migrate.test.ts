@@ -1,0 +1,218 @@
+import { describe, expect, test } from "vitest";
+import { openStore } from "../../../services/planner/adapters/store.ts";
+import { destinationId, sourceId } from "../../helpers/fake-world.ts";
+import { createTestPlanner, type TestPlanner } from "../../helpers/test-planner.ts";
+
+/** Calls without the reports of progress, which come when they come. */
+const callsOf = ({ world }: TestPlanner): string[] =>
+  world.calls.filter((call) => !/GET \/(transfers|pagers)\/:id$/.test(call));
+
+describe("a migration without failures", () => {
+  test("makes its calls in order, and commits", async () => {
+    await using planner = await createTestPlanner();
+    const { id, phase } = await planner.start();
+    expect(["planning", "preparing"]).toContain(phase);
+    const migration = await planner.until(id);
+    expect(migration).toMatchObject({
+      phase: "committed",
+      sourceContainerId: sourceId,
+      destinationContainerId: destinationId,
+      pagesTotal: 1000,
+      pagesFaulted: 100,
+      pagesPrefetched: 900,
+    });
+    const calls = callsOf(planner);
+    const sequence = [
+      "b POST /restores/check",
+      "a POST /transfers",
+      "b POST /receives",
+      "b POST /restores",
+      "b PUT /receives/:id/target",
+      "a POST /transfers/:id/first-pass",
+      "b POST /pagers",
+      "b GET /restores/:id",
+      "a POST /checkpoints",
+      "a POST /checkpoints/:id/dump",
+      "a POST /transfers/:id/images",
+      "b POST /pagers/:id/serve",
+      "b POST /restores/:id/resume",
+      "a POST /checkpoints/:id/commit",
+      "b POST /restores/:id/finish",
+      "b DELETE /pagers/:id",
+      "a DELETE /transfers/:id",
+    ];
+    expect(calls.filter((call) => sequence.includes(call))).toEqual(sequence);
+    const at = (call: string): number => calls.indexOf(call);
+    for (const during of [
+      "a POST /transfers/:id/delta",
+      "a POST /transfers/:id/memory",
+      "a POST /checkpoints/:id/seal",
+    ]) {
+      expect(at(during)).toBeGreaterThan(at("a POST /checkpoints"));
+      expect(at(during)).toBeLessThan(at("b POST /pagers/:id/serve"));
+    }
+    expect(calls).not.toContain("a POST /transfers/:id/image");
+    expect(planner.world.violations).toEqual([]);
+    expect(planner.world.isClean()).toBe(true);
+    expect(planner.world.a.containers.get(sourceId)).toBe("stopped");
+    expect(planner.world.b.restartPolicy).toBe("always");
+    expect(planner.world.a.restartPolicy).toBe("no");
+  });
+
+  test("measures its stages and its downtime", async () => {
+    await using planner = await createTestPlanner();
+    const { id } = await planner.start();
+    const { stages, downtimeMs = 0, totalMs = 0, bytesSent } = await planner.until(id);
+    expect(stages.map(({ name }) => name).toSorted()).toEqual([
+      "commit",
+      "drain",
+      "dump",
+      "freeze",
+      "plan",
+      "prepare",
+      "resume",
+      "ship",
+    ]);
+    // The fake says that it has been frozen for 1.5 ms as it answers.
+    expect(downtimeMs).toBeGreaterThan(1.5);
+    expect(totalMs).toBeGreaterThan(downtimeMs);
+    expect(bytesSent).toBe(4000);
+  });
+
+  test("sends the image when it is missing, and removes the source when asked", async () => {
+    await using planner = await createTestPlanner();
+    planner.world.b.hasImage = false;
+    const { id } = await planner.start({ removeSource: true });
+    expect((await planner.until(id)).phase).toBe("committed");
+    expect(planner.world.calls.indexOf("a POST /transfers/:id/image")).toBeLessThan(
+      planner.world.calls.indexOf("b POST /restores"),
+    );
+    expect(planner.world.a.containers.get(sourceId)).toBe("absent");
+    await planner.crash();
+    const store = openStore(planner.stateDir);
+    expect(store.leftovers.find("a", "web")).toBeUndefined();
+    store.close();
+  });
+
+  test("replaces what an earlier migration left at the destination, and notes what it leaves itself", async () => {
+    await using planner = await createTestPlanner();
+    await planner.crash();
+    const earlier = "e".repeat(64);
+    let store = openStore(planner.stateDir);
+    store.leftovers.put({ node: "b", name: "web", containerId: earlier });
+    store.close();
+    planner.restart();
+    const { id } = await planner.start();
+    await planner.until(id, "draining", "committing", "committed");
+    expect(planner.world.b.restores.get(id)?.replaces).toBe(earlier);
+    await planner.until(id, "committed");
+    await planner.crash();
+    store = openStore(planner.stateDir);
+    expect(store.leftovers.find("b", "web")).toBeUndefined();
+    expect(store.leftovers.find("a", "web")).toBe(sourceId);
+    store.close();
+  });
+});
+
+describe("a request that cannot be", () => {
+  test("is refused with every reason at once, and touches nothing", async () => {
+    await using planner = await createTestPlanner();
+    planner.world.profile.refusals = [{ code: "privileged", message: "it is privileged" }];
+    planner.world.profile.bindMounts = [{ source: "/srv", target: "/srv" }];
+    planner.world.b.resources.docker.hasDmigrateRuntime = false;
+    planner.world.b.refusals = [{ code: "name-taken", message: "there is a container web" }];
+    const response = await planner.request("POST", "/migrations", { container: "web", from: "a", to: "b" });
+    expect(response.status).toBe(422);
+    const problem = (await response.json()) as { reasons: { code: string }[] };
+    expect(problem.reasons.map(({ code }) => code)).toEqual(["privileged", "bind-mount", "no-runtime", "name-taken"]);
+    expect(planner.world.calls.filter((call) => !call.includes(" GET ") && !call.endsWith("/check"))).toEqual([]);
+    expect(await (await planner.request("GET", "/migrations")).json()).toEqual({ migrations: [] });
+  });
+
+  test("is shown by a dry run without an error", async () => {
+    await using planner = await createTestPlanner();
+    planner.world.profile.refusals = [{ code: "privileged", message: "it is privileged" }];
+    const response = await planner.request("POST", "/plans", { container: "web", from: "a", to: "b" });
+    expect(response.status).toBe(200);
+    expect(await response.json()).toMatchObject({ refusals: [{ code: "privileged" }], shipImage: false });
+  });
+
+  test.each([
+    [{ container: "web", from: "x", to: "b" }, 404, "there is no node x"],
+    [{ container: "web", from: "b", to: "a" }, 404, "no such container"],
+    [{ container: "web", from: "a", to: "b", colour: "red" }, 400, "colour: unknown field"],
+    [{ container: "../etc", from: "a", to: "b" }, 400, "container"],
+    [{ container: "web", from: "a", to: "a" }, 422, "already"],
+  ])("%j is answered with %i", async (body, status, detail) => {
+    await using planner = await createTestPlanner();
+    const response = await planner.request("POST", "/migrations", body);
+    expect(response.status).toBe(status);
+    expect(((await response.json()) as { detail: string }).detail).toContain(detail);
+  });
+
+  test("names the node that refuses its token, and the one that does not answer", async () => {
+    await using planner = await createTestPlanner();
+    await planner.request("PUT", "/nodes/b", { agent: { url: planner.b.url, token: "another-token-0123" } });
+    const refused = await planner.request("POST", "/migrations", { container: "web", from: "a", to: "b" });
+    expect(refused.status).toBe(502);
+    expect(((await refused.json()) as { detail: string }).detail).toContain("node b");
+    await planner.request("PUT", "/nodes/b", { agent: { url: planner.b.url, token: planner.b.token } });
+    await planner.b.down();
+    const down = await planner.request("POST", "/migrations", { container: "web", from: "a", to: "b" });
+    expect(down.status).toBe(503);
+    expect(((await down.json()) as { detail: string }).detail).toContain("node b");
+    await planner.b.up();
+  });
+});
+
+describe("migrations side by side", () => {
+  test("one per container: the second is a conflict, before and after the container was looked at", async () => {
+    await using planner = await createTestPlanner();
+    const held = planner.b.hold("POST /restores");
+    const { id } = await planner.start();
+    await held.arrived;
+    for (const container of ["web", sourceId, sourceId.slice(0, 12)]) {
+      const response = await planner.request("POST", "/migrations", { container, from: "a", to: "b" });
+      expect(response.status).toBe(409);
+      expect(((await response.json()) as { detail: string }).detail).toContain(id);
+    }
+    held.release();
+    expect((await planner.until(id)).phase).toBe("committed");
+  });
+
+  test("two requests at the same instant: one is accepted", async () => {
+    await using planner = await createTestPlanner();
+    const body = { container: "web", from: "a", to: "b" };
+    const responses = await Promise.all([1, 2, 3].map(() => planner.request("POST", "/migrations", body)));
+    expect(responses.map(({ status }) => status).toSorted()).toEqual([202, 409, 409]);
+  });
+
+  test("a few per node", async () => {
+    await using planner = await createTestPlanner({}, 1);
+    const held = planner.b.hold("POST /restores");
+    const { id } = await planner.start();
+    await held.arrived;
+    planner.world.profile = {
+      ...planner.world.profile,
+      id: "d".repeat(64),
+      spec: { ...planner.world.profile.spec, name: "db" },
+    };
+    const response = await planner.request("POST", "/migrations", { container: "db", from: "a", to: "b" });
+    expect(response.status).toBe(409);
+    expect(await response.json()).toMatchObject({ reasons: [{ code: "node-busy" }] });
+    held.release();
+    await planner.until(id);
+  });
+
+  test("a node is not forgotten while a migration needs it", async () => {
+    await using planner = await createTestPlanner();
+    const held = planner.b.hold("POST /restores");
+    const { id } = await planner.start();
+    await held.arrived;
+    expect((await planner.request("DELETE", "/nodes/b")).status).toBe(409);
+    held.release();
+    await planner.until(id);
+    expect(await (await planner.request("DELETE", "/nodes/b")).json()).toEqual({ deleted: true });
+    expect(await (await planner.request("DELETE", "/nodes/b")).json()).toEqual({ deleted: false });
+  });
+});
