@@ -17,12 +17,20 @@ export async function startContainer(
 }
 
 /** Starts a Redis without persistence, published on the node's own port, and waits until it answers. */
-export async function startRedis(node: LabNode, name: string, port: number): Promise<Docker.Container> {
+export async function startRedis(
+  node: LabNode,
+  name: string,
+  port: number,
+  hostConfig: Docker.HostConfig = {},
+): Promise<Docker.Container> {
   const container = await startContainer(
     node,
     name,
     ["redis-server", "--save", "", "--bind", "0.0.0.0", "--protected-mode", "no"],
-    { HostConfig: { PortBindings: { "6379/tcp": [{ HostPort: String(port) }] } }, ExposedPorts: { "6379/tcp": {} } },
+    {
+      HostConfig: { ...hostConfig, PortBindings: { "6379/tcp": [{ HostPort: String(port) }] } },
+      ExposedPorts: { "6379/tcp": {} },
+    },
   );
   for (let attempt = 0; ; attempt += 1) {
     try {

@@ -12,6 +12,8 @@ import { workloadImage } from "./workload.ts";
 declare module "vitest" {
   interface ProvidedContext {
     lab: LabFacts;
+    /** Where the receiver of traces answers GET /spans. */
+    otlpPort: number;
   }
 }
 
