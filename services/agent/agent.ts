@@ -22,7 +22,7 @@ export async function runAgent(argv: readonly string[], env: NodeJS.ProcessEnv):
   const of = (service: string) => ({ docker, stateDir, log: log.child({ service }) });
   const services = [
     createDumper(of("dumper")),
-    createShipper({ ...of("shipper"), dataListen: config.dataListen }),
+    await createShipper({ ...of("shipper"), dataListen: config.dataListen }),
     createPager(of("pager")),
     createRestorer(of("restorer")),
   ];

@@ -99,6 +99,20 @@ export function openBeneath(dirFd: number, path: Uint8Array, flags: number, mode
   return check("openat2", calls.syscall(openat2Number, dirFd, cString(path), how, how.length));
 }
 
+/** Whether this kernel has openat2 at all (Linux 5.6). */
+export function canOpenBeneath(): boolean {
+  const root = openTrustedDirectory("/");
+  try {
+    close(openBeneath(root, Buffer.from("proc/self"), openFlags.pathOnly));
+    return true;
+  } catch (error) {
+    // Refused by its rules, so it is there.
+    return error instanceof LinuxError && error.code !== "ENOSYS";
+  } finally {
+    close(root);
+  }
+}
+
 /** The name by which the kernel gives an open descriptor's file again. */
 export const descriptorPath = (fd: number): string => `/proc/self/fd/${fd}`;
 
@@ -109,7 +123,7 @@ export function reopen(fd: number, flags: number): number {
 
 /** Opens a directory by a path that is trusted, such as one from Docker. */
 export function openTrustedDirectory(path: string): number {
-  const flags = openFlags.readOnly | openFlags.directory | openFlags.closeOnExec;
+  const flags = openFlags.readOnly | openFlags.directory | openFlags.noFollow | openFlags.closeOnExec;
   return check("open", calls.open(cString(Buffer.from(path)), flags, 0));
 }
 

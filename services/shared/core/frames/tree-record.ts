@@ -1,0 +1,284 @@
+/**
+ * A file tree as a stream of records. A jobData frame holds whole records; directories nest by enter and leave, so a
+ * record carries one name, never a path that could lead elsewhere, and a small file costs some 80 bytes.
+ *
+ *     record       u8 type, then
+ *     tree         u16 index, u64 expected bytes       begins a tree; its root is entered by a directory without name
+ *     directory    u8 flags, attributes, name         entered; what follows is inside it, up to `leave`
+ *     leave        -
+ *     file         u64 size, attributes, name         then chunks, then `fileEnd`
+ *     chunk        u64 offset, u32 length, bytes      what no chunk covers is a hole
+ *     fileEnd      -
+ *     symlink      attributes, name, target
+ *     node         u32 major, u32 minor, attributes, name     FIFO, socket, device: the mode's type says which
+ *     link         name, path from the tree's root    one more name of a file sent before in this job
+ *     remove       name                               with all that is in it
+ *     attribute    name, u32 length, value            an extended attribute of the entry before it
+ *
+ * attributes: u32 mode, u32 uid, u32 gid, i64 access ns, i64 modify ns. Names and paths: u16 length, bytes.
+ */
+import { FrameError, maxDataBytes } from "./frame.ts";
+
+export interface Attributes {
+  /** Type and permission bits. */
+  mode: number;
+  uid: number;
+  gid: number;
+  accessNs: bigint;
+  modifyNs: bigint;
+}
+
+export type TreeRecord =
+  | { type: "tree"; index: number; expectedBytes: number }
+  | { type: "directory"; name: Buffer; attributes: Attributes; fresh: boolean; prune: boolean }
+  | { type: "leave" }
+  | { type: "file"; name: Buffer; attributes: Attributes; size: number }
+  | { type: "chunk"; offset: number; bytes: Buffer }
+  | { type: "fileEnd" }
+  | { type: "symlink"; name: Buffer; attributes: Attributes; target: Buffer }
+  | { type: "node"; name: Buffer; attributes: Attributes; major: number; minor: number }
+  | { type: "link"; name: Buffer; path: Buffer }
+  | { type: "remove"; name: Buffer }
+  | { type: "attribute"; name: Buffer; value: Buffer };
+
+const typeNumbers = {
+  tree: 1,
+  directory: 2,
+  leave: 3,
+  file: 4,
+  chunk: 5,
+  fileEnd: 6,
+  symlink: 7,
+  node: 8,
+  link: 9,
+  remove: 10,
+  attribute: 11,
+} as const;
+const typeNames = new Map(
+  Object.entries(typeNumbers).map(([name, number]) => [number as number, name as TreeRecord["type"]]),
+);
+
+/** `fresh`: replaces whatever has this name. `prune`: what is in it and not mentioned goes. */
+const directoryFlags = { fresh: 1, prune: 2 } as const;
+const attributesBytes = 28;
+/** What stands before a chunk's bytes. */
+export const chunkHeaderBytes = 13;
+const maxNameBytes = 255;
+const maxPathBytes = 4096;
+const maxValueBytes = 65_536;
+
+/** Bytes a record takes. */
+export function recordBytes(record: TreeRecord): number {
+  switch (record.type) {
+    case "tree":
+      return 11;
+    case "directory":
+      return 2 + attributesBytes + 2 + record.name.length;
+    case "leave":
+    case "fileEnd":
+      return 1;
+    case "file":
+      return 9 + attributesBytes + 2 + record.name.length;
+    case "chunk":
+      return chunkHeaderBytes + record.bytes.length;
+    case "symlink":
+      return 1 + attributesBytes + 4 + record.name.length + record.target.length;
+    case "node":
+      return 9 + attributesBytes + 2 + record.name.length;
+    case "link":
+      return 5 + record.name.length + record.path.length;
+    case "remove":
+      return 3 + record.name.length;
+    case "attribute":
+      return 7 + record.name.length + record.value.length;
+  }
+}
+
+/** Writes a record at `at`, where there must be room for `recordBytes`. Answers where it ends. */
+export function writeRecord(buffer: Buffer, at: number, record: TreeRecord): number {
+  let end = buffer.writeUInt8(typeNumbers[record.type], at);
+  const name = (bytes: Buffer): void => {
+    end = buffer.writeUInt16LE(bytes.length, end);
+    end += bytes.copy(buffer, end);
+  };
+  const attributes = ({ mode, uid, gid, accessNs, modifyNs }: Attributes): void => {
+    end = buffer.writeUInt32LE(mode, end);
+    end = buffer.writeUInt32LE(uid, end);
+    end = buffer.writeUInt32LE(gid, end);
+    end = buffer.writeBigInt64LE(accessNs, end);
+    end = buffer.writeBigInt64LE(modifyNs, end);
+  };
+  switch (record.type) {
+    case "tree":
+      end = buffer.writeUInt16LE(record.index, end);
+      end = buffer.writeBigUInt64LE(BigInt(record.expectedBytes), end);
+      break;
+    case "directory":
+      end = buffer.writeUInt8(
+        (record.fresh ? directoryFlags.fresh : 0) | (record.prune ? directoryFlags.prune : 0),
+        end,
+      );
+      attributes(record.attributes);
+      name(record.name);
+      break;
+    case "leave":
+    case "fileEnd":
+      break;
+    case "file":
+      end = buffer.writeBigUInt64LE(BigInt(record.size), end);
+      attributes(record.attributes);
+      name(record.name);
+      break;
+    case "chunk":
+      end = writeChunkHeader(buffer, at, record.offset, record.bytes.length);
+      end += record.bytes.copy(buffer, end);
+      break;
+    case "symlink":
+      attributes(record.attributes);
+      name(record.name);
+      name(record.target);
+      break;
+    case "node":
+      end = buffer.writeUInt32LE(record.major, end);
+      end = buffer.writeUInt32LE(record.minor, end);
+      attributes(record.attributes);
+      name(record.name);
+      break;
+    case "link":
+      name(record.name);
+      name(record.path);
+      break;
+    case "remove":
+      name(record.name);
+      break;
+    case "attribute":
+      name(record.name);
+      end = buffer.writeUInt32LE(record.value.length, end);
+      end += record.value.copy(buffer, end);
+      break;
+  }
+  return end;
+}
+
+/** A chunk whose bytes are read into place behind it. */
+export function writeChunkHeader(buffer: Buffer, at: number, offset: number, length: number): number {
+  let end = buffer.writeUInt8(typeNumbers.chunk, at);
+  end = buffer.writeBigUInt64LE(BigInt(offset), end);
+  return buffer.writeUInt32LE(length, end);
+}
+
+/** The records of a frame; their buffers are parts of `payload`. Throws FrameError on anything that is no record. */
+export function* readRecords(payload: Buffer): Generator<TreeRecord, void, void> {
+  const reader = new Reader(payload);
+  while (!reader.done) yield reader.record();
+}
+
+class Reader {
+  readonly #bytes: Buffer;
+  #at = 0;
+
+  constructor(bytes: Buffer) {
+    this.#bytes = bytes;
+  }
+
+  get done(): boolean {
+    return this.#at === this.#bytes.length;
+  }
+
+  record(): TreeRecord {
+    const number = this.#number(1);
+    const type = typeNames.get(number);
+    switch (type) {
+      case undefined:
+        throw new FrameError(`unknown record type ${number}`);
+      case "tree":
+        return { type, index: this.#number(2), expectedBytes: this.#size() };
+      case "directory": {
+        const flags = this.#number(1);
+        if (flags > 3) throw new FrameError(`unknown directory flags ${flags}`);
+        const attributes = this.#attributes();
+        const name = this.#take(this.#number(2), maxNameBytes);
+        // Without a name it is the root of a tree; where that is allowed, the reader's user knows.
+        if (name.length > 0) checkName(name);
+        const { fresh, prune } = directoryFlags;
+        return { type, attributes, name, fresh: (flags & fresh) !== 0, prune: (flags & prune) !== 0 };
+      }
+      case "leave":
+      case "fileEnd":
+        return { type };
+      case "file":
+        return { type, size: this.#size(), attributes: this.#attributes(), name: this.#name() };
+      case "chunk":
+        return { type, offset: this.#size(), bytes: this.#take(this.#number(4), maxDataBytes) };
+      case "symlink":
+        return { type, attributes: this.#attributes(), name: this.#name(), target: this.#path() };
+      case "node":
+        return {
+          type,
+          major: this.#number(4),
+          minor: this.#number(4),
+          attributes: this.#attributes(),
+          name: this.#name(),
+        };
+      case "link":
+        return { type, name: this.#name(), path: this.#path() };
+      case "remove":
+        return { type, name: this.#name() };
+      case "attribute": {
+        const name = this.#take(this.#number(2), maxNameBytes);
+        if (name.length === 0 || name.includes(0)) throw new FrameError("a malformed attribute name");
+        return { type, name, value: this.#take(this.#number(4), maxValueBytes) };
+      }
+    }
+  }
+
+  #take(length: number, most: number): Buffer {
+    if (length > most) throw new FrameError(`${length} bytes where ${most} are allowed`);
+    if (this.#at + length > this.#bytes.length) throw new FrameError("a record is cut short");
+    this.#at += length;
+    return this.#bytes.subarray(this.#at - length, this.#at);
+  }
+
+  #number(width: 1 | 2 | 4): number {
+    return this.#take(width, width).readUIntLE(0, width);
+  }
+
+  #size(): number {
+    const size = this.#take(8, 8).readBigUInt64LE(0);
+    if (size > BigInt(Number.MAX_SAFE_INTEGER)) throw new FrameError(`a size of ${size} bytes`);
+    return Number(size);
+  }
+
+  #attributes(): Attributes {
+    const bytes = this.#take(attributesBytes, attributesBytes);
+    return {
+      mode: bytes.readUInt32LE(0),
+      uid: bytes.readUInt32LE(4),
+      gid: bytes.readUInt32LE(8),
+      accessNs: bytes.readBigInt64LE(12),
+      modifyNs: bytes.readBigInt64LE(20),
+    };
+  }
+
+  #name(): Buffer {
+    const name = this.#take(this.#number(2), maxNameBytes);
+    checkName(name);
+    return name;
+  }
+
+  #path(): Buffer {
+    const path = this.#take(this.#number(2), maxPathBytes);
+    if (path.length === 0 || path.includes(0)) throw new FrameError("a malformed path");
+    return path;
+  }
+}
+
+const slash = 0x2f;
+const dot = 0x2e;
+
+/** A name is one component of a path: it leads nowhere but into its directory. */
+function checkName(name: Buffer): void {
+  const dots = name.length <= 2 && name.every((byte) => byte === dot);
+  if (name.length === 0 || dots || name.includes(slash) || name.includes(0))
+    throw new FrameError(`a file name that is not one: ${JSON.stringify(name.toString("latin1").slice(0, 40))}`);
+}

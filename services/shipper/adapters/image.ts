@@ -1,0 +1,155 @@
+/** Images as `docker save` writes and `docker load` reads them. */
+import { once } from "node:events";
+import { PassThrough, Readable } from "node:stream";
+import { text } from "node:stream/consumers";
+import type Docker from "dockerode";
+import { dockerError } from "../../shared/adapters/docker.ts";
+import { allocateFrame, frameHeaderBytes, maxDataBytes } from "../../shared/core/frames/frame.ts";
+import { DmigrateError } from "../../shared/errors.ts";
+import type { JobWork } from "../file-jobs.ts";
+import { askDocker } from "./ask-docker.ts";
+
+/** Sends an image of this node. Throws `not-found`, `upstream`. */
+export async function saveImage(docker: Docker, imageId: string, { send, signal }: JobWork): Promise<void> {
+  const stream = await askDocker(`image ${imageId}`, docker.getImage(imageId).get());
+  const abort = (): void => {
+    destroy(stream);
+  };
+  signal.addEventListener("abort", abort, { once: true });
+  try {
+    let frame = allocateFrame(maxDataBytes);
+    let end = frameHeaderBytes;
+    for await (const chunk of stream as AsyncIterable<Buffer>) {
+      for (let at = 0; at < chunk.length;) {
+        const taken = chunk.copy(frame, end, at);
+        at += taken;
+        end += taken;
+        if (end < frame.length) continue;
+        await send(frame);
+        frame = allocateFrame(maxDataBytes);
+        end = frameHeaderBytes;
+      }
+    }
+    if (end > frameHeaderBytes) await send(frame.subarray(0, end));
+  } catch (error) {
+    signal.throwIfAborted();
+    throw dockerError(error, `saving image ${imageId}`);
+  } finally {
+    signal.removeEventListener("abort", abort);
+    destroy(stream);
+  }
+}
+
+/** Docker's answers are Node's own streams; the type says less. */
+function destroy(stream: NodeJS.ReadableStream): void {
+  if (stream instanceof Readable) stream.destroy();
+}
+
+/** An image on its way into this node's Docker. */
+export class ImageLoad {
+  readonly #docker: Docker;
+  readonly #imageId: string;
+  readonly #imageRef: string;
+  readonly #body = new PassThrough({ highWaterMark: 1 << 20 });
+  readonly #abort = new AbortController();
+  readonly #tagsBefore: Promise<Map<string, string>>;
+  readonly #loaded: Promise<string>;
+
+  constructor(docker: Docker, imageId: string, imageRef: string) {
+    this.#docker = docker;
+    this.#imageId = imageId;
+    this.#imageRef = imageRef;
+    this.#body.on("error", () => undefined);
+    this.#tagsBefore = tagsOf(docker);
+    this.#loaded = this.#tagsBefore.then(async () => {
+      const answer = await docker.loadImage(this.#body, { quiet: true, abortSignal: this.#abort.signal });
+      return text(answer);
+    });
+    this.#loaded.catch(() => this.#body.destroy());
+  }
+
+  /** Takes bytes; waits while Docker is busy. */
+  async write(bytes: Buffer): Promise<void> {
+    if (this.#body.destroyed) {
+      await this.#finishLoad();
+      throw new DmigrateError("upstream", "Docker stopped reading the image");
+    }
+    if (!this.#body.write(bytes)) await Promise.race([once(this.#body, "drain"), once(this.#body, "close")]);
+  }
+
+  /** Resolves once the image is there under its id, and tagged if nothing else has that tag. */
+  async finish(): Promise<void> {
+    this.#body.end();
+    await this.#finishLoad();
+    const image = this.#docker.getImage(this.#imageId);
+    if (!(await this.#isThere(this.#imageId)))
+      throw new DmigrateError(
+        "transfer-failed",
+        `what was loaded is not image ${this.#imageId}: the two nodes' Docker keep images in different ways ` +
+          "(containerd image store on one of them?)",
+      );
+    const tag = parseTag(this.#imageRef);
+    if (tag === undefined || (await this.#isThere(this.#imageRef))) return;
+    await askDocker(`tag ${this.#imageRef}`, image.tag(tag));
+  }
+
+  abort(): void {
+    this.#abort.abort();
+    this.#body.destroy();
+  }
+
+  async #finishLoad(): Promise<void> {
+    const answer = await this.#loaded.catch((error: unknown) => {
+      throw dockerError(error, "docker load");
+    });
+    const failure = /"error":\s*"((?:[^"\\]|\\.)*)"/.exec(answer)?.[1];
+    if (failure !== undefined) throw new DmigrateError("upstream", `docker load: ${failure}`);
+    await this.#refuseTags(answer);
+  }
+
+  /** This side's images keep their tags: an archive of ours names none, so one that does is refused, and undone. */
+  async #refuseTags(answer: string): Promise<void> {
+    const tags = [...answer.matchAll(/Loaded image: ([^"\\\s]+)/g)].map(([, tag = ""]) => tag);
+    if (tags.length === 0) return;
+    const before = await this.#tagsBefore;
+    for (const ref of tags) {
+      const id = before.get(ref);
+      const tag = parseTag(ref);
+      const undone: Promise<unknown> =
+        id !== undefined && tag !== undefined
+          ? this.#docker.getImage(id).tag(tag)
+          : this.#docker.getImage(ref).remove({ noprune: true });
+      await askDocker(`the tag ${ref} that came with the image`, undone);
+    }
+    throw new DmigrateError(
+      "transfer-failed",
+      `the image came with tags of its own (${tags.join(", ")}); they were taken off`,
+    );
+  }
+
+  async #isThere(ref: string): Promise<boolean> {
+    try {
+      await askDocker(`image ${ref}`, this.#docker.getImage(ref).inspect());
+      return true;
+    } catch (error) {
+      if (error instanceof DmigrateError && error.code === "not-found") return false;
+      throw error;
+    }
+  }
+}
+
+/** Each tag of this node's images, and the id it stands for. */
+async function tagsOf(docker: Docker): Promise<Map<string, string>> {
+  const images = await askDocker("the list of images", docker.listImages());
+  // Docker before 25 says null for an image without tags.
+  const tagsIn = (image: { RepoTags?: string[] | null | undefined }): string[] => image.RepoTags ?? [];
+  return new Map(images.flatMap((image) => tagsIn(image).map((tag) => [tag, image.Id] as const)));
+}
+
+/** Repository and tag of a reference; undefined for one by digest or id, which can't be given. */
+export function parseTag(ref: string): { repo: string; tag: string } | undefined {
+  if (ref.includes("@") || /^(?:sha256:)?[0-9a-f]{12,64}$/.test(ref) || ref === "") return undefined;
+  // A colon before the last slash belongs to a registry's port.
+  const colon = ref.indexOf(":", ref.lastIndexOf("/") + 1);
+  return colon < 0 ? { repo: ref, tag: "latest" } : { repo: ref.slice(0, colon), tag: ref.slice(colon + 1) };
+}

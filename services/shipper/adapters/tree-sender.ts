@@ -1,0 +1,272 @@
+/**
+ * Sends what a snapshot marks. While the container runs (`exact` false), what vanished or turned into something else is
+ * passed over and marked uncertain: the exact pass sends it. In the exact pass any such thing is a failure.
+ *
+ * A file is opened without effect first (O_PATH), looked at, and only then opened for reading: what a container swaps
+ * in meanwhile, a link, a FIFO or a device, is never opened.
+ */
+import {
+  close,
+  getAttribute,
+  listAttributes,
+  openBeneath,
+  openFlags,
+  openTrustedDirectory,
+  readLinkAt,
+  reopen,
+  seekData,
+  seekHole,
+  statAt,
+  statDescriptor,
+  type AttributeTarget,
+  type FileStat,
+} from "../../shared/adapters/linux.ts";
+import type { Attributes } from "../../shared/core/frames/tree-record.ts";
+import { DmigrateError, hasErrno, messageOf } from "../../shared/errors.ts";
+import type { TreeEntry } from "../core/tree-diff.ts";
+import { breathe } from "./breathe.ts";
+import type { RecordWriter } from "./record-writer.ts";
+import { directoryFlagsToOpen, kindOf, type SourceTree } from "./snapshot.ts";
+
+export interface SendTreeOptions {
+  tree: SourceTree;
+  root: TreeEntry;
+  writer: RecordWriter;
+  /** First pass: the destination drops what is not mentioned. */
+  prune: boolean;
+  exact: boolean;
+  signal: AbortSignal;
+}
+
+/** Labels are the host's own affair; the integrity attributes are keyed to the host. */
+const hostAttributes = new Set(["security.selinux", "security.evm"]);
+const overlayPrefix = "trusted.overlay.";
+/** How overlayfs keeps a container's own attributes of that prefix apart from its own. */
+const escapedPrefix = "trusted.overlay.overlay.";
+
+/** Sends the tree; the caller has announced it, and flushes. Throws `transfer-failed` in the exact pass only. */
+export async function sendTree(options: SendTreeOptions): Promise<void> {
+  if (!options.root.send) return;
+  const rootFd = openTrustedDirectory(options.tree.path);
+  try {
+    await new TreeSending(options).directory(rootFd, Buffer.alloc(0), options.root, []);
+  } finally {
+    close(rootFd);
+  }
+}
+
+class TreeSending {
+  readonly #options: SendTreeOptions;
+  readonly #layer: boolean;
+  /** Where the first name of each multiply linked file was sent to. */
+  readonly #links = new Map<string, Buffer>();
+
+  constructor(options: SendTreeOptions) {
+    this.#options = options;
+    this.#layer = options.tree.mergedPath !== undefined;
+  }
+
+  async directory(fd: number, name: Buffer, entry: TreeEntry, path: Buffer[]): Promise<void> {
+    const { writer, prune } = this.#options;
+    const stat = statDescriptor(fd);
+    await writer.write({ type: "directory", name, attributes: attributesOf(stat), fresh: entry.fresh, prune });
+    await this.#begun(path, async () => {
+      await this.#attributes(fd, path);
+      for (const gone of entry.removed) await writer.write({ type: "remove", name: Buffer.from(gone, "latin1") });
+      await this.#children(fd, entry, path);
+      await writer.write({ type: "leave" });
+    });
+  }
+
+  async #children(fd: number, entry: TreeEntry, path: Buffer[]): Promise<void> {
+    for (const [childName, child] of entry.children ?? []) {
+      if (!child.send) continue;
+      const wait = breathe(this.#options.signal);
+      if (wait !== undefined) await wait;
+      const bytes = Buffer.from(childName, "latin1");
+      await this.#child(fd, bytes, child, [...path, bytes]);
+    }
+  }
+
+  /** What follows a record that opened something: a failure can't be passed over any more. */
+  async #begun(path: Buffer[], rest: () => Promise<void>): Promise<void> {
+    try {
+      await rest();
+    } catch (error) {
+      throw error instanceof DmigrateError ? error : this.#failure(path, messageOf(error), error);
+    }
+  }
+
+  async #child(dirFd: number, name: Buffer, entry: TreeEntry, path: Buffer[]): Promise<void> {
+    let sent: boolean;
+    try {
+      sent = await this.#entry(dirFd, name, entry, path);
+    } catch (error) {
+      if (error instanceof DmigrateError) throw error;
+      if (this.#options.exact || !hasErrno(error, "ENOENT", "ENOTDIR", "ELOOP", "ESTALE", "ENODATA"))
+        throw this.#failure(path, messageOf(error), error);
+      sent = false;
+    }
+    if (sent) return;
+    if (this.#options.exact) throw this.#failure(path, "it changed while the container stood still");
+    entry.certain = false;
+  }
+
+  /** False when the name no longer is what the snapshot saw. */
+  async #entry(dirFd: number, name: Buffer, entry: TreeEntry, path: Buffer[]): Promise<boolean> {
+    const { writer } = this.#options;
+    if (entry.kind === "whiteout") {
+      await writer.write({ type: "remove", name });
+      return true;
+    }
+    if (entry.kind === "directory") return this.#subdirectory(dirFd, name, entry, path);
+    const first = entry.links > 1 ? this.#links.get(entry.identity) : undefined;
+    if (first !== undefined) {
+      await writer.write({ type: "link", name, path: first });
+      return true;
+    }
+    if (!(await this.#content(dirFd, name, entry, path))) return false;
+    if (entry.links > 1) this.#rememberLink(entry, path);
+    return true;
+  }
+
+  async #subdirectory(dirFd: number, name: Buffer, entry: TreeEntry, path: Buffer[]): Promise<boolean> {
+    const fd = openBeneath(dirFd, name, directoryFlagsToOpen);
+    try {
+      await this.directory(fd, name, entry, path);
+      return true;
+    } finally {
+      close(fd);
+    }
+  }
+
+  async #content(dirFd: number, name: Buffer, entry: TreeEntry, path: Buffer[]): Promise<boolean> {
+    const { writer } = this.#options;
+    if (entry.kind === "file") return this.#file(dirFd, name, entry, path);
+    const stat = statAt(dirFd, name);
+    if (kindOf(stat, this.#layer) !== entry.kind) return false;
+    const attributes = attributesOf(stat);
+    if (entry.kind === "symlink")
+      await writer.write({ type: "symlink", name, attributes, target: readLinkAt(dirFd, name) });
+    else await writer.write({ type: "node", name, attributes, major: stat.nodeMajor, minor: stat.nodeMinor });
+    await this.#attributes({ dirFd, name }, path);
+    return true;
+  }
+
+  async #file(dirFd: number, name: Buffer, entry: TreeEntry, path: Buffer[]): Promise<boolean> {
+    const { writer, exact } = this.#options;
+    const pathFd = openBeneath(dirFd, name, openFlags.pathOnly);
+    let fd: number;
+    try {
+      if (kindOf(statDescriptor(pathFd), this.#layer) !== "file") return false;
+      fd = reopen(pathFd, openFlags.readOnly | openFlags.nonBlock | openFlags.noAccessTime);
+    } finally {
+      close(pathFd);
+    }
+    try {
+      const before = statDescriptor(fd);
+      const names = listAttributes(fd);
+      if (this.#layer && before.size === 0 && names.some((each) => each.toString() === "trusted.overlay.whiteout")) {
+        await writer.write({ type: "remove", name });
+        return true;
+      }
+      this.#refuseIndirect(names, path);
+      await writer.write({ type: "file", name, attributes: attributesOf(before), size: before.size });
+      await this.#begun(path, async () => {
+        await this.#sendAttributes(fd, names);
+        await this.#data(fd, before);
+        await writer.write({ type: "fileEnd" });
+      });
+      if (exact) this.#mustBeSame(before, statDescriptor(fd), path);
+      else if (statDescriptor(fd).changeNs !== before.changeNs) entry.certain = false;
+      return true;
+    } finally {
+      close(fd);
+    }
+  }
+
+  /** Sends what is data, not what is a hole. */
+  async #data(fd: number, { size, blocks }: FileStat): Promise<void> {
+    const { writer, signal } = this.#options;
+    // A file of one block is data, if it has that block.
+    if (size <= 4096 && blocks > 0) {
+      await writer.writeFileRange(fd, 0, size);
+      return;
+    }
+    for (let at = 0; at < size;) {
+      signal.throwIfAborted();
+      const from = seekData(fd, at);
+      if (from === undefined || from >= size) return;
+      const to = Math.min(seekHole(fd, from), size);
+      for (at = from; at < to; at += rangeBytes) {
+        signal.throwIfAborted();
+        await writer.writeFileRange(fd, at, Math.min(rangeBytes, to - at));
+      }
+      at = to;
+    }
+  }
+
+  async #attributes(target: AttributeTarget, path: Buffer[]): Promise<void> {
+    const names = listAttributes(target);
+    this.#refuseIndirect(names, path);
+    await this.#sendAttributes(target, names);
+  }
+
+  async #sendAttributes(target: AttributeTarget, names: Buffer[]): Promise<void> {
+    for (const name of names) {
+      const text = name.toString("latin1");
+      if (hostAttributes.has(text)) continue;
+      const overlay = this.#layer && text.startsWith(overlayPrefix);
+      if (overlay && !text.startsWith(escapedPrefix)) continue;
+      const value = getAttribute(target, name);
+      if (value === undefined) continue;
+      const sentName = overlay ? Buffer.from(overlayPrefix + text.slice(escapedPrefix.length), "latin1") : name;
+      await this.#options.writer.write({ type: "attribute", name: sentName, value });
+    }
+  }
+
+  /** Overlay entries whose content lies under another name in a lower layer. */
+  #refuseIndirect(names: readonly Buffer[], path: Buffer[]): void {
+    if (!this.#layer) return;
+    for (const name of names) {
+      const text = name.toString("latin1");
+      if (text === "trusted.overlay.redirect" || text === "trusted.overlay.metacopy")
+        throw new DmigrateError(
+          "not-migratable",
+          `${this.#where(path)} has the attribute ${text}: its content is in another layer under another name; ` +
+            "mount overlays without redirect_dir and metacopy (module options of overlay) and create the container again",
+        );
+    }
+  }
+
+  #rememberLink(entry: TreeEntry, path: Buffer[]): void {
+    const parts = path.flatMap((part, index) => (index === 0 ? [part] : [Buffer.from("/"), part]));
+    const joined = Buffer.concat(parts);
+    if (joined.length >= 4096)
+      throw new DmigrateError("not-migratable", `${this.#where(path)} is a hard link with a path beyond 4095 bytes`);
+    this.#links.set(entry.identity, joined);
+  }
+
+  #mustBeSame(before: FileStat, after: FileStat, path: Buffer[]): void {
+    if (before.changeNs === after.changeNs && before.size === after.size) return;
+    throw this.#failure(path, "something outside the frozen container wrote to it while it was read");
+  }
+
+  #failure(path: Buffer[], what: string, cause?: unknown): DmigrateError {
+    return new DmigrateError("transfer-failed", `${this.#where(path)} could not be sent: ${what}`, { cause });
+  }
+
+  #where(path: Buffer[]): string {
+    return `${this.#options.tree.label}: /${path
+      .map((part) => part.toString())
+      .filter(Boolean)
+      .join("/")}`;
+  }
+}
+
+/** How much of a file is sent between two looks at the signal. */
+const rangeBytes = 16 << 20;
+
+function attributesOf({ mode, uid, gid, accessNs, modifyNs }: FileStat): Attributes {
+  return { mode, uid, gid, accessNs, modifyNs };
+}

@@ -1,0 +1,394 @@
+/**
+ * Builds trees out of records, beneath directory descriptors. A record carries one name in the directory it is in;
+ * nothing the peer sends can name anything outside. Owner, mode, attributes and times are set when an entry is
+ * complete: a directory's when it is left, after all that changes its times.
+ */
+import { write, writeSync } from "node:fs";
+import {
+  changeMode,
+  changeOwner,
+  changeOwnerAt,
+  changeTimes,
+  changeTimesAt,
+  close,
+  linkDescriptorAt,
+  listAttributes,
+  makeDirectoryAt,
+  makeNodeAt,
+  makeSymlinkAt,
+  openBeneath,
+  openFlags,
+  readDirectory,
+  removeAttribute,
+  setAttribute,
+  truncate,
+  type AttributeTarget,
+} from "../../shared/adapters/linux.ts";
+import { FrameError } from "../../shared/core/frames/frame.ts";
+import type { Attributes, TreeRecord } from "../../shared/core/frames/tree-record.ts";
+import { hasErrno } from "../../shared/errors.ts";
+import type { LayerLeftovers } from "./layer-leftovers.ts";
+import { removeTree } from "./remove-tree.ts";
+import { directoryFlagsToOpen, maxDepth } from "./snapshot.ts";
+
+/** A tree to write: its root stays the caller's. */
+export interface TargetTree {
+  rootFd: number;
+  /** Of a writable layer: its directory is not the one that is written to. */
+  leftovers: LayerLeftovers | undefined;
+  /** Owner, mode, attributes and times are set as sent; otherwise contents only. */
+  keepAttributes: boolean;
+}
+
+interface OpenDirectory {
+  fd: number;
+  name: Buffer;
+  attributes: Attributes;
+  extended: Extended[];
+  /** It was here before, and may have attributes of its own. */
+  existed: boolean;
+  /** Names that go unless they are mentioned, as latin1. */
+  leftover: Set<string>;
+}
+
+interface OpenFile {
+  fd: number;
+  attributes: Attributes;
+  extended: Extended[];
+  size: number;
+  /** End of the data so far. */
+  end: number;
+}
+
+interface Extended {
+  name: Buffer;
+  value: Buffer;
+}
+
+type Of<Type extends TreeRecord["type"]> = Extract<TreeRecord, { type: Type }>;
+
+const permissionBits = 0o7777;
+const fileTypeBits = 0o170000;
+const nodeTypes = new Set([0o010000, 0o140000, 0o020000, 0o060000]);
+const defaultAcl = Buffer.from("system.posix_acl_default");
+const hostAttributes = new Set(["security.selinux", "security.evm", "security.ima"]);
+/** Writes below this are done at once: handing them to a thread costs more than they do. */
+const smallWriteBytes = 64 * 1024;
+/** All extended attributes of one entry. */
+const maxExtendedBytes = 1 << 20;
+
+export class TreeWriter {
+  readonly #tree: TargetTree;
+  readonly #stack: OpenDirectory[] = [];
+  #file: OpenFile | undefined;
+  /** The write under way; the next one of the file waits for it. */
+  #writing: Promise<void> | undefined;
+  /** Where extended attributes go that arrive now. */
+  #extended: Extended[] | undefined;
+  /** A symbolic link or node that was just made: it takes its attributes at once. */
+  #made: { name: Buffer; attributes: Attributes } | undefined;
+  #extendedBytes = 0;
+  #finished = false;
+  files = 0;
+
+  constructor(tree: TargetTree) {
+    this.#tree = tree;
+  }
+
+  /** True once the root directory was left: nothing more may come for this tree. */
+  get finished(): boolean {
+    return this.#finished;
+  }
+
+  /** Applies one record. Throws FrameError on one that makes no sense here, and errors of the file system. */
+  apply(record: TreeRecord): Promise<void> | undefined {
+    if (record.type === "attribute") {
+      this.#addAttribute(record);
+      return undefined;
+    }
+    this.#finishMade();
+    if (record.type === "chunk") return this.#chunk(record);
+    if (record.type === "fileEnd") return this.#fileEnd();
+    if (this.#file !== undefined) throw new FrameError(`a record ${record.type} within a file`);
+    switch (record.type) {
+      case "tree":
+        throw new FrameError("a tree within a tree");
+      case "directory":
+        this.#enter(record);
+        break;
+      case "leave":
+        this.#leave();
+        break;
+      case "file":
+        this.#beginFile(record);
+        break;
+      case "symlink":
+        this.#replace(record.name, (dirFd) => makeSymlinkAt(dirFd, record.name, record.target));
+        this.#expectAttributes(record);
+        break;
+      case "node":
+        this.#node(record);
+        break;
+      case "link":
+        this.#link(record);
+        break;
+      case "remove":
+        removeTree(this.#top().fd, record.name);
+        this.#top().leftover.delete(record.name.toString("latin1"));
+        break;
+    }
+    return undefined;
+  }
+
+  /** Closes what is open. Safe to call at any time, also twice. */
+  async dispose(): Promise<void> {
+    await this.#writing?.catch(() => undefined);
+    if (this.#file !== undefined) close(this.#file.fd);
+    this.#file = undefined;
+    for (const { fd } of this.#stack.splice(0)) if (fd !== this.#tree.rootFd) close(fd);
+  }
+
+  /** Where the writing stands, for messages. */
+  where(): string {
+    return `/${this.#path().map(String).join("/")}`;
+  }
+
+  #top(): OpenDirectory {
+    const top = this.#stack.at(-1);
+    if (top === undefined) throw new FrameError("a record outside the tree's root");
+    return top;
+  }
+
+  #path(): Buffer[] {
+    return this.#stack.slice(1).map(({ name }) => name);
+  }
+
+  #enter(record: Of<"directory">): void {
+    const isRoot = record.name.length === 0;
+    if (isRoot !== (this.#stack.length === 0) || this.#finished) throw new FrameError("a directory in the wrong place");
+    if (this.#stack.length > maxDepth) throw new FrameError(`directories more than ${maxDepth} deep`);
+    const { fd, existed } = isRoot ? { fd: this.#tree.rootFd, existed: true } : this.#openDirectory(record);
+    const directory: OpenDirectory = {
+      fd,
+      name: record.name,
+      attributes: record.attributes,
+      extended: [],
+      existed,
+      leftover: new Set(),
+    };
+    this.#stack.push(directory);
+    this.#expect(directory.extended);
+    // Whatever is made in it would inherit these; they come back when it is left.
+    if (existed && this.#tree.keepAttributes) dropAttribute(fd, defaultAcl);
+    if (existed && record.prune) directory.leftover = this.#namesNow(fd);
+  }
+
+  #openDirectory({ name, fresh }: Of<"directory">): { fd: number; existed: boolean } {
+    const { fd: dirFd, leftover } = this.#top();
+    leftover.delete(name.toString("latin1"));
+    if (fresh) removeTree(dirFd, name);
+    if (makeUnlessThere(dirFd, name)) return { fd: openBeneath(dirFd, name, directoryFlagsToOpen), existed: false };
+    try {
+      return { fd: openBeneath(dirFd, name, directoryFlagsToOpen), existed: true };
+    } catch (error) {
+      if (!hasErrno(error, "ENOTDIR", "ELOOP")) throw error;
+    }
+    removeTree(dirFd, name);
+    makeDirectoryAt(dirFd, name, 0o700);
+    return { fd: openBeneath(dirFd, name, directoryFlagsToOpen), existed: false };
+  }
+
+  #namesNow(fd: number): Set<string> {
+    const { leftovers } = this.#tree;
+    const names = leftovers === undefined ? readDirectory(fd) : leftovers.names(this.#path());
+    return new Set([...names].map((name) => name.toString("latin1")));
+  }
+
+  #leave(): void {
+    const directory = this.#top();
+    const path = this.#path();
+    for (const text of directory.leftover) {
+      const name = Buffer.from(text, "latin1");
+      if (this.#tree.leftovers === undefined) removeTree(directory.fd, name);
+      else this.#tree.leftovers.remove(directory.fd, path, name);
+    }
+    if (this.#tree.keepAttributes) {
+      if (directory.existed) dropUnwanted(directory.fd, directory.extended);
+      setAll(directory.fd, directory);
+    }
+    this.#stack.pop();
+    this.#extended = undefined;
+    if (directory.fd !== this.#tree.rootFd) close(directory.fd);
+    if (this.#stack.length === 0) this.#finished = true;
+  }
+
+  #beginFile({ name, attributes, size }: Of<"file">): void {
+    const flags = openFlags.writeOnly | openFlags.create | openFlags.exclusive;
+    const fd = this.#replace(name, (dirFd) => openBeneath(dirFd, name, flags, 0o600));
+    this.#file = { fd, attributes, extended: [], size, end: 0 };
+    this.#expect(this.#file.extended);
+  }
+
+  #chunk({ offset, bytes }: Of<"chunk">): Promise<void> | undefined {
+    const file = this.#file;
+    if (file === undefined) throw new FrameError("data outside a file");
+    if (offset + bytes.length > file.size) throw new FrameError("data beyond the end of its file");
+    file.end = Math.max(file.end, offset + bytes.length);
+    const before = this.#writing;
+    if (before === undefined && bytes.length <= smallWriteBytes) {
+      for (let done = 0; done < bytes.length;)
+        done += writeSync(file.fd, bytes, done, bytes.length - done, offset + done);
+      return undefined;
+    }
+    this.#writing = writeAll(file.fd, bytes, offset);
+    // Looked at when the next chunk comes; until then it is nobody's.
+    this.#writing.catch(() => undefined);
+    return before;
+  }
+
+  #fileEnd(): Promise<void> | undefined {
+    const file = this.#file;
+    if (file === undefined) throw new FrameError("the end of a file outside one");
+    if (this.#writing !== undefined) return this.#writing.then(() => this.#finishFile(file));
+    this.#finishFile(file);
+    return undefined;
+  }
+
+  #finishFile(file: OpenFile): void {
+    this.#writing = undefined;
+    // What no chunk covered stays a hole, also at the end.
+    if (file.end < file.size) truncate(file.fd, file.size);
+    if (this.#tree.keepAttributes) setAll(file.fd, file);
+    this.#file = undefined;
+    this.#extended = undefined;
+    close(file.fd);
+    this.files++;
+  }
+
+  #node(record: Of<"node">): void {
+    const { name, attributes, major, minor } = record;
+    const type = attributes.mode & fileTypeBits;
+    if (!nodeTypes.has(type)) throw new FrameError("a node of no type");
+    this.#replace(name, (dirFd) => makeNodeAt(dirFd, name, type | 0o600, major, minor));
+    this.#expectAttributes(record);
+  }
+
+  #link({ name, path }: Of<"link">): void {
+    const root = this.#stack[0];
+    if (root === undefined) throw new FrameError("a link outside the tree's root");
+    const fd = openBeneath(root.fd, path, openFlags.pathOnly);
+    try {
+      this.#replace(name, (dirFd) => linkDescriptorAt(fd, dirFd, name));
+    } finally {
+      close(fd);
+    }
+    this.files++;
+  }
+
+  /** Makes something of this name; what has the name already goes. */
+  #replace<T>(name: Buffer, make: (dirFd: number) => T): T {
+    const { fd, leftover } = this.#top();
+    leftover.delete(name.toString("latin1"));
+    try {
+      return make(fd);
+    } catch (error) {
+      if (!hasErrno(error, "EEXIST")) throw error;
+    }
+    removeTree(fd, name);
+    return make(fd);
+  }
+
+  #expectAttributes({ name, attributes }: { name: Buffer; attributes: Attributes }): void {
+    this.files++;
+    this.#made = { name, attributes };
+    this.#expect([]);
+  }
+
+  #expect(extended: Extended[]): void {
+    this.#extended = extended;
+    this.#extendedBytes = 0;
+  }
+
+  #addAttribute({ name, value }: Of<"attribute">): void {
+    if (this.#extended === undefined) throw new FrameError("an attribute of nothing");
+    this.#extendedBytes += name.length + value.length;
+    if (this.#extendedBytes > maxExtendedBytes) throw new FrameError("too many attributes on one file");
+    this.#extended.push({ name, value });
+  }
+
+  /** Sets what belongs to a symbolic link or node, once its last attribute has come. */
+  #finishMade(): void {
+    const made = this.#made;
+    if (made === undefined) return;
+    const extended = this.#extended ?? [];
+    this.#made = undefined;
+    this.#extended = undefined;
+    if (!this.#tree.keepAttributes) return;
+    const { name, attributes } = made;
+    const dirFd = this.#top().fd;
+    changeOwnerAt(dirFd, name, attributes.uid, attributes.gid);
+    if ((attributes.mode & fileTypeBits) !== symlinkType) {
+      const fd = openBeneath(dirFd, name, openFlags.pathOnly);
+      try {
+        changeMode(fd, attributes.mode & permissionBits);
+      } finally {
+        close(fd);
+      }
+    }
+    for (const each of extended) setAttribute({ dirFd, name }, each.name, each.value);
+    changeTimesAt(dirFd, name, attributes.accessNs, attributes.modifyNs);
+  }
+}
+
+const symlinkType = 0o120000;
+
+/** False when the name is taken. */
+function makeUnlessThere(dirFd: number, name: Buffer): boolean {
+  try {
+    makeDirectoryAt(dirFd, name, 0o700);
+    return true;
+  } catch (error) {
+    if (hasErrno(error, "EEXIST")) return false;
+    throw error;
+  }
+}
+
+/** The order matters: a change of owner clears set-uid bits and capabilities, and anything later would change times. */
+function setAll(fd: number, { attributes, extended }: { attributes: Attributes; extended: Extended[] }): void {
+  changeOwner(fd, attributes.uid, attributes.gid);
+  changeMode(fd, attributes.mode & permissionBits);
+  for (const { name, value } of extended) setAttribute(fd, name, value);
+  changeTimes(fd, attributes.accessNs, attributes.modifyNs);
+}
+
+function dropUnwanted(fd: number, wanted: readonly Extended[]): void {
+  const keep = new Set(wanted.map(({ name }) => name.toString("latin1")));
+  for (const name of listAttributes(fd)) {
+    const text = name.toString("latin1");
+    if (!keep.has(text) && !hostAttributes.has(text) && !text.startsWith("trusted.overlay.")) removeAttribute(fd, name);
+  }
+}
+
+function dropAttribute(target: AttributeTarget, name: Buffer): void {
+  try {
+    removeAttribute(target, name);
+  } catch (error) {
+    if (!hasErrno(error, "ENODATA", "ENOTSUP", "EOPNOTSUPP")) throw error;
+  }
+}
+
+async function writeAll(fd: number, bytes: Buffer, offset: number): Promise<void> {
+  for (let done = 0; done < bytes.length;) {
+    const written = await writeOnce(fd, bytes, done, offset + done);
+    if (written === 0) throw new Error("a write wrote nothing");
+    done += written;
+  }
+}
+
+function writeOnce(fd: number, bytes: Buffer, from: number, position: number): Promise<number> {
+  return new Promise((resolve, reject) => {
+    write(fd, bytes, from, bytes.length - from, position, (error, written) =>
+      error === null ? resolve(written) : reject(error),
+    );
+  });
+}

@@ -1,0 +1,125 @@
+/** A job of trees on the destination: routes each tree's records to where that tree belongs here. */
+import { statfsSync } from "node:fs";
+import { close, descriptorPath, openTrustedDirectory } from "../../shared/adapters/linux.ts";
+import type { TreeName } from "../../shared/core/frames/job-message.ts";
+import { FrameError } from "../../shared/core/frames/frame.ts";
+import { readRecords, type TreeRecord } from "../../shared/core/frames/tree-record.ts";
+import { DmigrateError, hasErrno, messageOf } from "../../shared/errors.ts";
+import { breathe } from "./breathe.ts";
+import { LayerLeftovers } from "./layer-leftovers.ts";
+import { TreeWriter } from "./tree-writer.ts";
+
+/** Where a tree is written to on this node. */
+export interface TreePlace {
+  path: string;
+  /** Of a writable layer: what lies under the merged directory. */
+  layer: { upper: string; lowers: readonly string[] } | undefined;
+  keepAttributes: boolean;
+  /** Messages name the tree by it. */
+  label: string;
+}
+
+interface OpenTree {
+  place: TreePlace;
+  rootFd: number;
+  leftovers: LayerLeftovers | undefined;
+  writer: TreeWriter;
+}
+
+const overlayMagic = 0x794c7630;
+
+export class TreesJob {
+  readonly #trees: readonly TreeName[];
+  readonly #find: (tree: TreeName) => Promise<TreePlace>;
+  readonly #signal: AbortSignal;
+  #open: OpenTree | undefined;
+  #files = 0;
+
+  constructor(trees: readonly TreeName[], find: (tree: TreeName) => Promise<TreePlace>, signal: AbortSignal) {
+    this.#trees = trees;
+    this.#find = find;
+    this.#signal = signal;
+  }
+
+  /** Applies a frame of records. Throws what can be told to the source. */
+  async write(payload: Buffer): Promise<void> {
+    for (const record of readRecords(payload)) {
+      const pause = breathe(this.#signal);
+      if (pause !== undefined) await pause;
+      if (record.type === "tree") await this.#begin(record);
+      else await this.#apply(record);
+    }
+  }
+
+  async finish(): Promise<{ files: number }> {
+    await this.#end();
+    return { files: this.#files };
+  }
+
+  /** Closes what is open; what was written stays. */
+  async abort(): Promise<void> {
+    const tree = this.#open;
+    this.#open = undefined;
+    if (tree === undefined) return;
+    await tree.writer.dispose();
+    tree.leftovers?.close();
+    close(tree.rootFd);
+  }
+
+  async #begin({ index, expectedBytes }: Extract<TreeRecord, { type: "tree" }>): Promise<void> {
+    await this.#end();
+    const name = this.#trees[index];
+    if (name === undefined) throw new FrameError(`a tree ${index} that the job does not have`);
+    const place = await this.#find(name);
+    const rootFd = openTrustedDirectory(place.path);
+    let leftovers: LayerLeftovers | undefined;
+    try {
+      const { type, bavail, bsize } = statfsSync(descriptorPath(rootFd));
+      if (place.layer !== undefined && type !== overlayMagic)
+        throw new DmigrateError(
+          "conflict",
+          `${place.path} is not mounted: the container is not waiting for its restore`,
+        );
+      if (expectedBytes > bavail * bsize)
+        throw new DmigrateError(
+          "transfer-failed",
+          `no room for ${place.label}: it takes ${expectedBytes} bytes, and ${bavail * bsize} are free; make room and migrate again`,
+        );
+      if (place.layer !== undefined) leftovers = new LayerLeftovers(place.layer.upper, place.layer.lowers);
+      const writer = new TreeWriter({ rootFd, leftovers, keepAttributes: place.keepAttributes });
+      this.#open = { place, rootFd, leftovers, writer };
+    } catch (error) {
+      leftovers?.close();
+      close(rootFd);
+      throw error;
+    }
+  }
+
+  async #apply(record: TreeRecord): Promise<void> {
+    const tree = this.#open;
+    if (tree === undefined) throw new FrameError("a record outside any tree");
+    try {
+      const wait = tree.writer.apply(record);
+      if (wait !== undefined) await wait;
+    } catch (error) {
+      throw this.#explain(error, tree);
+    }
+  }
+
+  async #end(): Promise<void> {
+    const tree = this.#open;
+    if (tree === undefined) return;
+    if (!tree.writer.finished) throw new FrameError("a tree ended before its root was left");
+    this.#files += tree.writer.files;
+    await this.abort();
+  }
+
+  #explain(error: unknown, { place, writer }: OpenTree): unknown {
+    if (error instanceof DmigrateError || error instanceof FrameError) return error;
+    const where = `${place.label}: ${writer.where()}`;
+    const text = hasErrno(error, "ENOSPC", "EDQUOT")
+      ? `no room left for ${where}; make room and migrate again`
+      : `${where} could not be written: ${messageOf(error)}`;
+    return new DmigrateError("transfer-failed", text, { cause: error });
+  }
+}

@@ -1,0 +1,95 @@
+/**
+ * What of a tree must be sent, given what was sent before. Values in, marks out: the walk that made the snapshots and
+ * the sending that follows the marks are adapters'.
+ *
+ * The rule: an entry is left out only if it was sent before, has the same signature (all that a stat shows, with the
+ * change time), and was certain both times. See `certain` in adapters/snapshot.ts for when it is.
+ */
+
+export type EntryKind = "directory" | "file" | "symlink" | "node" | "whiteout";
+
+/** An entry of a snapshot. Children are by name, as latin1: bytes to characters one to one. */
+export interface TreeEntry {
+  kind: EntryKind;
+  /** Everything a stat shows that a change would change. */
+  signature: string;
+  /** Which file it is; names that share it are hard links. */
+  identity: string;
+  links: number;
+  /** False when a change after the stat might not show in the next one. */
+  certain: boolean;
+  /** Overlay: nothing of the lower layers shows through. */
+  opaque: boolean;
+  children: Map<string, TreeEntry> | undefined;
+  /** Set by `markChanges`. */
+  send: boolean;
+  /** Directories: what stood here is replaced, not merged with. */
+  fresh: boolean;
+  /** Directories: names that are gone since. */
+  removed: string[];
+}
+
+/** Marks what of `current` to send; with no `previous`, everything. Answers how many entries are marked. */
+export function markChanges(previous: TreeEntry | undefined, current: TreeEntry): number {
+  markOwn(previous, current);
+  markLinks(current);
+  return markAncestors(current);
+}
+
+function markOwn(previous: TreeEntry | undefined, current: TreeEntry): void {
+  current.send =
+    previous === undefined || !previous.certain || !current.certain || previous.signature !== current.signature;
+  if (current.children === undefined) return;
+  const before = previous?.kind === "directory" ? previous : undefined;
+  const sameOpaque = before !== undefined && before.opaque && before.identity === current.identity;
+  current.fresh = current.opaque && !sameOpaque;
+  const known = current.fresh ? undefined : before?.children;
+  for (const [name, child] of current.children) markOwn(known?.get(name), child);
+  current.removed = [...(known?.keys() ?? [])].filter((name) => current.children?.has(name) !== true);
+}
+
+/** A file that is sent again is a new file there: all its names must be given to it again. */
+function markLinks(root: TreeEntry): void {
+  const groups = new Map<string, TreeEntry[]>();
+  visit(root, (entry) => {
+    if (entry.links < 2 || entry.kind === "directory" || entry.kind === "whiteout") return;
+    const group = groups.get(entry.identity);
+    if (group === undefined) groups.set(entry.identity, [entry]);
+    else group.push(entry);
+  });
+  for (const group of groups.values()) {
+    if (group.some(({ send }) => send)) for (const entry of group) entry.send = true;
+  }
+}
+
+/** The way to each marked entry is marked too: its directories' times are set after it. */
+function markAncestors(entry: TreeEntry): number {
+  let marked = 0;
+  for (const child of entry.children?.values() ?? []) marked += markAncestors(child);
+  if (marked > 0 || entry.removed.length > 0 || entry.fresh) entry.send = true;
+  return marked + (entry.send ? 1 : 0);
+}
+
+function visit(entry: TreeEntry, action: (entry: TreeEntry) => void): void {
+  action(entry);
+  for (const child of entry.children?.values() ?? []) visit(child, action);
+}
+
+/** What a stat shows, as one string; any change makes it another. */
+export function signatureOf(numbers: readonly (number | bigint)[]): string {
+  return numbers.map((value) => value.toString(36)).join(",");
+}
+
+/** Timestamps come from a clock that ticks: up to 10 ms on Linux, a second or two where a file system keeps no finer. */
+const tickMarginNs = 50_000_000n;
+const coarseMarginNs = 2_100_000_000n;
+
+/**
+ * Whether every change after `beforeNs` is bound to show in the change time. It is when the time recorded is older by
+ * more than the clock's tick: then a later change gets a later time. Writes through a mapping that existed before
+ * `beforeNs` show nothing, so mapped files must be told apart by other means.
+ */
+export function changeTimeTells(changeNs: bigint, beforeNs: bigint): boolean {
+  const coarse = changeNs % 1_000_000_000n === 0n;
+  return changeNs + (coarse ? coarseMarginNs : tickMarginNs) < beforeNs;
+}

@@ -1,0 +1,199 @@
+/**
+ * The destination's side of one migration: keeps the file connection to the source, and knows where each tree goes.
+ * A connection that breaks is made again; the job it broke is the source's to repeat.
+ */
+import { mkdir, rm } from "node:fs/promises";
+import { setTimeout as sleep } from "node:timers/promises";
+import { timingSafeEqual } from "node:crypto";
+import type Docker from "dockerode";
+import type { CreateReceive, Receive as ReceiveReport, ReceiveTarget } from "../shared/contracts/shipper.ts";
+import type { JobSpec, TreeName } from "../shared/core/frames/job-message.ts";
+import { DmigrateError, messageOf } from "../shared/errors.ts";
+import type { FramedLink } from "../shared/link/framed.ts";
+import { openLink } from "../shared/link/dial.ts";
+import type { Log } from "../shared/log.ts";
+import { migrationPaths } from "../shared/node-paths.ts";
+import { findLayer, volumePath } from "./adapters/container-trees.ts";
+import { ImageLoad } from "./adapters/image.ts";
+import { TreesJob, type TreePlace } from "./adapters/trees-job.ts";
+import { ReceiveJobs, type JobSink } from "./receive-jobs.ts";
+
+export interface ReceiveDeps {
+  docker: Docker;
+  stateDir: string;
+  log: Log;
+}
+
+/** How long the first connection is tried for, and a lost one. */
+const firstConnectMs = 5_000;
+const reconnectMs = 60_000;
+const firstPauseMs = 100;
+const maxPauseMs = 2_000;
+
+export class Receive {
+  readonly request: CreateReceive;
+  readonly #deps: ReceiveDeps;
+  readonly #log: Log;
+  readonly #ended = new AbortController();
+  /** Resolves once the connection is given up for good. */
+  #keeping: Promise<void> | undefined;
+  #link: FramedLink | undefined;
+  #places: Map<string, TreePlace> | undefined;
+  #bytesOfClosedLinks = 0;
+  #filesReceived = 0;
+  /** What jobs of any connection hold open. */
+  readonly #sinks = new Set<JobSink>();
+
+  constructor(request: CreateReceive, deps: ReceiveDeps) {
+    this.request = request;
+    this.#deps = deps;
+    this.#log = deps.log.child({ migrationId: request.migrationId });
+  }
+
+  isSame({ secret, source }: CreateReceive): boolean {
+    const mine = this.request;
+    const sameSecret = timingSafeEqual(Buffer.from(mine.secret), Buffer.from(secret));
+    return sameSecret && mine.source.host === source.host && mine.source.port === source.port;
+  }
+
+  /** Connects to the source. Throws `unavailable`, `unauthorized`, or `cancelled`. */
+  async connect(): Promise<void> {
+    const link = await this.#dial(firstConnectMs);
+    this.#keeping = this.#keep(link);
+  }
+
+  report(): ReceiveReport {
+    return {
+      migrationId: this.request.migrationId,
+      connected: this.#link?.open === true,
+      bytesReceived: this.#bytesOfClosedLinks + (this.#link?.bytesReceived ?? 0),
+      filesReceived: this.#filesReceived,
+    };
+  }
+
+  /** Says where the layer and the volumes are written to. Throws `not-found`, `not-migratable`. */
+  async setTarget({ containerId, volumes }: ReceiveTarget): Promise<void> {
+    const { docker } = this.#deps;
+    const { upper, merged, lowers } = await findLayer(docker, containerId);
+    const places = new Map<string, TreePlace>();
+    const label = "the writable layer";
+    places.set(keyOf({ kind: "layer" }), { path: merged, layer: { upper, lowers }, keepAttributes: true, label });
+    for (const name of volumes) {
+      const path = await volumePath(docker, name);
+      const tree = { path, layer: undefined, keepAttributes: true, label: `volume ${name}` };
+      places.set(keyOf({ kind: "volume", name }), tree);
+    }
+    this.#places = places;
+  }
+
+  /** Closes the connection, waits until nothing is written any more, and removes what was received under the state directory. */
+  async end(): Promise<void> {
+    await this.stop();
+    await rm(migrationPaths(this.#deps.stateDir, this.request.migrationId).dir, { recursive: true, force: true });
+  }
+
+  /** The same, but what was received stays. */
+  async stop(): Promise<void> {
+    this.#ended.abort(new DmigrateError("cancelled", "the receive was ended"));
+    await this.#keeping;
+    await Promise.all([...this.#sinks].map((sink) => sink.abort()));
+  }
+
+  async #keep(first: FramedLink): Promise<void> {
+    for (let link = first; ;) {
+      const reason = await link.closed;
+      this.#bytesOfClosedLinks += link.bytesReceived;
+      this.#link = undefined;
+      if (this.#isEnded()) return;
+      this.#log.warn(
+        { reason: reason && messageOf(reason) },
+        "the connection to the source was lost; connecting again",
+      );
+      try {
+        link = await this.#dial(reconnectMs);
+      } catch (error) {
+        if (!this.#isEnded()) this.#log.error({ err: error }, "the source stays out of reach");
+        return;
+      }
+    }
+  }
+
+  #isEnded(): boolean {
+    return this.#ended.signal.aborted;
+  }
+
+  async #dial(forMs: number): Promise<FramedLink> {
+    const { migrationId, secret, source } = this.request;
+    const deadline = performance.now() + forMs;
+    const { signal } = this.#ended;
+    for (let pauseMs = firstPauseMs; ; pauseMs = Math.min(2 * pauseMs, maxPauseMs)) {
+      try {
+        return await this.#open({ migrationId, secret, source, role: "files", signal });
+      } catch (error) {
+        const again = error instanceof DmigrateError && error.code === "unavailable";
+        if (!again || performance.now() + pauseMs > deadline) throw error;
+      }
+      await sleep(pauseMs, undefined, { signal });
+    }
+  }
+
+  async #open(options: Parameters<typeof openLink>[0]): Promise<FramedLink> {
+    // The source may begin a job right behind its welcome: the frame waits for the handler.
+    const { promise: jobs, resolve } = Promise.withResolvers<ReceiveJobs>();
+    let handler: ReceiveJobs | undefined;
+    const link = await openLink(options, async (frame) => (handler ??= await jobs).handle(frame));
+    this.#link = link;
+    const open = (spec: JobSpec): JobSink => this.#track(this.#sinkOf(spec));
+    resolve(new ReceiveJobs({ link, log: this.#log, open, onDone: (files) => (this.#filesReceived += files) }));
+    return link;
+  }
+
+  #track(sink: JobSink): JobSink {
+    this.#sinks.add(sink);
+    const forget = async (): Promise<void> => {
+      await sink.abort();
+      this.#sinks.delete(sink);
+    };
+    return {
+      write: (payload) => sink.write(payload),
+      finish: async () => {
+        const done = await sink.finish();
+        this.#sinks.delete(sink);
+        return done;
+      },
+      abort: forget,
+    };
+  }
+
+  #sinkOf(spec: JobSpec): JobSink {
+    if (spec.kind === "trees") return new TreesJob(spec.trees, (tree) => this.#placeOf(tree), this.#ended.signal);
+    const load = new ImageLoad(this.#deps.docker, spec.imageId, spec.imageRef);
+    return {
+      write: (payload) => load.write(payload),
+      finish: async () => {
+        await load.finish();
+        return { files: 1 };
+      },
+      abort: () => {
+        load.abort();
+        return Promise.resolve();
+      },
+    };
+  }
+
+  async #placeOf(tree: TreeName): Promise<TreePlace> {
+    if (tree.kind === "images") {
+      const { imagesDir } = migrationPaths(this.#deps.stateDir, this.request.migrationId);
+      await mkdir(imagesDir, { recursive: true, mode: 0o700 });
+      return { path: imagesDir, layer: undefined, keepAttributes: false, label: "the CRIU images" };
+    }
+    if (this.#places === undefined)
+      throw new DmigrateError("conflict", "the container to write to is not known yet; PUT …/target comes first");
+    const place = this.#places.get(keyOf(tree));
+    if (place === undefined)
+      throw new DmigrateError("transfer-failed", "the source sent a volume that is not one of the container's here");
+    return place;
+  }
+}
+
+const keyOf = (tree: TreeName): string => (tree.kind === "volume" ? `volume ${tree.name}` : tree.kind);

@@ -1,0 +1,163 @@
+/** The shipper's HTTP routes: transfers on the source, receives on the destination. */
+import { createRoute, z } from "@hono/zod-openapi";
+import { migrationParams } from "../shared/contracts/common.ts";
+import {
+  createReceiveSchema,
+  createTransferSchema,
+  openMemorySchema,
+  receiveSchema,
+  receiveTargetSchema,
+  shipImageSchema,
+  shippedSchema,
+  transferSchema,
+} from "../shared/contracts/shipper.ts";
+import { json, jsonBody, problems, type App } from "../shared/http.ts";
+import { withSpan } from "../shared/telemetry.ts";
+import type { Receives } from "./receives.ts";
+import type { Transfers } from "./transfers.ts";
+
+const deleted = z.object({ deleted: z.boolean() });
+
+export function registerTransferRoutes(app: App, transfers: Transfers): void {
+  app.openapi(
+    createRoute({
+      method: "post",
+      path: "/transfers",
+      summary: "Source: take a migration's data connections; its secret is their key",
+      request: jsonBody(createTransferSchema),
+      responses: { 201: json(transferSchema, "the destination may connect"), ...problems },
+    }),
+    (c) => c.json(transfers.create(c.req.valid("json")).report(), 201),
+  );
+  app.openapi(
+    createRoute({
+      method: "get",
+      path: "/transfers/{id}",
+      summary: "Source: what was sent so far",
+      request: { params: migrationParams },
+      responses: { 200: json(transferSchema, "as it is now"), ...problems },
+    }),
+    (c) => c.json(transfers.get(c.req.valid("param").id).report(), 200),
+  );
+  app.openapi(
+    createRoute({
+      method: "post",
+      path: "/transfers/{id}/image",
+      summary: "Source: send the image to the destination's Docker",
+      request: { params: migrationParams, ...jsonBody(shipImageSchema) },
+      responses: { 200: json(shippedSchema, "it is there, under its id"), ...problems },
+    }),
+    async (c) => {
+      const { imageId, imageRef } = c.req.valid("json");
+      const transfer = transfers.get(c.req.valid("param").id);
+      const shipped = await withSpan("ship image", {}, () => transfer.shipImage(imageId, imageRef, c.req.raw.signal));
+      return c.json(shipped, 200);
+    },
+  );
+  app.openapi(
+    createRoute({
+      method: "post",
+      path: "/transfers/{id}/first-pass",
+      summary: "Source: send the writable layer and the volumes while the container runs",
+      request: { params: migrationParams },
+      responses: { 200: json(shippedSchema, "written at the destination"), ...problems },
+    }),
+    async (c) => {
+      const transfer = transfers.get(c.req.valid("param").id);
+      return c.json(await withSpan("first pass", {}, () => transfer.firstPass(c.req.raw.signal)), 200);
+    },
+  );
+  app.openapi(
+    createRoute({
+      method: "post",
+      path: "/transfers/{id}/delta",
+      summary: "Source: send what changed since the first pass; the container must be frozen",
+      request: { params: migrationParams },
+      responses: { 200: json(shippedSchema, "the destination has exactly the source's files"), ...problems },
+    }),
+    async (c) => {
+      const transfer = transfers.get(c.req.valid("param").id);
+      return c.json(await withSpan("delta", {}, () => transfer.delta(c.req.raw.signal)), 200);
+    },
+  );
+  app.openapi(
+    createRoute({
+      method: "post",
+      path: "/transfers/{id}/images",
+      summary: "Source: send the CRIU images that the dump has written",
+      request: { params: migrationParams },
+      responses: { 200: json(shippedSchema, "written at the destination"), ...problems },
+    }),
+    async (c) => {
+      const transfer = transfers.get(c.req.valid("param").id);
+      return c.json(await withSpan("ship CRIU images", {}, () => transfer.shipImages(c.req.raw.signal)), 200);
+    },
+  );
+  app.openapi(
+    createRoute({
+      method: "post",
+      path: "/transfers/{id}/memory",
+      summary: "Source: open the frozen processes' memory; the pager's requests are answered from now on",
+      request: { params: migrationParams, ...jsonBody(openMemorySchema) },
+      responses: { 200: json(transferSchema, "it is open"), ...problems },
+    }),
+    (c) => c.json(transfers.get(c.req.valid("param").id).openMemory(c.req.valid("json").processes), 200),
+  );
+  app.openapi(
+    createRoute({
+      method: "delete",
+      path: "/transfers/{id}",
+      summary: "Source: close the connections and the memory",
+      request: { params: migrationParams },
+      responses: { 200: json(deleted, "gone"), ...problems },
+    }),
+    (c) => c.json({ deleted: transfers.remove(c.req.valid("param").id) }, 200),
+  );
+}
+
+export function registerReceiveRoutes(app: App, receives: Receives): void {
+  app.openapi(
+    createRoute({
+      method: "post",
+      path: "/receives",
+      summary: "Destination: connect to the source's data port",
+      request: jsonBody(createReceiveSchema),
+      responses: { 201: json(receiveSchema, "connected"), ...problems },
+    }),
+    async (c) => c.json((await receives.create(c.req.valid("json"))).report(), 201),
+  );
+  app.openapi(
+    createRoute({
+      method: "put",
+      path: "/receives/{id}/target",
+      summary: "Destination: the container whose files are received",
+      request: { params: migrationParams, ...jsonBody(receiveTargetSchema) },
+      responses: { 200: json(receiveSchema, "files may come"), ...problems },
+    }),
+    async (c) => {
+      const receive = receives.get(c.req.valid("param").id);
+      await receive.setTarget(c.req.valid("json"));
+      return c.json(receive.report(), 200);
+    },
+  );
+  app.openapi(
+    createRoute({
+      method: "get",
+      path: "/receives/{id}",
+      summary: "Destination: what was received so far",
+      request: { params: migrationParams },
+      responses: { 200: json(receiveSchema, "as it is now"), ...problems },
+    }),
+    (c) => c.json(receives.get(c.req.valid("param").id).report(), 200),
+  );
+  app.openapi(
+    createRoute({
+      method: "delete",
+      path: "/receives/{id}",
+      summary: "Destination: close the connection, and remove the received CRIU images",
+      request: { params: migrationParams },
+      responses: { 200: json(deleted, "gone"), ...problems },
+    }),
+    async (c) => c.json({ deleted: await receives.remove(c.req.valid("param").id) }, 200),
+  );
+}

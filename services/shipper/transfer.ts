@@ -1,0 +1,186 @@
+/**
+ * The source's side of one migration: two connections of the destination (files, pages), and what is sent over them.
+ *
+ *     image · first pass (the container runs) · delta (it is frozen) · images · memory, pages on request
+ */
+import { timingSafeEqual } from "node:crypto";
+import type Docker from "dockerode";
+import type { FrozenProcess } from "../shared/contracts/dumper.ts";
+import type { CreateTransfer, Shipped, Transfer as TransferReport } from "../shared/contracts/shipper.ts";
+import type { Role } from "../shared/core/frames/page-message.ts";
+import { DmigrateError } from "../shared/errors.ts";
+import type { FramedLink, FrameHandler } from "../shared/link/framed.ts";
+import { migrationPaths } from "../shared/node-paths.ts";
+import { ContainerMemory } from "./adapters/memory.ts";
+import { findSourceTrees, type SourceTrees } from "./adapters/container-trees.ts";
+import { saveImage } from "./adapters/image.ts";
+import type { Attachable } from "./adapters/data-listener.ts";
+import type { TreeEntry } from "./core/tree-diff.ts";
+import { FileJobs } from "./file-jobs.ts";
+import { servePages } from "./serve-pages.ts";
+import { shipTrees } from "./ship-trees.ts";
+import { shipImages } from "./ship-images.ts";
+
+export interface TransferDeps {
+  docker: Docker;
+  stateDir: string;
+  dataPort: number;
+}
+
+/** How long a job waits for the destination to connect (again). */
+const connectWaitMs = 5_000;
+
+export class Transfer implements Attachable {
+  readonly request: CreateTransfer;
+  readonly key: Buffer;
+  readonly #deps: TransferDeps;
+  readonly #ended = new AbortController();
+  #jobs: FileJobs | undefined;
+  #pageLink: FramedLink | undefined;
+  #memory: ContainerMemory | undefined;
+  #trees: SourceTrees | undefined;
+  /** What the last pass sent, tree by tree; the next one sends what differs. */
+  #sent: TreeEntry[] | undefined;
+  #passUnderWay = false;
+  /** Links there were and are, for their byte counts. */
+  readonly #links = new Set<FramedLink>();
+  #bytesOfClosedLinks = 0;
+  readonly #stats = { pagesSent: 0, zeroPages: 0, filesSent: 0 };
+  readonly #connected = new EventTarget();
+
+  constructor(request: CreateTransfer, deps: TransferDeps) {
+    this.request = request;
+    this.key = Buffer.from(request.secret, "hex");
+    this.#deps = deps;
+  }
+
+  /** Whether a repeated request is the same one. */
+  isSame(request: CreateTransfer): boolean {
+    const { secret, containerId, volumes } = this.request;
+    const sameSecret = timingSafeEqual(Buffer.from(secret), Buffer.from(request.secret));
+    const same = containerId === request.containerId && JSON.stringify(volumes) === JSON.stringify(request.volumes);
+    return sameSecret && same;
+  }
+
+  attach(role: Role, link: FramedLink): FrameHandler {
+    this.#links.add(link);
+    void link.closed.then(() => {
+      this.#links.delete(link);
+      this.#bytesOfClosedLinks += link.bytesSent;
+    });
+    const replaced = new Error("the destination has connected again");
+    if (role === "pages") {
+      this.#pageLink?.close(replaced);
+      this.#pageLink = link;
+      return servePages(link, () => this.#memory, this.#stats);
+    }
+    this.#jobs?.close(replaced);
+    const jobs = new FileJobs(link);
+    this.#jobs = jobs;
+    this.#connected.dispatchEvent(new Event("connected"));
+    return (frame) => jobs.handle(frame);
+  }
+
+  report(): TransferReport {
+    let bytesSent = this.#bytesOfClosedLinks;
+    for (const link of this.#links) bytesSent += link.bytesSent;
+    return {
+      migrationId: this.request.migrationId,
+      dataPort: this.#deps.dataPort,
+      connected: this.#jobs?.open === true,
+      bytesSent,
+      ...this.#stats,
+    };
+  }
+
+  /** Sends the image as `docker save` writes it. */
+  shipImage(imageId: string, imageRef: string, signal: AbortSignal): Promise<Shipped> {
+    return this.#job(signal, (jobs, bounded) =>
+      jobs.run({ kind: "image", imageId, imageRef }, 4, bounded, (job) => saveImage(this.#deps.docker, imageId, job)),
+    );
+  }
+
+  /** Sends the writable layer and the volumes while the container runs. */
+  firstPass(signal: AbortSignal): Promise<Shipped> {
+    return this.#pass(signal, async (jobs, bounded) => {
+      const { containerId, volumes } = this.request;
+      this.#trees = await findSourceTrees(this.#deps.docker, containerId, volumes);
+      return shipTrees({ jobs, ...this.#trees, previous: undefined, priority: 4, signal: bounded });
+    });
+  }
+
+  /** Sends what changed since the last pass; the container is frozen. */
+  delta(signal: AbortSignal): Promise<Shipped> {
+    return this.#pass(signal, (jobs, bounded) => {
+      if (this.#trees === undefined || this.#sent === undefined)
+        throw new DmigrateError("conflict", "there was no first pass over the files; POST …/first-pass comes first");
+      return shipTrees({ jobs, ...this.#trees, previous: this.#sent, priority: 1, signal: bounded });
+    });
+  }
+
+  /** Sends the CRIU images that the dump has written. */
+  shipImages(signal: AbortSignal): Promise<Shipped> {
+    const { imagesDir } = migrationPaths(this.#deps.stateDir, this.request.migrationId);
+    return this.#job(signal, (jobs, bounded) => shipImages(jobs, imagesDir, bounded));
+  }
+
+  /** Opens the frozen processes' memory: page requests are answered from now on. */
+  openMemory(processes: readonly FrozenProcess[]): TransferReport {
+    const memory = new ContainerMemory(this.request.containerId, processes);
+    this.#memory?.close();
+    this.#memory = memory;
+    return this.report();
+  }
+
+  /** Closes everything. */
+  end(): void {
+    const reason = new DmigrateError("cancelled", "the transfer was ended");
+    this.#ended.abort(reason);
+    for (const link of this.#links) link.close(reason);
+    this.#memory?.close();
+    this.#memory = undefined;
+  }
+
+  async #pass(
+    signal: AbortSignal,
+    work: (jobs: FileJobs, signal: AbortSignal) => Promise<{ files: number; sent: TreeEntry[] }>,
+  ): Promise<Shipped> {
+    if (this.#passUnderWay) throw new DmigrateError("conflict", "a pass over the files is under way already");
+    this.#passUnderWay = true;
+    try {
+      return await this.#job(signal, async (jobs, bounded) => {
+        const { files, sent } = await work(jobs, bounded);
+        this.#sent = sent;
+        return files;
+      });
+    } finally {
+      this.#passUnderWay = false;
+    }
+  }
+
+  async #job(signal: AbortSignal, work: (jobs: FileJobs, signal: AbortSignal) => Promise<number>): Promise<Shipped> {
+    const bounded = AbortSignal.any([signal, this.#ended.signal]);
+    const started = performance.now();
+    const jobs = await this.#whenConnected(bounded);
+    const bytesBefore = this.report().bytesSent;
+    const files = await work(jobs, bounded);
+    this.#stats.filesSent += files;
+    return { files, bytes: this.report().bytesSent - bytesBefore, ms: performance.now() - started };
+  }
+
+  async #whenConnected(signal: AbortSignal): Promise<FileJobs> {
+    const deadline = AbortSignal.any([signal, AbortSignal.timeout(connectWaitMs)]);
+    while (this.#jobs?.open !== true) {
+      await new Promise<void>((resolve, reject) => {
+        const give = (): void =>
+          reject(
+            new DmigrateError("transfer-failed", "the destination's shipper is not connected to this node's data port"),
+          );
+        if (deadline.aborted) give();
+        deadline.addEventListener("abort", give, { once: true });
+        this.#connected.addEventListener("connected", () => resolve(), { once: true });
+      });
+    }
+    return this.#jobs;
+  }
+}
