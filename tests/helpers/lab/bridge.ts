@@ -3,7 +3,7 @@
  * told to leave the firewall alone, so that removing these leaves the machine as it was (but for net.ipv4.ip_forward, which
  * others may rely on by then).
  */
-import { existsSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 
 import { run } from "./processes.ts";
 import { defaultInterface, pickSubnet } from "./subnet.ts";
@@ -25,8 +25,9 @@ export async function createBridge(): Promise<{ mtu: number }> {
 
 /** Removes the bridge and its rules, whatever of them is there. */
 export async function removeBridge(): Promise<void> {
-  if (!existsSync(`/sys/class/net/${bridge}`)) return;
-  const address = /inet ([\d.]+)\.\d+\//.exec(await run("ip", ["-4", "address", "show", "dev", bridge]))?.[1];
+  const shown = await run("ip", ["-4", "address", "show", "dev", bridge]).catch(() => undefined);
+  if (shown === undefined) return;
+  const address = /inet ([\d.]+)\.\d+\//.exec(shown)?.[1];
   if (address !== undefined) {
     for (const rule of rulesFor(`${address}.0/24`)) await deleteAll(rule("-D"));
   }
