@@ -69,23 +69,15 @@ export function cancelError(run: Run): DmigrateError {
 }
 
 /**
- * Promise.all that leaves nothing running behind: at the first failure it aborts `others`, waits until every task has
- * ended, and throws that first failure.
+ * Promise.all that leaves nothing running behind: a failure aborts `others`, and is thrown once every task has ended.
+ * Of several that share `others`, the first counts: the rest failed because they were aborted.
  */
 export async function together<T extends readonly Promise<unknown>[]>(
   tasks: T,
   others: AbortController,
 ): Promise<{ -readonly [K in keyof T]: Awaited<T[K]> }> {
-  const failures: unknown[] = [];
-  const results = await Promise.all(
-    tasks.map((task) =>
-      task.catch((error: unknown) => {
-        failures.push(error);
-        others.abort();
-      }),
-    ),
-  );
-  if (failures.length > 0) throw failures[0];
+  const results = await Promise.all(tasks.map((task) => task.catch((error: unknown) => others.abort(error))));
+  others.signal.throwIfAborted();
   return results as { -readonly [K in keyof T]: Awaited<T[K]> };
 }
 

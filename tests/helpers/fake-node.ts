@@ -64,20 +64,21 @@ export async function startFakeNode(world: FakeWorld, node: FakeNodeState): Prom
       await held.released;
     }
     const fault = take(call);
-    if (fault?.kind === "dropped") return void response.destroy();
-    if (fault?.kind === "hung") return;
-    if (fault?.kind === "problem") return sendProblem(response, fault.code, "made to fail");
+    if (fault?.kind === "dropped") response.destroy();
+    if (fault?.kind === "problem") sendProblem(response, fault.code, "made to fail");
+    if (fault !== undefined && ["dropped", "problem", "hung"].includes(fault.kind)) return;
     let result: unknown;
     try {
       if (request.headers.authorization !== `Bearer ${fakeToken}`) throw new FakeProblem("unauthorized", "wrong token");
       result = await answer(world, node, request.method ?? "", url, body);
     } catch (error) {
       if (!(error instanceof FakeProblem)) throw error;
-      return sendProblem(response, error.code, error.message);
+      sendProblem(response, error.code, error.message);
+      return;
     }
     world.check(`${node.name} ${call}`);
-    if (fault?.kind === "lost") return void response.destroy();
-    if (fault?.kind === "silent") return;
+    if (fault?.kind === "lost") response.destroy();
+    if (fault !== undefined) return;
     response.setHeader("content-type", "application/json");
     response.end(JSON.stringify(result));
   };

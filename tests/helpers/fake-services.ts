@@ -50,13 +50,7 @@ interface Call {
 type Answer = (call: Call) => unknown;
 
 /** Carries a call out. Throws `FakeProblem` for what the real service would refuse. */
-export async function answer(
-  world: FakeWorld,
-  node: FakeNodeState,
-  method: string,
-  url: URL,
-  body: unknown,
-): Promise<unknown> {
+export function answer(world: FakeWorld, node: FakeNodeState, method: string, url: URL, body: unknown): unknown {
   const id = /m-[0-9a-f]{16}/.exec(url.pathname)?.[0] ?? "";
   const name = `${method} ${url.pathname.replace(id || "\0", ":id").replace(/^\/containers\/.+/, "/containers/:ref")}`;
   const found = answers[name];

@@ -14,18 +14,27 @@ import { startFakeNode, type FakeNode } from "./fake-node.ts";
 import { createFakeWorld, type FakeWorld } from "./fake-world.ts";
 
 export const quickTiming: Timing = {
-  callMs: 150,
-  profileMs: 150,
-  createMs: 150,
-  freezeMs: 150,
-  moveMs: 150,
+  callMs: 5_000,
+  profileMs: 5_000,
+  createMs: 5_000,
+  freezeMs: 5_000,
+  moveMs: 5_000,
   leastBytesPerSecond: 1e12,
-  resumeMs: 150,
+  resumeMs: 5_000,
   pollMs: 5,
   progressMs: 40,
   retryMs: () => 5,
   settleMs: 10,
   stopMs: 2_000,
+};
+
+/** For calls that are never answered. */
+export const impatientTiming: Partial<Timing> = {
+  callMs: 600,
+  createMs: 600,
+  freezeMs: 600,
+  moveMs: 600,
+  resumeMs: 600,
 };
 
 export interface TestPlanner extends AsyncDisposable {
@@ -96,7 +105,8 @@ export async function createTestPlanner(timing: Partial<Timing> = {}, maxPerNode
         const migration = await get(id);
         if (phases.length === 0 ? isTerminal(migration.phase) : phases.includes(migration.phase)) return migration;
         if (performance.now() > deadline) throw new Error(`still ${migration.phase}: ${JSON.stringify(migration)}`);
-        await delay(2);
+        // Each look costs more than it looks: a request, and schemas.
+        await delay(10);
       }
     },
     crash: async () => {

@@ -1,0 +1,154 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { computePlan, size, type PlanInput } from "../../../services/planner/core/plan.ts";
+import { createPagerSchema } from "../../../services/shared/contracts/pager.ts";
+import type { NodeResources } from "../../../services/shared/contracts/common.ts";
+import { fakeProfile, fakeResources } from "../../helpers/fake-world.ts";
+
+const KiB = 1024;
+const MiB = 1024 * KiB;
+const GiB = 1024 * MiB;
+
+const node = (changes: Partial<NodeResources> = {}): NodeResources => ({ ...fakeResources(), ...changes });
+const input = (changes: Partial<PlanInput> = {}): PlanInput => ({
+  source: node(),
+  destination: node(),
+  profile: { ...fakeProfile(), memoryBytes: 4 * GiB },
+  shipImage: false,
+  ...changes,
+});
+
+describe("readers", () => {
+  test.each([
+    ["idle cores", node({ cores: 8, loadAverage1m: 2 }), 4 * GiB, 6],
+    ["no more than eight", node({ cores: 64, loadAverage1m: 0 }), 64 * GiB, 8],
+    ["at least one on a busy node", node({ cores: 2, loadAverage1m: 9 }), 4 * GiB, 1],
+    ["half when tasks wait for CPU", node({ cores: 8, loadAverage1m: 0, pressureSomeAvg10: { cpu: 60 } }), 4 * GiB, 4],
+    ["shared with other migrations", node({ cores: 8, loadAverage1m: 0, activeMigrations: 3 }), 4 * GiB, 2],
+    ["one for a small container", node({ cores: 8, loadAverage1m: 0 }), 10 * MiB, 1],
+  ])("%s", (_what, source, memoryBytes, readers) => {
+    expect(computePlan(input({ source, profile: { ...fakeProfile(), memoryBytes } })).readers).toBe(readers);
+  });
+});
+
+describe("link", () => {
+  const over = (mbit: number | undefined, changes: Partial<NodeResources> = {}) =>
+    computePlan(
+      input({
+        source: node({ ...changes, ...(mbit !== undefined && { linkMbitPerSecond: mbit }) }),
+        destination: node(changes),
+      }),
+    );
+  test("one stream for bulk and one for urgent frames up to 10 Gbit/s, more beyond, no more than there are cores", () => {
+    expect(over(1_000).streams).toBe(2);
+    expect(over(10_000).streams).toBe(2);
+    expect(over(40_000, { cores: 16 }).streams).toBe(5);
+    expect(over(400_000, { cores: 4 }).streams).toBe(4);
+    expect(over(400_000, { cores: 1 }).streams).toBe(2);
+    expect(over(undefined).streams).toBe(2);
+  });
+  test("a chunk is about a millisecond of the link", () => {
+    expect(over(10).chunkBytes).toBe(16 * KiB);
+    expect(over(1_000).chunkBytes).toBe(64 * KiB);
+    expect(over(100_000).chunkBytes).toBe(256 * KiB);
+    expect(over(undefined).chunkBytes).toBe(256 * KiB);
+  });
+  test("the slower end counts", () => {
+    const source = node({ linkMbitPerSecond: 10_000 });
+    const destination = node({ linkMbitPerSecond: 100 });
+    expect(computePlan(input({ source, destination })).chunkBytes).toBe(16 * KiB);
+  });
+  test("zstd where idle cores outrun the link, and nowhere else", () => {
+    expect(over(100).compression).toBe("zstd");
+    expect(over(40_000).compression).toBe("none");
+    expect(over(undefined).compression).toBe("none");
+    expect(over(100, { loadAverage1m: 4 }).compression).toBe("none");
+    expect(over(100, { pressureSomeAvg10: { cpu: 90 } }).compression).toBe("none");
+  });
+});
+
+describe("window", () => {
+  test.each([
+    ["a quarter of what is left", { memoryAvailableBytes: 6 * GiB }, 4 * GiB, 512 * MiB],
+    ["at most 1 GiB", { memoryAvailableBytes: 64 * GiB }, 4 * GiB, GiB],
+    ["no larger than the container", { memoryAvailableBytes: 64 * GiB }, 100 * MiB, 100 * MiB],
+    ["but 16 MiB for a tiny one", { memoryAvailableBytes: 64 * GiB }, MiB, 16 * MiB],
+    ["1 MiB when nothing is left", { memoryAvailableBytes: 0 }, 4 * GiB, MiB],
+    [
+      "half when tasks wait for memory",
+      { memoryAvailableBytes: 6 * GiB, pressureSomeAvg10: { memory: 50 } },
+      4 * GiB,
+      256 * MiB,
+    ],
+    ["shared", { memoryAvailableBytes: 6 * GiB, activeMigrations: 1 }, 4 * GiB, 256 * MiB],
+  ])("%s", (_what, changes, memoryBytes, windowBytes) => {
+    const destination = node(changes);
+    expect(computePlan(input({ destination, profile: { ...fakeProfile(), memoryBytes } })).windowBytes).toBe(
+      windowBytes,
+    );
+  });
+});
+
+test("expected bytes are all that will leave the source", () => {
+  const profile = {
+    ...fakeProfile(),
+    memoryBytes: 100,
+    writableLayerBytes: 20,
+    volumeBytes: 3,
+    imageBytes: 5000,
+    processes: 0,
+  };
+  const images = 2 * MiB;
+  expect(computePlan(input({ profile })).expectedBytes).toBe(123 + images);
+  expect(computePlan(input({ profile, shipImage: true })).expectedBytes).toBe(5123 + images);
+});
+
+test("each number has one sentence, and what clients will notice has one too", () => {
+  const profile = { ...fakeProfile(), tcpConnections: 2 };
+  const { reasons } = computePlan(input({ profile, destination: node({ kernel: "6.12.1" }) }));
+  expect(reasons).toHaveLength(8);
+  expect(reasons.join("\n")).toContain("2 open TCP connections will be closed");
+  expect(reasons.join("\n")).toContain("6.12.1");
+});
+
+test("whatever is measured, the numbers are ones that the services accept", () => {
+  const bytes = fc
+    .nat({ max: Number.MAX_SAFE_INTEGER >>> 0 })
+    .chain((low) => fc.nat({ max: 1 << 20 }).map((high) => high * 2 ** 31 + low));
+  const anyNode = fc
+    .record({
+      cores: fc.integer({ min: 1, max: 1024 }),
+      loadAverage1m: fc.double({ min: 0, max: 1e6, noNaN: true }),
+      memoryAvailableBytes: bytes,
+      activeMigrations: fc.nat(100),
+      linkMbitPerSecond: fc.option(fc.double({ min: 0, max: 1e9, noNaN: true }), { nil: undefined }),
+      pressureSomeAvg10: fc.record({ cpu: fc.double({ min: 0, max: 100, noNaN: true }) }),
+    })
+    .map(({ linkMbitPerSecond, ...rest }) =>
+      node({ ...rest, ...(linkMbitPerSecond !== undefined && { linkMbitPerSecond }) }),
+    );
+  fc.assert(
+    fc.property(anyNode, anyNode, bytes, fc.nat(65_536), (source, destination, memoryBytes, processes) => {
+      const plan = computePlan(input({ source, destination, profile: { ...fakeProfile(), memoryBytes, processes } }));
+      const { windowBytes, chunkBytes } = plan;
+      createPagerSchema.pick({ windowBytes: true, chunkBytes: true }).parse({ windowBytes, chunkBytes });
+      expect(plan.readers).toBeGreaterThanOrEqual(1);
+      expect(plan.readers).toBeLessThanOrEqual(Math.min(8, source.cores));
+      expect(plan.streams).toBeGreaterThanOrEqual(2);
+      expect(plan.streams).toBeLessThanOrEqual(8);
+      expect(chunkBytes % 4096).toBe(0);
+      for (const reason of plan.reasons) expect(reason).not.toMatch(/NaN|Infinity|undefined/);
+    }),
+  );
+});
+
+test("sizes for people", () => {
+  expect([0, 1023, 1024, 1536, 10 * MiB, 2.25 * GiB].map(size)).toEqual([
+    "0 B",
+    "1023 B",
+    "1 KiB",
+    "1.5 KiB",
+    "10 MiB",
+    "2.3 GiB",
+  ]);
+});

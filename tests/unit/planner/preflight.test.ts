@@ -1,0 +1,129 @@
+import { describe, expect, test } from "vitest";
+import { missingFlags } from "../../../services/planner/core/cpu-flags.ts";
+import { findRefusals, isBeneath, type PreflightInput } from "../../../services/planner/core/preflight.ts";
+import { compareVersions, parseVersion } from "../../../services/planner/core/versions.ts";
+import type { NodeResources } from "../../../services/shared/contracts/common.ts";
+import { fakeProfile, fakeResources } from "../../helpers/fake-world.ts";
+
+const node = (changes: Partial<NodeResources> = {}): NodeResources => ({ ...fakeResources(), ...changes });
+const input = (changes: Partial<PreflightInput> = {}): PreflightInput => ({
+  from: "a",
+  to: "b",
+  profile: fakeProfile(),
+  source: node(),
+  destination: node(),
+  sharedPaths: [],
+  shipImage: false,
+  destinationRefusals: [],
+  ...changes,
+});
+const codes = (changes: Partial<PreflightInput>): string[] => findRefusals(input(changes)).map(({ code }) => code);
+const withoutCriu = (): NodeResources => {
+  const { criuVersion: _criu, ...rest } = fakeResources();
+  return rest;
+};
+
+test("nothing stands in the way of a plain container between equal nodes", () => {
+  expect(findRefusals(input())).toEqual([]);
+});
+
+test.each<[string, Partial<PreflightInput>, string[]]>([
+  ["same node", { to: "a" }, ["same-node"]],
+  [
+    "what the profile says",
+    { profile: { ...fakeProfile(), refusals: [{ code: "privileged", message: "x" }] } },
+    ["privileged"],
+  ],
+  ["what the restorer says", { destinationRefusals: [{ code: "name-taken", message: "x" }] }, ["name-taken"]],
+  ["another architecture", { destination: node({ arch: "arm64" }) }, ["architecture"]],
+  ["no CRIU at the source", { source: withoutCriu() }, ["criu-missing"]],
+  ["no CRIU anywhere", { source: withoutCriu(), destination: withoutCriu() }, ["criu-missing", "criu-missing"]],
+  ["old CRIU", { source: node({ criuVersion: "4.1" }) }, ["criu-too-old"]],
+  ["CRIU older at the destination", { source: node({ criuVersion: "4.3" }) }, ["criu-older-at-destination"]],
+  ["CRIU newer at the destination", { destination: node({ criuVersion: "5.0" }) }, []],
+  ["patch levels", { source: node({ criuVersion: "4.2.9" }), destination: node({ criuVersion: "4.2" }) }, []],
+  ["an old kernel", { destination: node({ kernel: "4.9.0-13-amd64" }) }, ["kernel"]],
+  [
+    "other cgroups",
+    { destination: node({ docker: { ...fakeResources().docker, cgroupVersion: "1" } }) },
+    ["cgroup-version"],
+  ],
+  [
+    "no runtime",
+    { destination: node({ docker: { ...fakeResources().docker, hasDmigrateRuntime: false } }) },
+    ["no-runtime"],
+  ],
+  ["little memory", { destination: node({ memoryAvailableBytes: 70 << 20 }) }, ["memory"]],
+  ["little disk", { destination: node({ diskFreeBytes: 10 << 20 }) }, ["disk"]],
+  ["disk without the image", { destination: node({ diskFreeBytes: 100 << 20 }) }, []],
+  ["disk with the image", { destination: node({ diskFreeBytes: 100 << 20 }), shipImage: true }, ["disk"]],
+  [
+    "no room for images",
+    { source: node({ stateFreeBytes: 0 }), destination: node({ stateFreeBytes: 0 }) },
+    ["state-room", "state-room"],
+  ],
+])("%s", (_what, changes, expected) => {
+  expect(codes(changes)).toEqual(expected);
+});
+
+test("everything at once, each with a sentence", () => {
+  const refusals = findRefusals(
+    input({
+      to: "a",
+      destination: node({ arch: "arm64", memoryAvailableBytes: 0, diskFreeBytes: 0 }),
+      source: withoutCriu(),
+    }),
+  );
+  expect(refusals.map(({ code }) => code)).toEqual(["same-node", "architecture", "criu-missing", "memory", "disk"]);
+  for (const { message } of refusals) expect(message.length).toBeGreaterThan(20);
+});
+
+describe("CPU flags", () => {
+  const cpu = (flags: string[]) => ({ vendor: "GenuineIntel", model: "Old CPU", flags });
+  test("those that the destination lacks are listed", () => {
+    const [refusal] = findRefusals(input({ destination: node({ cpu: cpu(["fpu"]) }) }));
+    expect(refusal?.message).toContain("avx2, sse2");
+    expect(refusal?.message).toContain("Old CPU");
+  });
+  test("those that only a kernel sees do not count, unknown ones do", () => {
+    expect(missingFlags(["avx512f", "pti", "ibrs", "vmx", "constant_tsc", "brand_new"], ["fpu"])).toEqual([
+      "avx512f",
+      "brand_new",
+    ]);
+  });
+});
+
+describe("bind mounts", () => {
+  const profile = {
+    ...fakeProfile(),
+    bindMounts: [
+      { source: "/mnt/nfs/data", target: "/data" },
+      { source: "/etc", target: "/etc" },
+    ],
+  };
+  test("each that is not declared shared is refused", () => {
+    expect(codes({ profile })).toEqual(["bind-mount", "bind-mount"]);
+    expect(codes({ profile, sharedPaths: ["/mnt/nfs"] })).toEqual(["bind-mount"]);
+    expect(codes({ profile, sharedPaths: ["/mnt/nfs/", "/etc"] })).toEqual([]);
+  });
+  test.each([
+    ["/a/b", "/a", true],
+    ["/a", "/a/", true],
+    ["/ab", "/a", false],
+    ["/a/../etc", "/a", false],
+    ["/a", "/a/b", false],
+    ["/a", "/", true],
+  ])("%s beneath %s: %s", (path, shared, beneath) => {
+    expect(isBeneath(path, shared)).toBe(beneath);
+  });
+});
+
+test("versions", () => {
+  expect(parseVersion("6.18.0-rc3+")).toEqual({ major: 6, minor: 18 });
+  expect(parseVersion("v4.2")).toEqual({ major: 4, minor: 2 });
+  expect(parseVersion("none")).toBeUndefined();
+  const order = ["5.0", "4.10", "4.2.1"]
+    .map((text) => parseVersion(text) ?? { major: 0, minor: 0 })
+    .sort(compareVersions);
+  expect(order.map(({ major, minor }) => `${major}.${minor}`)).toEqual(["4.2", "4.10", "5.0"]);
+});
