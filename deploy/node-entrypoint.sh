@@ -75,7 +75,7 @@ wait_for_dockerd || :
 pause=0
 while [ -z "$stopping" ]; do
   started=$(date +%s)
-  if [ "${DMIGRATE_AGENT:-1}" = 0 ]; then sleep infinity & else dmigrate agent & fi
+  if [ "${DMIGRATE_AGENT:-1}" = 0 ]; then sleep infinity & else node /opt/dmigrate/services/agent/main.ts & fi
   agent=$!
   # The first wait ends early when a signal comes in; the second then sees the agent off.
   wait "$agent" && code=0 || code=$?

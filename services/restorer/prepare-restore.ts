@@ -6,6 +6,7 @@ import { readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { ContainerSpec } from "../shared/contracts/container.ts";
 import type { CreateRestore } from "../shared/contracts/restorer.ts";
+import { noteLayer } from "../shared/adapters/overlay-layer.ts";
 import { runtimeName } from "../shared/adapters/resources.ts";
 import { asDmigrateError, DmigrateError, messageOf } from "../shared/errors.ts";
 import { restoreSpecDir } from "../shared/node-paths.ts";
@@ -94,6 +95,7 @@ async function moveLeftover(
 async function warmStart(deps: RestorerDeps, session: Session, containerId: string): Promise<void> {
   const dir = restoreSpecDir(deps.stateDir, containerId);
   await makeSpecDir(dir);
+  await noteLayer(deps.stateDir, containerId, await deps.engine.layer(containerId));
   const criuConfig = join(dir, "criu.conf");
   await writeFile(criuConfig, criuRestoreConfig, { mode: 0o600 });
   const gate = openGate(dir);

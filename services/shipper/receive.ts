@@ -6,6 +6,7 @@ import { mkdir, rm } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { timingSafeEqual } from "node:crypto";
 import type Docker from "dockerode";
+import { readNotedLayer } from "../shared/adapters/overlay-layer.ts";
 import type { CreateReceive, Receive as ReceiveReport, ReceiveTarget } from "../shared/contracts/shipper.ts";
 import type { JobSpec, TreeName } from "../shared/core/frames/job-message.ts";
 import { DmigrateError, messageOf } from "../shared/errors.ts";
@@ -13,7 +14,7 @@ import type { FramedLink } from "../shared/link/framed.ts";
 import { openLink } from "../shared/link/dial.ts";
 import type { Log } from "../shared/log.ts";
 import { migrationPaths } from "../shared/node-paths.ts";
-import { findLayer, volumePath } from "./adapters/container-trees.ts";
+import { volumePath } from "./adapters/container-trees.ts";
 import { ImageLoad } from "./adapters/image.ts";
 import { TreesJob, type TreePlace } from "./adapters/trees-job.ts";
 import { ReceiveJobs, type JobSink } from "./receive-jobs.ts";
@@ -73,8 +74,8 @@ export class Receive {
 
   /** Says where the layer and the volumes are written to. Throws `not-found`, `not-migratable`. */
   async setTarget({ containerId, volumes }: ReceiveTarget): Promise<void> {
-    const { docker } = this.#deps;
-    const { upper, merged, lowers } = await findLayer(docker, containerId);
+    const { docker, stateDir } = this.#deps;
+    const { upper, merged, lowers } = await readNotedLayer(stateDir, containerId);
     const places = new Map<string, TreePlace>();
     const label = "the writable layer";
     places.set(keyOf({ kind: "layer" }), { path: merged, layer: { upper, lowers }, keepAttributes: true, label });

@@ -2,6 +2,7 @@
 import { readdir } from "node:fs/promises";
 import type Docker from "dockerode";
 import type { Volume } from "../../shared/contracts/container.ts";
+import { layerPathsOf, type LayerPaths } from "../../shared/adapters/overlay-layer.ts";
 import { dockerError, dockerStatus } from "../../shared/adapters/docker.ts";
 import { DmigrateError } from "../../shared/errors.ts";
 import type { PresentContainer, PresentVolume } from "../core/refuse.ts";
@@ -20,6 +21,8 @@ export interface Engine {
   /** Undefined when there is no such container. Blocks while Docker starts the container. */
   container(id: string): Promise<{ running: boolean; pid: number; name: string } | undefined>;
   createContainer(name: string, body: object): Promise<string>;
+  /** Where the container's files lie. Throws `not-migratable` on another storage driver than overlay2. */
+  layer(id: string): Promise<LayerPaths>;
   /** Resolves when Docker has started it: for a container of ours, once it is restored. */
   startContainer(id: string): Promise<void>;
   /** Kills and removes; its volumes stay. False when there was none. */
@@ -95,6 +98,9 @@ export function createEngine(docker: Docker): Engine {
       // dockerode's types describe options of older engines; the body is what the source's Docker printed.
       const options = { _query: { name }, _body: body } as unknown as Docker.ContainerCreateOptions;
       return (await ask(`creating container ${name}`, docker.createContainer(options))).id;
+    },
+    async layer(id) {
+      return layerPathsOf(await ask(`container ${id.slice(0, 12)}`, docker.getContainer(id).inspect()));
     },
     async startContainer(id) {
       await ask(`starting container ${id}`, docker.getContainer(id).start());

@@ -1,6 +1,7 @@
 /** Where a container's writable layer and volumes lie on this node, as its Docker says. */
 import type Docker from "dockerode";
 import { findFreezer, type Freezer } from "../../shared/adapters/cgroup.ts";
+import { layerPathsOf, type LayerPaths } from "../../shared/adapters/overlay-layer.ts";
 import type { TreeName } from "../../shared/core/frames/job-message.ts";
 import { DmigrateError } from "../../shared/errors.ts";
 import { askDocker } from "./ask-docker.ts";
@@ -44,30 +45,9 @@ export async function findSourceTrees(
   return { trees, freezer: findFreezer(pid) };
 }
 
-export interface LayerPaths {
-  upper: string;
-  merged: string;
-  lowers: string[];
-}
-
-export async function findLayer(docker: Docker, containerId: string): Promise<LayerPaths> {
-  return (await inspect(docker, containerId)).layer;
-}
-
 async function inspect(docker: Docker, containerId: string): Promise<{ layer: LayerPaths; pid: number }> {
-  const what = `container ${containerId.slice(0, 12)}`;
-  const info = await askDocker(what, docker.getContainer(containerId).inspect());
-  // Docker leaves it out with the containerd image store.
-  const driver = info.GraphDriver as typeof info.GraphDriver | null | undefined;
-  const data = (driver?.Data ?? {}) as Partial<Record<string, string>>;
-  const { UpperDir: upper, MergedDir: merged, LowerDir: lower } = data;
-  if (driver?.Name !== "overlay2" || !upper || !merged || !lower)
-    throw new DmigrateError(
-      "not-migratable",
-      `${what} is on the storage driver ${driver?.Name ?? "of containerd"}, which shows no writable layer; ` +
-        'set "storage-driver": "overlay2" (and no containerd snapshotter) in daemon.json',
-    );
-  return { layer: { upper, merged, lowers: lower.split(":") }, pid: info.State.Pid };
+  const info = await askDocker(`container ${containerId.slice(0, 12)}`, docker.getContainer(containerId).inspect());
+  return { layer: layerPathsOf(info), pid: info.State.Pid };
 }
 
 export async function volumePath(docker: Docker, name: string): Promise<string> {
