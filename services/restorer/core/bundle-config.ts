@@ -41,8 +41,5 @@ function parseExact(text: string): unknown {
   );
 }
 
-/**
- * CRIU's settings for the restore. Connections that the dump found are restored closed, so that their owners notice;
- * only errors are logged, since CRIU's full log costs seconds with much memory.
- */
-export const criuRestoreConfig = "tcp-close\nverbosity 1\n";
+/** CRIU's settings for the restore: connections that the dump found are restored closed, so that their owners notice. */
+export const criuRestoreConfig = "tcp-close\n";

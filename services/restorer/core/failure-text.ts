@@ -1,8 +1,11 @@
 /** What CRIU, runc and Docker say of a failure, cut down to what a person needs. Pure. */
 
-/** The first error of a CRIU log, without its time stamp; undefined when there is none. At most 300 characters. */
+/** Errors that CRIU logs and then does without: where CAP_SYS_RESOURCE is missing it keeps the limit it has. */
+const harmless = /rlimit: Can't setup RLIMIT_NOFILE for self/;
+
+/** The first error of a CRIU log that matters, without its time stamp, at most 300 characters; undefined if none. */
 export function firstCriuError(log: string): string | undefined {
-  const line = /^.*\bError\b.*$/m.exec(log)?.[0];
+  const line = log.split("\n").find((text) => /\bError\b/.test(text) && !harmless.test(text));
   return line
     ?.replace(/^\(\d+\.\d+\)\s*/, "")
     .trim()
