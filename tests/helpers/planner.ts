@@ -1,4 +1,5 @@
 /** The planner as a scheduler uses it: post a migration, follow it to its end. */
+import { z } from "zod";
 import { createClient, type ServiceClient } from "../../services/shared/client.ts";
 import {
   migrationSchema,
@@ -31,8 +32,8 @@ export class PlannerUser {
     return this.client.delete(`/migrations/${id}`, migrationSchema);
   }
 
-  list(): Promise<Migration[]> {
-    return this.client.get("/migrations", migrationSchema.array());
+  async list(): Promise<Migration[]> {
+    return (await this.client.get("/migrations", z.object({ migrations: migrationSchema.array() }))).migrations;
   }
 
   /** Waits until the migration has ended, however it did. */
