@@ -9,7 +9,6 @@
  */
 import { constants } from "node:fs";
 import { access, mkdir } from "node:fs/promises";
-import { join } from "node:path";
 import type { CreatePager, Pager as PagerReport, PageSource, PagerState } from "../shared/contracts/pager.ts";
 import { pageBytes } from "../shared/core/page-server/codec.ts";
 import type { LayoutName } from "../shared/core/page-server/layout.ts";
@@ -73,10 +72,11 @@ export class Pager {
   }
 
   /** Prepares all that can be prepared before the container is frozen. */
-  static async create(request: CreatePager, deps: PagerDeps, signal: AbortSignal): Promise<Pager> {
+  static async create(request: CreatePager, deps: PagerDeps): Promise<Pager> {
     const { workDir } = deps.paths;
     await mkdir(workDir, { recursive: true, mode: 0o700 });
-    return new Pager(request, deps, await createSocketPair(join(workDir, "pages.socket"), signal));
+    // Two answers fit: one that CRIU reads, and the next. More would only be more that a fault can't overtake.
+    return new Pager(request, deps, createSocketPair(2 * request.chunkBytes));
   }
 
   get state(): PagerState {
@@ -130,7 +130,7 @@ export class Pager {
     }
     this.#removed = true;
     this.#session.stop();
-    this.#pair.theirs.destroy();
+    this.#pair.closeTheirs();
     this.#deps.source.close();
     await child?.kill();
     this.#settled.resolve(undefined);

@@ -102,7 +102,7 @@ export class Pagers {
       const pages = await connectPages({ migrationId, secret, source, signal: abort.signal });
       const paths = migrationPaths(stateDir, migrationId);
       const deps = { criu, layout, paths, source: pages, log: log.child({ migrationId }) };
-      return await Pager.create(request, deps, abort.signal);
+      return await Pager.create(request, deps);
     } catch (error) {
       abort.abort();
       throw error;

@@ -36,14 +36,11 @@ const maxStderrBytes = 4096;
 /** Starts it; returns at once. */
 export function startLazyPages({ criu, imagesDir, workDir, pair }: LazyPagesOptions): LazyPages {
   const args = ["lazy-pages", "--images-dir", imagesDir, "--work-dir", workDir, "-v1", "-o", logName];
-  // Standard input is the connection, since only there Node gives a child a blocking socket, as CRIU expects.
-  const child = spawn(criu, [...args, "--page-server", "--ps-socket", "0", "--status-fd", "3"], {
-    stdio: [pair.theirs, "ignore", "pipe", "pipe", pair.ours],
+  const child = spawn(criu, [...args, "--page-server", "--ps-socket", "4", "--status-fd", "3"], {
+    stdio: ["ignore", "ignore", "pipe", "pipe", pair.theirsFd, pair.oursFd],
     detached: true,
   });
-  pair.theirs.destroy();
-  // Node pauses a socket that it gives to a child.
-  pair.ours.resume();
+  pair.closeTheirs();
   const stderr = collectHead(child.stderr as Readable);
   const ended = new Promise<DmigrateError | undefined>((resolve) => {
     child.once("error", (cause) =>
