@@ -19,8 +19,18 @@ const batch = 64;
 /** A comment is sent this often, so that proxies keep the connection and a lost client is noticed. */
 const heartbeatMs = 15_000;
 
-/** Events of `id` after `afterSeq`; those to come follow as they happen. */
-export function streamEvents(deps: EventStreamDeps, id: string, afterSeq: number): ReadableStream<Uint8Array> {
+export interface EventRange {
+  afterSeq: number;
+  /** Whether to go on with those to come, as they happen. */
+  follow: boolean;
+}
+
+/** Events of `id` in the range. */
+export function streamEvents(
+  deps: EventStreamDeps,
+  id: string,
+  { afterSeq, follow }: EventRange,
+): ReadableStream<Uint8Array> {
   const { table, watch } = deps;
   const gone = new AbortController();
   const ended = AbortSignal.any([gone.signal, deps.stopped]);
@@ -31,12 +41,12 @@ export function streamEvents(deps: EventStreamDeps, id: string, afterSeq: number
     {
       pull: async (controller) => {
         let events = isOver() ? [] : table.events(id, last, batch);
-        if (events.length === 0) {
+        if (events.length === 0 && follow) {
           await watch.wait(id, heartbeatMs, ended);
           if (!isOver()) events = table.events(id, last, batch);
         }
         if (gone.signal.aborted) return;
-        if (isOver()) {
+        if (isOver() || (events.length === 0 && !follow)) {
           controller.close();
           return;
         }

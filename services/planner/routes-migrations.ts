@@ -3,6 +3,7 @@ import { createRoute, z } from "@hono/zod-openapi";
 import { migrationParams } from "../shared/contracts/common.ts";
 import {
   createMigrationSchema,
+  listEventsQuery,
   listMigrationsQuery,
   migrationListSchema,
   migrationSchema,
@@ -63,13 +64,13 @@ export function addMigrationRoutes(app: App, migrations: Migrations, streams: Ev
     createRoute({
       method: "get",
       path: "/migrations/{id}/events",
-      summary: "The migration's events, past and to come, until it ends",
+      summary: "The migration's events, past and (unless follow=false) to come, until it ends",
       description:
         "Each event: `event` its type, `id` its number, `data` a MigrationEvent. Last-Event-ID, or `after`, leaves out those up to it. " +
         "Of progress events only the latest is kept.",
       request: {
         params: migrationParams,
-        query: z.strictObject({ after: z.coerce.number().int().min(0).default(0) }),
+        query: listEventsQuery,
         headers: z.object({ "last-event-id": z.coerce.number().int().min(0).optional() }),
       },
       responses: {
@@ -80,8 +81,9 @@ export function addMigrationRoutes(app: App, migrations: Migrations, streams: Ev
     (c) => {
       const { id } = c.req.valid("param");
       migrations.get(id);
-      const after = c.req.valid("header")["last-event-id"] ?? c.req.valid("query").after;
-      return c.body(streamEvents(streams, id, after), 200, {
+      const { after, follow } = c.req.valid("query");
+      const range = { afterSeq: c.req.valid("header")["last-event-id"] ?? after, follow };
+      return c.body(streamEvents(streams, id, range), 200, {
         "content-type": "text/event-stream",
         "cache-control": "no-store",
         "x-accel-buffering": "no",

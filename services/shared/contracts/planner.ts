@@ -141,6 +141,12 @@ export type Migration = z.infer<typeof migrationSchema>;
 export const listMigrationsQuery = z.strictObject({ limit: z.coerce.number().int().min(1).max(500).default(50) });
 export const migrationListSchema = z.object({ migrations: z.array(migrationSchema) }).openapi("MigrationList");
 
+/** Query of GET /migrations/:id/events. */
+export const listEventsQuery = z.strictObject({
+  after: z.coerce.number().int().min(0).default(0),
+  follow: z.stringbool().default(true),
+});
+
 /** One event of a migration, as the SSE stream sends it (`event: <type>`, `id: <seq>`, `data: <json>`). */
 export const migrationEventSchema = z
   .object({

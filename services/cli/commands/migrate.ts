@@ -1,0 +1,123 @@
+/** `dmigrate migrate` and `dmigrate plan`: start a migration and follow it to its end, or say what it would be. */
+import type { Command } from "commander";
+import {
+  migrationSchema,
+  planSchema,
+  type CreateMigration,
+  type Migration,
+  type Plan,
+} from "../../shared/contracts/planner.ts";
+import { askPlanner, collect, withPlanner, type CommandContext, type CommonOptions } from "../command.ts";
+import { exitCodes, type ExitCode } from "../exit-codes.ts";
+import { printError, printJson, type CliIo } from "../io.ts";
+import type { PlannerClient } from "../planner-client.ts";
+import { createProgress } from "../progress.ts";
+import { formatBytes, renderMigration, renderTable } from "../table.ts";
+import { DmigrateError, statusOf, type ErrorCode } from "../../shared/errors.ts";
+
+interface MoveOptions extends CommonOptions {
+  from: string;
+  to: string;
+  removeSource?: boolean;
+  sharedPath: string[];
+}
+
+const toRequest = (
+  container: string,
+  { from, to, removeSource, sharedPath }: MoveOptions,
+): Partial<CreateMigration> => ({
+  container,
+  from,
+  to,
+  removeSource: removeSource === true,
+  sharedPaths: sharedPath,
+});
+
+const withMove = (command: Command): Command =>
+  withPlanner(
+    command
+      .argument("<container>", "name or id of the container on the source node")
+      .requiredOption("--from <node>", "node that it runs on")
+      .requiredOption("--to <node>", "node that it shall run on")
+      .option("--remove-source", "remove the stopped source container at the end")
+      .option(
+        "--shared-path <path>",
+        "host path that both nodes see as the same storage; may be repeated",
+        collect,
+        [],
+      ),
+  );
+
+/** Seconds for a plan: the profile may have to add up a large file system. */
+const planTimeoutMs = 90_000;
+
+export function addMigrate(program: Command, context: CommandContext): void {
+  withMove(program.command("migrate").description("move a running container to another node")).action(
+    (container: string, options: MoveOptions) =>
+      askPlanner(context, options, (planner) => migrate(context.io, planner, container, options)),
+  );
+  withMove(program.command("plan").description("dry run: the plan of a migration, and every reason against it")).action(
+    (container: string, options: MoveOptions) =>
+      askPlanner(context, options, async ({ api }) => {
+        const plan = await api.post("/plans", toRequest(container, options), planSchema, { timeoutMs: planTimeoutMs });
+        if (options.json === true) printJson(context.io, plan);
+        else context.io.stdout.write(renderPlan(plan));
+        return plan.refusals.length > 0 ? exitCodes.refused : exitCodes.ok;
+      }),
+  );
+}
+
+async function migrate(io: CliIo, planner: PlannerClient, container: string, options: MoveOptions): Promise<ExitCode> {
+  const { id } = await planner.api.post("/migrations", toRequest(container, options), migrationSchema, {
+    timeoutMs: planTimeoutMs,
+  });
+  const progress = createProgress(io.stderr);
+  const signal = io.interrupted();
+  try {
+    for await (const event of planner.events(id, { follow: true, signal })) progress.show(event);
+  } catch (error) {
+    progress.end();
+    if (!signal.aborted) throw error;
+    io.stderr.write(
+      `detached: migration ${id} goes on. Follow it with "dmigrate events ${id} --follow", cancel it with "dmigrate cancel ${id}"\n`,
+    );
+    return exitCodes.interrupted;
+  }
+  progress.end();
+  const migration = await planner.api.get(`/migrations/${id}`, migrationSchema);
+  return report(io, migration, options.json === true);
+}
+
+function report(io: CliIo, migration: Migration, asJson: boolean): ExitCode {
+  if (asJson) printJson(io, migration);
+  else io.stdout.write(renderMigration(migration));
+  if (migration.phase === "committed") return exitCodes.ok;
+  printError(io, errorOf(migration), asJson);
+  return exitCodes.failed;
+}
+
+function errorOf({ id, phase, error }: Migration): DmigrateError {
+  const code: ErrorCode = error !== undefined && error.code in statusOf ? (error.code as ErrorCode) : "internal";
+  const what = phase === "aborted" ? "was rolled back, the container runs on where it was" : "could not be completed";
+  return new DmigrateError(code, `migration ${id} ${what}: ${error?.message ?? phase}`, {
+    reasons: error?.reasons ?? [],
+  });
+}
+
+function renderPlan(plan: Plan): string {
+  const table = renderTable([
+    ["container", plan.container],
+    ["from, to", `${plan.from}, ${plan.to}`],
+    ["readers", String(plan.readers)],
+    ["streams", String(plan.streams)],
+    ["chunk", formatBytes(plan.chunkBytes)],
+    ["window", formatBytes(plan.windowBytes)],
+    ["compression", plan.compression],
+    ["image", plan.shipImage ? "is sent" : "is there"],
+    ["expected", formatBytes(plan.expectedBytes)],
+  ]);
+  const list = (title: string, lines: readonly string[]): string =>
+    lines.length === 0 ? "" : `${title}:\n${lines.map((line) => `  - ${line}\n`).join("")}`;
+  const refusals = plan.refusals.map(({ code, message }) => `${message} [${code}]`);
+  return table + list("because", plan.reasons) + list("it cannot move", refusals);
+}
