@@ -23,3 +23,12 @@ export async function step<T>({ log }: LabContext, name: string, work: () => Pro
   if (seconds >= 0.05) log(`${name} (${seconds.toFixed(1)} s)`);
   return result;
 }
+
+/** All results; if one fails, the others are still waited for, so that what they started can be cleaned up. */
+export async function all<T extends readonly unknown[]>(
+  work: readonly [...{ [K in keyof T]: Promise<T[K]> }],
+): Promise<T> {
+  const results = await Promise.allSettled<unknown>(work as readonly Promise<unknown>[]);
+  for (const result of results) if (result.status === "rejected") throw result.reason;
+  return results.map((result) => (result as PromiseFulfilledResult<unknown>).value) as unknown as T;
+}

@@ -6,7 +6,7 @@ import type Docker from "dockerode";
 
 import { ensureBaseImage } from "./base-image.ts";
 import { machineHasSysResource } from "./capabilities.ts";
-import type { LabContext } from "./context.ts";
+import { all, type LabContext } from "./context.ts";
 import { ensureImage } from "./image-build.ts";
 
 /** The root of the checkout. */
@@ -21,25 +21,34 @@ export interface LabImages {
 /** Makes sure that all images of the lab are there and up to date. */
 export async function ensureImages(context: LabContext, docker: Docker, dockerHost: string): Promise<LabImages> {
   const baseId = await ensureBaseImage(context, docker, dockerHost);
-  const node = await ensureNodeImage(context, docker, baseId);
-  const workload = await ensureImage(context, docker, {
-    name: "dmigrate-workload",
-    root: import.meta.dirname,
-    dockerfile: "workload.Dockerfile",
-    paths: [],
-    stamp: baseId,
+  // Most of a first build is waiting for packages to come: do it side by side.
+  const [platform, workload] = await all([
+    ensurePlatform(context, docker, baseId),
+    ensureImage(context, docker, {
+      name: "dmigrate-workload",
+      root: import.meta.dirname,
+      dockerfile: "workload.Dockerfile",
+      paths: [],
+      stamp: baseId,
+    }),
+  ]);
+  const node = await ensureImage(context, docker, {
+    name: "dmigrate-node",
+    root: projectRoot,
+    dockerfile: writeLastStage(platform),
+    paths: ["services"],
   });
   return { node, workload };
 }
 
 /**
- * deploy/Dockerfile in two builds: first its stage `platform`, then its last stage upon that image. So a change in services/ sends
- * the engine services/ alone, and not the packages with it. In between the lab puts its own addition, where it needs one.
+ * The stage `platform` of deploy/Dockerfile, as an image. Its last stage is then built upon that, so a change in services/ sends
+ * the engine services/ alone, and not the packages with it. In between comes the lab's own addition, where it needs one.
  */
-async function ensureNodeImage(context: LabContext, docker: Docker, baseId: string): Promise<string> {
+async function ensurePlatform(context: LabContext, docker: Docker, baseId: string): Promise<string> {
   const packages = readProductionPackages(projectRoot);
   const deployed = ["daemon.json", "dmigrate", "dmigrate-runc", "node-entrypoint.sh"].map((name) => `deploy/${name}`);
-  const platform = await ensureImage(context, docker, {
+  const platform = ensureImage(context, docker, {
     name: "dmigrate-platform",
     root: projectRoot,
     dockerfile: "deploy/Dockerfile",
@@ -48,22 +57,21 @@ async function ensureNodeImage(context: LabContext, docker: Docker, baseId: stri
     stampedPaths: packages.paths,
     stamp: baseId + packages.stamp,
   });
-  const upon = machineHasSysResource() ? platform : await ensureLabPlatform(context, docker, platform);
-  return ensureImage(context, docker, {
-    name: "dmigrate-node",
-    root: projectRoot,
-    dockerfile: writeLastStage(upon),
-    paths: ["services"],
+  if (machineHasSysResource()) return platform;
+  const shim = ensureImage(context, docker, {
+    name: "dmigrate-rlimit-shim",
+    root: import.meta.dirname,
+    dockerfile: "rlimit-shim.Dockerfile",
+    paths: ["rlimit-shim.c"],
+    stamp: baseId,
   });
-}
-
-function ensureLabPlatform(context: LabContext, docker: Docker, platform: string): Promise<string> {
+  const [PLATFORM, SHIM] = await all([platform, shim]);
   return ensureImage(context, docker, {
     name: "dmigrate-lab-platform",
     root: import.meta.dirname,
     dockerfile: "lab-platform.Dockerfile",
-    paths: ["rlimit-shim.c", "criu-with-shim"],
-    buildArgs: { PLATFORM: platform },
+    paths: ["criu-with-shim"],
+    buildArgs: { PLATFORM, SHIM },
   });
 }
 

@@ -10,7 +10,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 import type Docker from "dockerode";
 
-import { step, type LabContext, type Log, logToStderr } from "./context.ts";
+import { all, step, type LabContext, type Log, logToStderr } from "./context.ts";
 import { dockerAt } from "./docker-client.ts";
 import { ensureEngine, type Engine } from "./engine.ts";
 import { ensureImages } from "./images.ts";
@@ -81,7 +81,7 @@ export async function startLab({
     agentEnvironment(outer, env).then((agentEnv) =>
       startNode(context, { name, prefix, runId, image: images.node, dockerHost: engine.dockerHost, env: agentEnv }),
     );
-  const [a, b] = await step(context, "started two nodes", () => both(start("a"), start("b")));
+  const [a, b] = await step(context, "started two nodes", () => all([start("a"), start("b")]));
 
   const directory = makeDirectory();
   cleanup.defer(() => rmSync(directory, { recursive: true, force: true }));
@@ -89,17 +89,18 @@ export async function startLab({
     cleanup.defer(() => planner.stop());
     return planner;
   });
-  const [planner] = await both(
+  const [planner] = await all([
     step(context, "planner ready", () => startingPlanner),
     step(context, "nodes ready, workload loaded on a", async () => {
-      await both(waitForDocker(a.docker, signal), waitForDocker(b.docker, signal));
-      await both(
+      await all([waitForDocker(a.docker, signal), waitForDocker(b.docker, signal)]);
+      await all([
         loadImage(a, images.workload, workloadImage, context),
-        both(a.waitUntilReady({ signal }), b.waitUntilReady({ signal })),
-      );
+        a.waitUntilReady({ signal }),
+        b.waitUntilReady({ signal }),
+      ]);
     }),
-  );
-  await both(register(planner, a), register(planner, b));
+  ]);
+  await all([register(planner, a), register(planner, b)]);
 
   const rest = cleanup.move();
   let stopped: Promise<void> | undefined;
@@ -142,14 +143,6 @@ async function waitForDocker(docker: Docker, signal: AbortSignal | undefined): P
     }
     await sleep(50, undefined, signal && { signal });
   }
-}
-
-/** Both results; if one fails, the other is still waited for, so that what it started can be cleaned up. */
-async function both<A, B>(first: Promise<A>, second: Promise<B>): Promise<[A, B]> {
-  const [a, b] = await Promise.allSettled([first, second]);
-  if (a.status === "rejected") throw a.reason;
-  if (b.status === "rejected") throw b.reason;
-  return [a.value, b.value];
 }
 
 function factsOf({ name, containerId, ip, dockerHost, agentUrl, token }: NodeFacts): NodeFacts {
