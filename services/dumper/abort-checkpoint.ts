@@ -2,6 +2,7 @@
 import { DmigrateError, messageOf } from "../shared/errors.ts";
 import { withSpan } from "../shared/telemetry.ts";
 import { endLeftoverDump, removeDump } from "./adapters/runc.ts";
+import { endTcpRepair } from "./adapters/tcp-repair.ts";
 import { note, type CheckpointDeps, type HeldCheckpoint } from "./checkpoint.ts";
 import { nextState } from "./core/checkpoint-record.ts";
 
@@ -23,7 +24,9 @@ export async function abortCheckpoint(
   const state = nextState(held.record, "abort");
   await withSpan("thaw source", {}, async () => {
     // First CRIU, since its last act is to freeze the group again.
-    await (held.dump === undefined ? endLeftoverDump(held.paths) : held.dump.interrupt());
+    await (held.dump === undefined ? endLeftoverDump(held.paths) : held.dump.end());
+    // CRIU killed in the midst of a dump leaves connections in repair mode; ended in good order it does not.
+    if (held.record.state === "dumping") endTcpRepair(held.freezer.processes());
     held.freezer.thaw();
     held.guardian?.release();
     await giveRestartPolicyBack(deps, held);

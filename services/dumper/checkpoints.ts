@@ -9,13 +9,13 @@ import type { Checkpoint, CreateCheckpoint } from "../shared/contracts/dumper.ts
 import { DmigrateError, messageOf } from "../shared/errors.ts";
 import type { Log } from "../shared/log.ts";
 import { migrationPaths } from "../shared/node-paths.ts";
-import { abortCheckpoint } from "./abort-checkpoint.ts";
+import { abortCheckpoint, type AbortOptions } from "./abort-checkpoint.ts";
 import { createEngine, type Engine } from "./adapters/engine.ts";
 import { openRecordFiles } from "./adapters/record-file.ts";
 import { removeDump } from "./adapters/runc.ts";
 import { shown, type CheckpointDeps, type HeldCheckpoint } from "./checkpoint.ts";
 import { commitCheckpoint } from "./commit-checkpoint.ts";
-import { isEnded } from "./core/checkpoint-record.ts";
+import { isEnded, WrongState } from "./core/checkpoint-record.ts";
 import { dumpContainer, sealCheckpoint } from "./dump-container.ts";
 import { freezeContainer, holdContainer } from "./freeze-container.ts";
 
@@ -104,14 +104,7 @@ export function openCheckpoints({
     const entry: Entry = { held, containerId, turn: held.catch(() => undefined) };
     entries.set(migrationId, entry);
     held.catch(() => entries.delete(migrationId));
-    return inTurn(migrationId, async (it) => {
-      try {
-        await freezeContainer(deps, it);
-      } catch (error) {
-        await abortAgain(it);
-        throw error;
-      }
-    });
+    return inTurn(migrationId, (it) => orAbort(it, freezeContainer(deps, it)));
   };
 
   const forgetOld = async (): Promise<void> => {
@@ -146,23 +139,38 @@ export function openCheckpoints({
         );
       } else if (!isEnded(record.state)) {
         log.warn({ migrationId: record.migrationId }, "undoing a checkpoint of an earlier run");
-        await abortAgain(held);
+        await abort(held);
       }
     }
   }
 
-  /** The thaw comes first and needs no Docker; the restart policy is tried again until Docker takes it. */
-  async function abortAgain(held: HeldCheckpoint): Promise<void> {
+  /** A step that fails leaves the container running; one that is asked for at the wrong time changes nothing. */
+  async function orAbort(held: HeldCheckpoint, step: Promise<void>): Promise<void> {
     try {
-      await abortCheckpoint(deps, held);
+      await step;
+    } catch (error) {
+      if (!(error instanceof WrongState)) await abort(held, { failed: true });
+      throw error;
+    }
+  }
+
+  /** The thaw comes first and needs no Docker; the restart policy is tried again until Docker takes it. */
+  async function abort(held: HeldCheckpoint, options?: AbortOptions): Promise<void> {
+    try {
+      await abortCheckpoint(deps, held, options);
     } catch (error) {
       log.error({ migrationId: held.record.migrationId, reason: messageOf(error) }, "undoing it failed; trying again");
       void sleep(retryRecoveryMs, undefined, { ref: false, signal: stopping.signal }).then(
-        () => abortAgain(held),
+        () => abort(held, options),
         () => undefined, // stopped
       );
     }
   }
+
+  /** A dump under way that nobody wants any more: its turn ends soon. */
+  const endDump = async ({ record, dump }: HeldCheckpoint): Promise<void> => {
+    if (record.state === "dumping") await dump?.end();
+  };
 
   return {
     create,
@@ -170,15 +178,13 @@ export function openCheckpoints({
       await recovering;
       return shown(await find(id).held);
     },
-    dump: (id) => inTurn(id, (held) => dumpContainer(deps, held)),
-    seal: (id) => inTurn(id, (held) => sealCheckpoint(deps, held)),
+    dump: (id) => inTurn(id, (held) => orAbort(held, dumpContainer(deps, held))),
+    seal: (id) => inTurn(id, (held) => orAbort(held, sealCheckpoint(deps, held))),
     commit: (id, options) => inTurn(id, (held) => commitCheckpoint(deps, held, options)),
     abort: async (id) => {
       await recovering;
-      // A dump under way is not waited for: it fails, and its own failure aborts.
-      const held = await find(id).held;
-      if (held.record.state === "dumping") await held.dump?.interrupt();
-      return inTurn(id, (it) => abortCheckpoint(deps, it));
+      await endDump(await find(id).held);
+      return inTurn(id, (held) => abortCheckpoint(deps, held));
     },
     stop: async () => {
       stopping.abort();
@@ -188,7 +194,7 @@ export function openCheckpoints({
         if (held === undefined || isEnded(held.record.state)) continue;
         if (held.record.state === "sealed") held.guardian?.release();
         else {
-          if (held.record.state === "dumping") await held.dump?.interrupt();
+          await endDump(held);
           await entry.turn;
           if (!isEnded(held.record.state)) await abortCheckpoint(deps, held);
           log.warn({ migrationId }, "stopping: the container runs on here");

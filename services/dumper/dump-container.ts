@@ -1,7 +1,6 @@
-/** The dump of a frozen container: CRIU's images of everything but the memory. A failure thaws the container. */
+/** The dump of a frozen container: CRIU's images of everything but the memory. After a failure the caller must abort. */
 import { DmigrateError, messageOf } from "../shared/errors.ts";
 import { withSpan } from "../shared/telemetry.ts";
-import { abortCheckpoint } from "./abort-checkpoint.ts";
 import { directoryBytes, startDump } from "./adapters/runc.ts";
 import { note, type CheckpointDeps, type HeldCheckpoint } from "./checkpoint.ts";
 import { nextState } from "./core/checkpoint-record.ts";
@@ -14,12 +13,7 @@ export async function dumpContainer(deps: CheckpointDeps, held: HeldCheckpoint):
   if (held.record.state === "dumped" || held.record.state === "sealed") return;
   note(deps, held, { state: nextState(held.record, "dump") });
   const started = performance.now();
-  try {
-    await withSpan("runc checkpoint", {}, () => dump(held));
-  } catch (error) {
-    await abortCheckpoint(deps, held, { failed: true });
-    throw error;
-  }
+  await withSpan("runc checkpoint", {}, () => dump(held));
   const dumpMs = performance.now() - started;
   note(deps, held, {
     state: nextState(held.record, "dumped"),
@@ -53,7 +47,7 @@ async function dump(held: HeldCheckpoint): Promise<void> {
 
 /**
  * From here on the container stays frozen whatever happens to this process. Waits until CRIU is gone; should the
- * freezer not hold the container then, it has run on after the dump, so the images are worthless: it is thawed for good.
+ * freezer not hold the container then, it has run on after the dump; as after any failure, the caller must abort.
  */
 export async function sealCheckpoint(deps: CheckpointDeps, held: HeldCheckpoint): Promise<void> {
   if (held.record.state === "sealed") return;
@@ -62,10 +56,9 @@ export async function sealCheckpoint(deps: CheckpointDeps, held: HeldCheckpoint)
     await held.dump?.ended;
     await mustBeFrozen(held);
   } catch (error) {
-    await abortCheckpoint(deps, held, { failed: true });
     throw new DmigrateError(
       "checkpoint-failed",
-      `the container ran on after its dump (${messageOf(error)}); it was left running, migrate it again`,
+      `the container ran on after its dump (${messageOf(error)}), so its images are worthless; migrate it again`,
       { cause: error },
     );
   }

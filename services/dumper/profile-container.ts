@@ -117,7 +117,7 @@ function factsOf(container: Inspected, seen: Seen): ContainerFacts {
     deviceRequests: (HostConfig.DeviceRequests ?? []).map(
       ({ Driver, Capabilities }) => Driver || (Capabilities ?? []).flat().join(" ") || "any",
     ),
-    swarmManaged: swarmLabel in Config.Labels,
+    swarmManaged: swarmLabel in ((Config.Labels as Record<string, string> | null) ?? {}),
     usersRemapped: seen.usersRemapped,
     storageDriver: storageDriver ?? "an unknown driver",
     hasUpperDir: seen.hasUpperDir,

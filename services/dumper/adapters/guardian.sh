@@ -20,14 +20,19 @@ while read -r word value; do
 done
 [ -z "$sealed" ] || exit 0
 
-# CRIU takes SIGALRM for a timeout and lets the processes go in good order; SIGKILL is for one that hangs. Only when it
-# is gone does thawing last: its last act is to freeze the group again, as it found it.
-if [ -n "$group" ] && kill -s ALRM -- "-$group" 2>/dev/null; then
-  tries=0
-  while [ $tries -lt 40 ] && kill -s 0 -- "-$group" 2>/dev/null; do
+# CRIU ends by itself, and its last act is to freeze the group again as it found it: only then does thawing last. While
+# it works inside the processes a signal may cost one of them its life, so signals are for one that hangs: SIGALRM,
+# which CRIU takes for its timeout, and SIGKILL in the end.
+is_gone() { # tenths of a second to wait
+  tenths=$1
+  while kill -s 0 -- "-$group" 2>/dev/null; do
+    [ "$tenths" -gt 0 ] || return 1
+    tenths=$((tenths - 1))
     sleep 0.1
-    tries=$((tries + 1))
   done
-  kill -s KILL -- "-$group" 2>/dev/null
+}
+if [ -n "$group" ] && ! is_gone 100; then
+  kill -s ALRM -- "-$group"
+  is_gone 50 || kill -s KILL -- "-$group"
 fi
 [ ! -e "$1" ] || echo "$2" >"$1"

@@ -21,11 +21,13 @@ import { commandLines, processGroupMembers, readProcess, signalProcess } from ".
 import { run } from "../../shared/adapters/run.ts";
 import { DmigrateError, hasErrno, messageOf } from "../../shared/errors.ts";
 import type { MigrationPaths } from "../../shared/node-paths.ts";
-import { firstCriuError } from "../core/criu-log.ts";
+import { firstCriuError, lastRuncMessage } from "../core/criu-log.ts";
 import { withCriuConfig } from "../core/runc-state.ts";
 
 const pageSocketFd = 4;
 const statusFd = 5;
+/** How long a dump may go on after nobody wants it any more. */
+const patienceMs = 10_000;
 const criuSettings = `ps-socket ${pageSocketFd}\nnetwork-lock skip\n`;
 
 interface DumpFiles {
@@ -83,8 +85,8 @@ export interface Dump {
   readonly written: Promise<void>;
   /** runc and CRIU are gone: the freezer alone holds the container. Rejects with `timeout` when they cannot be killed. */
   readonly ended: Promise<void>;
-  /** Makes CRIU let the processes go, and waits until it is gone; CRIU that does not obey is killed. */
-  interrupt(): Promise<void>;
+  /** Waits until CRIU has let the processes go and is gone; one that hangs is killed in the end. */
+  end(): Promise<void>;
 }
 
 /** Starts the dump. Call prepareDump before, and freeze the control group. */
@@ -111,6 +113,7 @@ export function startDump(containerId: string, paths: MigrationPaths): Dump {
     child.once("close", () => resolve(undefined));
   });
   const group = child.pid ?? 0;
+  if (group !== 0) spareFromOomKiller(group);
   const ended = exited.then(() => (group === 0 ? undefined : endGroup(group)));
   ended.catch(() => undefined);
   const written = waitForStatus(status).then(async (complete) => {
@@ -120,7 +123,16 @@ export function startDump(containerId: string, paths: MigrationPaths): Dump {
     throw await dumpError(containerId, workDir, error?.message ?? stderr());
   });
   written.catch(() => undefined); // whoever asks meets it
-  return { group, written, ended, interrupt: () => (group === 0 ? Promise.resolve() : endGroup(group)) };
+  return { group, written, ended, end: () => (group === 0 ? Promise.resolve() : endGroup(group)) };
+}
+
+/** A CRIU that is killed while it works inside the processes takes them with it. */
+function spareFromOomKiller(pid: number): void {
+  try {
+    writeFileSync(`/proc/${pid}/oom_score_adj`, "-1000");
+  } catch {
+    // Not allowed without CAP_SYS_RESOURCE, or it has ended already.
+  }
 }
 
 /** True when the byte came that says the images are complete; false when the pipe ended without it. */
@@ -132,8 +144,12 @@ function waitForStatus(status: Socket): Promise<boolean> {
   }).finally(() => status.destroy()) as Promise<boolean>;
 }
 
-/** Ends what is left of a dump: first asks CRIU (it takes SIGALRM for its timeout), then kills it. */
+/**
+ * Waits for the end of what is left of a dump. CRIU ends by itself, and while it works inside the processes a signal may
+ * cost one of them its life: SIGALRM (which CRIU takes for its timeout) and then SIGKILL are for one that hangs.
+ */
 async function endGroup(group: number): Promise<void> {
+  if (await gone(group, patienceMs)) return;
   signalProcess(-group, "SIGALRM");
   if (await gone(group, 5000)) return;
   signalProcess(-group, "SIGKILL");
@@ -169,7 +185,9 @@ function collectText(child: ChildProcess): () => string {
 async function dumpError(containerId: string, workDir: string, runcSays: string): Promise<DmigrateError> {
   const log = join(workDir, "dump.log");
   const text = await readFile(log, "utf8").catch(() => "");
-  const reason = firstCriuError(text) ?? runcSays.trim().split("\n").at(-1) ?? "runc gave no reason";
+  const reason =
+    firstCriuError(text) ??
+    `it ended without an error; was it killed? runc says: ${lastRuncMessage(runcSays) ?? "nothing"}`;
   return new DmigrateError(
     "checkpoint-failed",
     `CRIU could not dump container ${containerId.slice(0, 12)}: ${reason} (${log} has more)`,

@@ -48,15 +48,21 @@ const transitions: Record<CheckpointEvent, { from: readonly CheckpointState[]; t
   abort: { from: ["frozen", "dumping", "dumped", "sealed"], to: "aborted" },
 };
 
-/** The state after `event`. Throws `conflict` when the checkpoint is not in a state that allows it. */
+/** The checkpoint is not in a state that allows what was asked; nothing has been done. */
+export class WrongState extends DmigrateError {
+  constructor(message: string) {
+    super("conflict", message);
+  }
+}
+
+/** The state after `event`. Throws WrongState. */
 export function nextState(
   record: Pick<CheckpointRecord, "migrationId" | "state">,
   event: CheckpointEvent,
 ): CheckpointState {
   const { from, to } = transitions[event];
   if (from.includes(record.state)) return to;
-  throw new DmigrateError(
-    "conflict",
+  throw new WrongState(
     `checkpoint ${record.migrationId} is ${record.state}; ${event} is possible only while it is ${from.join(", ")}`,
   );
 }
