@@ -21,7 +21,7 @@ export async function readNodeState(node: LabNode): Promise<NodeState> {
     node.docker.listContainers({ all: true }),
     node.docker.listVolumes(),
     linesOf(node, "find /run/dmigrate/migrations /run/dmigrate/containers -mindepth 1 -maxdepth 1 2>/dev/null"),
-    linesOf(node, "ps -eo args | grep -E '^(criu|runc|/[^ ]*/(criu|runc)) ' || true"),
+    linesOf(node, "ps -eo args | grep -E '^([^ ]*/)?(criu|runc) ' | grep -E 'criu|checkpoint|restore' || true"),
     linesOf(
       node,
       "grep -ls FROZEN $(find /sys/fs/cgroup -name freezer.state 2>/dev/null) /dev/null; grep -lsx 1 $(find /sys/fs/cgroup -name cgroup.freeze 2>/dev/null) /dev/null; true",

@@ -1,7 +1,7 @@
 /** The planner as a scheduler uses it: post a migration, follow it to its end. */
-import { z } from "zod";
 import { createClient, type ServiceClient } from "../../services/shared/client.ts";
 import {
+  migrationListSchema,
   migrationSchema,
   type CreateMigration,
   type Migration,
@@ -33,7 +33,7 @@ export class PlannerUser {
   }
 
   async list(): Promise<Migration[]> {
-    return (await this.client.get("/migrations", z.object({ migrations: migrationSchema.array() }))).migrations;
+    return (await this.client.get("/migrations", migrationListSchema)).migrations;
   }
 
   /** Waits until the migration has ended, however it did. */

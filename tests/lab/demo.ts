@@ -3,8 +3,7 @@
  * in a lab brought up for it. Then every key is read, and every write that was acknowledged is looked for.
  */
 import { parseArgs } from "node:util";
-import { z } from "zod";
-import { migrationSchema, type Migration } from "../../services/shared/contracts/planner.ts";
+import { migrationListSchema, type Migration } from "../../services/shared/contracts/planner.ts";
 import { createClient } from "../../services/shared/client.ts";
 import { runMain } from "../../services/shared/serve.ts";
 import { startLab, type Lab, type LabNode } from "../helpers/lab/lab.ts";
@@ -84,7 +83,7 @@ async function migrate(lab: Lab, from: LabNode, to: LabNode, json: boolean): Pro
   if (exitCode !== 0) throw new Error(`the migration from ${from.name} to ${to.name} failed, exit code ${exitCode}`);
   const planner = createClient("the planner", lab.planner.url, lab.planner.token);
   try {
-    const { migrations } = await planner.get("/migrations?limit=1", z.object({ migrations: migrationSchema.array() }));
+    const { migrations } = await planner.get("/migrations?limit=1", migrationListSchema);
     const newest = migrations[0];
     if (newest?.phase !== "committed") throw new Error("the planner does not know of a committed migration");
     return newest;

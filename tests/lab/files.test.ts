@@ -4,11 +4,11 @@ import { execIn, removeContainers } from "../helpers/node-state.ts";
 import { PlannerUser } from "../helpers/planner.ts";
 import { startContainer } from "../helpers/workloads.ts";
 
-/** Prints every attribute and a checksum of what is below the directories, in a stable order. */
+/** Prints every attribute and a checksum of what is below the directories, but for the files that are Docker's own. */
 const listing = [
   "sh",
   "-c",
-  "find /srv /data /etc /usr/share/doc -xdev \\( -path /etc/hosts -o -path /etc/hostname -o -path /etc/resolv.conf \\) -prune -o -printf '%p %y %m %U:%G %s %T@ %n %l\\n' | grep -v ' d ' | sort; find /srv /data /usr/share/doc -xdev -type d -printf '%p %m %U:%G %T@\\n' | sort; find /srv /data -xdev -type f -exec cksum {} + | sort; ls /opt",
+  "find /srv /data /etc /usr/share/doc -xdev \\( -path /etc/hosts -o -path /etc/hostname -o -path /etc/resolv.conf -o -path /etc/mtab \\) -prune -o -printf '%p %y %m %U:%G %s %T@ %n %l\\n' | grep -v ' d ' | sort; find /srv /data /usr/share/doc -xdev -type d -printf '%p %m %U:%G %T@\\n' | sort; find /srv /data -xdev -type f -exec cksum {} + | sort; ls /opt",
 ];
 
 const change = [

@@ -118,7 +118,7 @@ describe("a migration that cannot be done", () => {
   /** Gives dockerd another daemon.json to read (SIGHUP), as an operator would. */
   async function withRuntimes(kept: boolean): Promise<void> {
     if (kept) await b.exec(["mv", `${daemonJson}.whole`, daemonJson]);
-    else await b.exec(["sh", "-c", `mv ${daemonJson} ${daemonJson}.whole; echo '{}' >${daemonJson}`]);
+    else await b.exec(["sh", "-c", `mv ${daemonJson} ${daemonJson}.whole; echo '{"runtimes":{}}' >${daemonJson}`]);
     await b.exec(["pkill", "-HUP", "-x", "dockerd"]);
     await pollUntil("dockerd to know its runtimes", 10_000, async () => {
       const { Runtimes } = (await b.docker.info()) as { Runtimes: object };
