@@ -26,6 +26,7 @@ const calls = {
   chmod: declare("int chmod(const void *, uint32_t)"),
   fchmod: declare("int fchmod(int, uint32_t)"),
   ftruncate: declare("int ftruncate(int, int64_t)"),
+  futimens: declare("int futimens(int, const void *)"),
   utimensat: declare("int utimensat(int, const void *, const void *, int)"),
   lseek: declare("int64_t lseek(int, int64_t, int)"),
   llistxattr: declare("int64_t llistxattr(const void *, void *, size_t)"),
@@ -138,9 +139,10 @@ export interface FileStat {
   size: number;
   /** Allocated, in units of 512 bytes. */
   blocks: number;
-  inode: bigint;
-  deviceMajor: number;
-  deviceMinor: number;
+  /** Device and inode: names of one file share it. */
+  identity: string;
+  /** All that a change of the entry would change, the change time first among it; not the access time. */
+  signature: string;
   /** Of a device node: the device it names. */
   nodeMajor: number;
   nodeMinor: number;
@@ -162,7 +164,9 @@ function statWith(dirFd: number, path: Buffer, flags: number): FileStat {
     uid: statBuffer.readUInt32LE(20),
     gid: statBuffer.readUInt32LE(24),
     mode: statBuffer.readUInt16LE(28),
-    inode: statBuffer.readBigUInt64LE(32),
+    // Of struct statx: inode, device; and link count to size, change time to device node.
+    identity: statBuffer.toString("latin1", 32, 40) + statBuffer.toString("latin1", 136, 144),
+    signature: statBuffer.toString("latin1", 16, 48) + statBuffer.toString("latin1", 96, 136),
     size: Number(statBuffer.readBigUInt64LE(40)),
     blocks: Number(statBuffer.readBigUInt64LE(48)),
     accessNs: time(64),
@@ -170,8 +174,6 @@ function statWith(dirFd: number, path: Buffer, flags: number): FileStat {
     modifyNs: time(112),
     nodeMajor: statBuffer.readUInt32LE(128),
     nodeMinor: statBuffer.readUInt32LE(132),
-    deviceMajor: statBuffer.readUInt32LE(136),
-    deviceMinor: statBuffer.readUInt32LE(140),
   };
 }
 
@@ -268,7 +270,7 @@ export function changeTimesAt(dirFd: number, name: Uint8Array, accessNs: bigint,
   check("utimensat", calls.utimensat(dirFd, cString(name), timesOf(accessNs, modifyNs), statxFlags.noFollow));
 }
 export function changeTimes(fd: number, accessNs: bigint, modifyNs: bigint): void {
-  check("utimensat", calls.utimensat(fd, null, timesOf(accessNs, modifyNs), 0));
+  check("futimens", calls.futimens(fd, timesOf(accessNs, modifyNs)));
 }
 
 /** Where the next data begins at or after `from`; undefined when only a hole is left. */

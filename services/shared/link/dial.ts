@@ -4,7 +4,7 @@ import type { Endpoint } from "../contracts/common.ts";
 import { FrameError, frameTypes } from "../core/frames/frame.ts";
 import { encodeHello, type Role } from "../core/frames/page-message.ts";
 import { DmigrateError, messageOf } from "../errors.ts";
-import { openFramedLink, type FramedLink, type FrameHandler } from "./framed.ts";
+import { openFedLink, type FedLink, type FramedLink, type FrameHandler } from "./framed.ts";
 import { connectPsk } from "./tls-psk.ts";
 
 const welcomeTimeoutMs = 5_000;
@@ -23,15 +23,24 @@ export interface DialOptions {
  */
 export async function openLink(options: DialOptions, onFrame: FrameHandler): Promise<FramedLink> {
   const { migrationId, secret, source, role, signal } = options;
-  const socket = await connectPsk({ source, identity: migrationId, key: Buffer.from(secret, "hex"), signal });
+  const fed: { link?: FedLink } = {};
+  const socket = await connectPsk({
+    source,
+    identity: migrationId,
+    key: Buffer.from(secret, "hex"),
+    signal,
+    // Nothing comes before this side has greeted.
+    onBytes: (bytes) => fed.link?.receive(bytes),
+  });
   const welcomed = new EventTarget();
   let welcome = false;
-  const link = openFramedLink(socket, (frame) => {
+  const link = openFedLink(socket, (frame) => {
     if (welcome) return onFrame(frame);
     if (frame.type !== frameTypes.welcome) throw new FrameError("the source did not welcome this side");
     welcome = true;
     welcomed.dispatchEvent(new Event("welcome"));
   });
+  fed.link = link;
   const abort = (): void => link.close(new DmigrateError("cancelled", "the data connection was cancelled"));
   signal.addEventListener("abort", abort, { once: true });
   void link.closed.then(() => signal.removeEventListener("abort", abort));

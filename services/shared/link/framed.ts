@@ -26,8 +26,20 @@ export interface FramedLink {
 
 export type FrameHandler = (frame: Frame) => void | Promise<void>;
 
-/** Takes over a connected socket. `onFrame` may not throw for what a peer can cause except to end the link. */
+/** A link whose socket's bytes its owner brings, from a buffer of his own: it may be used again right after. */
+export interface FedLink extends FramedLink {
+  receive: (chunk: Buffer) => void;
+}
+
+/** Takes over a connected socket, its events too. What `onFrame` throws ends the link. */
 export function openFramedLink(socket: Duplex, onFrame: FrameHandler): FramedLink {
+  const link = openFedLink(socket, onFrame);
+  socket.on("data", (chunk: Buffer) => link.receive(chunk));
+  return link;
+}
+
+/** The same for a socket whose bytes go into one buffer (`onread`), which spares an allocation for each read. */
+export function openFedLink(socket: Duplex, onFrame: FrameHandler): FedLink {
   const decoder = new FrameDecoder();
   let bytesSent = 0;
   let bytesReceived = 0;
@@ -43,36 +55,55 @@ export function openFramedLink(socket: Duplex, onFrame: FrameHandler): FramedLin
     socket.destroy();
   };
 
-  /** Runs the handler over what is left of a chunk once it has asked for time. */
-  const finishChunk = async (first: Promise<void>, rest: Generator<Frame, void, void>): Promise<void> => {
+  /** Bytes that came while the handler was busy: what the system had handed over before it stopped. */
+  const waiting: Buffer[] = [];
+  let busy = false;
+
+  /** Handles what is there until the handler asks for time; answers its promise then. */
+  const handleFrames = (): Promise<void> | undefined => {
+    for (let frame = decoder.next(); frame !== undefined && open; frame = decoder.next()) {
+      const wait = onFrame(frame);
+      if (wait !== undefined) return wait;
+    }
+    return undefined;
+  };
+
+  const handleSlowly = async (first: Promise<void>): Promise<void> => {
     await first;
-    for (const frame of rest) {
-      if (!open) return;
-      await onFrame(frame);
+    for (;;) {
+      for (let wait = handleFrames(); wait !== undefined; wait = handleFrames()) await wait;
+      const next = waiting.shift();
+      if (next === undefined || !open) return;
+      decoder.feed(next);
     }
   };
 
-  const onData = (chunk: Buffer): void => {
+  const receive = (chunk: Buffer): void => {
     bytesReceived += chunk.length;
-    const frames = decoder.push(chunk);
+    if (busy) {
+      waiting.push(Buffer.from(chunk));
+      return;
+    }
+    decoder.feed(chunk);
+    let wait: Promise<void> | undefined;
     try {
-      for (let next = frames.next(); next.done !== true; next = frames.next()) {
-        if (!open) return;
-        const wait = onFrame(next.value);
-        if (wait === undefined) continue;
-        socket.pause();
-        finishChunk(wait, frames).then(
-          () => socket.resume(),
-          (error: unknown) => fail(asError(error)),
-        );
-        return;
-      }
+      wait = handleFrames();
     } catch (error) {
       fail(asError(error));
     }
+    if (wait === undefined) return;
+    decoder.keep();
+    busy = true;
+    socket.pause();
+    handleSlowly(wait).then(
+      () => {
+        busy = false;
+        socket.resume();
+      },
+      (error: unknown) => fail(asError(error)),
+    );
   };
 
-  socket.on("data", onData);
   socket.on("error", (error: Error) => fail(error));
   socket.on("end", () => {
     if (!decoder.idle) fail(new FrameError("the connection ended within a frame"));
@@ -97,6 +128,7 @@ export function openFramedLink(socket: Duplex, onFrame: FrameHandler): FramedLin
       return open;
     },
     closed,
+    receive,
     write(type, channel, frame, { flags = 0, onWritten } = {}) {
       if (!open) return;
       writeFrameHeader(frame, { type, flags, channel }, sequence);

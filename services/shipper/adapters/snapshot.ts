@@ -17,8 +17,8 @@ import {
 } from "../../shared/adapters/linux.ts";
 import { DmigrateError, hasErrno } from "../../shared/errors.ts";
 import { breathe } from "./breathe.ts";
-import { changeTimeTells, signatureOf, type EntryKind, type TreeEntry } from "../core/tree-diff.ts";
-import { fileIdentity, type Writers } from "./writers.ts";
+import { changeTimeTells, type EntryKind, type TreeEntry } from "../core/tree-diff.ts";
+import type { Writers } from "./writers.ts";
 
 /** A tree to send: where it lies, and for a layer where the container sees it. */
 export interface SourceTree {
@@ -144,12 +144,11 @@ class Walk {
     this.entries++;
     const layer = this.#tree.mergedPath !== undefined;
     const kind = kindOf(stat, layer);
-    const { mode, uid, gid, size, links, nodeMajor, nodeMinor, inode, modifyNs, changeNs } = stat;
     return {
       kind,
-      signature: signatureOf([mode, uid, gid, size, links, nodeMajor, nodeMinor, inode, modifyNs, changeNs]),
-      identity: fileIdentity(stat),
-      links,
+      signature: stat.signature,
+      identity: stat.identity,
+      links: stat.links,
       certain: this.#certain(stat, kind, layer, mergedStat),
       opaque: false,
       children: undefined,
@@ -165,9 +164,9 @@ class Walk {
     // The second look is taken of a container that stands still: there the time has nothing to tell.
     if (!this.#local || (!this.#exact && !changeTimeTells(stat.changeNs, startedNs))) return false;
     if (kind !== "file") return true;
-    if (files === undefined || files.has(fileIdentity(stat))) return false;
+    if (files === undefined || files.has(stat.identity)) return false;
     if (!layer) return true;
-    return mergedStat !== undefined && !files.has(fileIdentity(mergedStat));
+    return mergedStat !== undefined && !files.has(mergedStat.identity);
   }
 
   #unlessGone<T>(action: () => T): T | undefined {

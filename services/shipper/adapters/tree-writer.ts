@@ -53,6 +53,7 @@ interface OpenDirectory {
 
 interface OpenFile {
   fd: number;
+  name: Buffer;
   attributes: Attributes;
   extended: Extended[];
   size: number;
@@ -150,7 +151,8 @@ export class TreeWriter {
 
   /** Where the writing stands, for messages. */
   where(): string {
-    return `/${this.#path().map(String).join("/")}`;
+    const names = this.#file === undefined ? this.#path() : [...this.#path(), this.#file.name];
+    return `/${names.map(String).join("/")}`;
   }
 
   #top(): OpenDirectory {
@@ -225,7 +227,7 @@ export class TreeWriter {
   #beginFile({ name, attributes, size }: Of<"file">): void {
     const flags = openFlags.writeOnly | openFlags.create | openFlags.exclusive;
     const fd = this.#replace(name, (dirFd) => openBeneath(dirFd, name, flags, 0o600));
-    this.#file = { fd, attributes, extended: [], size, end: 0 };
+    this.#file = { fd, name, attributes, extended: [], size, end: 0 };
     this.#expect(this.#file.extended);
   }
 

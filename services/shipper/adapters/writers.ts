@@ -7,18 +7,15 @@
  * made after the scan began sets the change time after that moment; the comparison of times finds it.
  */
 import { readdirSync, readFileSync } from "node:fs";
-import { statPathWithoutSync, type FileStat } from "../../shared/adapters/linux.ts";
+import { statPathWithoutSync } from "../../shared/adapters/linux.ts";
 import { hasErrno } from "../../shared/errors.ts";
 
 export interface Writers {
   /** The moment before the scan, on the clock of the file systems. */
   startedNs: bigint;
-  /** `fileIdentity` of each such file; undefined when the processes changed too fast to be scanned: any file may be one. */
+  /** `identity` of each such file; undefined when the processes changed too fast to be scanned: any file may be one. */
   files: Set<string> | undefined;
 }
-
-export const fileIdentity = ({ deviceMajor, deviceMinor, inode }: FileStat): string =>
-  `${deviceMajor}:${deviceMinor}:${inode}`;
 
 const maxRounds = 20;
 
@@ -46,7 +43,7 @@ function addMapped(pid: number, files: Set<string>): void {
     if (permissions[1] !== "w" || permissions[3] !== "s" || inode === "0") continue;
     // maps pads its addresses to 8 digits, map_files does not.
     const [from = "", to = ""] = range.split("-").map((address) => address.replace(/^0+(?=.)/, ""));
-    ignoreGone(() => files.add(fileIdentity(statPathWithoutSync(`/proc/${pid}/map_files/${from}-${to}`))));
+    ignoreGone(() => files.add(statPathWithoutSync(`/proc/${pid}/map_files/${from}-${to}`).identity));
   }
 }
 
@@ -55,7 +52,7 @@ function addOpen(pid: number, files: Set<string>): void {
     ignoreGone(() => {
       const flags = /^flags:\s*([0-7]+)$/m.exec(readFileSync(`/proc/${pid}/fdinfo/${fd}`, "latin1"))?.[1] ?? "0";
       if ((Number.parseInt(flags, 8) & 0o3) === 0) return;
-      files.add(fileIdentity(statPathWithoutSync(`/proc/${pid}/fd/${fd}`)));
+      files.add(statPathWithoutSync(`/proc/${pid}/fd/${fd}`).identity);
     });
   }
 }

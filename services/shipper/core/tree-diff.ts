@@ -75,11 +75,6 @@ function visit(entry: TreeEntry, action: (entry: TreeEntry) => void): void {
   for (const child of entry.children?.values() ?? []) visit(child, action);
 }
 
-/** What a stat shows, as one string; any change makes it another. */
-export function signatureOf(numbers: readonly (number | bigint)[]): string {
-  return numbers.map((value) => value.toString(36)).join(",");
-}
-
 /** Timestamps come from a clock that ticks: up to 10 ms on Linux, a second or two where a file system keeps no finer. */
 const tickMarginNs = 50_000_000n;
 const coarseMarginNs = 2_100_000_000n;

@@ -71,38 +71,48 @@ export function writeFrameHeader(
   frame.writeUInt32LE(sequence, 12);
 }
 
-/** Cuts one direction's bytes into frames, however they were split on the way. */
+/** Cuts one direction's bytes into frames, however they were split on the way: feed, then next until there is none. */
 export class FrameDecoder {
   readonly #header = Buffer.alloc(frameHeaderBytes);
   #headerFilled = 0;
   #frame: Frame | undefined;
   #payloadFilled = 0;
   #sequence = 0;
+  #chunk: Buffer = Buffer.alloc(0);
+  #at = 0;
 
-  /**
-   * Yields the frames that `chunk` completes; the caller takes all of them before the next push. Payloads are the
-   * caller's own. Throws FrameError on bytes that are no frame.
-   */
-  *push(chunk: Buffer): Generator<Frame, void, void> {
-    let at = 0;
-    while (at < chunk.length) {
-      if (this.#frame === undefined) {
-        const taken = chunk.copy(this.#header, this.#headerFilled, at);
-        this.#headerFilled += taken;
-        at += taken;
-        if (this.#headerFilled < frameHeaderBytes) return;
-        this.#frame = this.#readHeader();
-        this.#headerFilled = 0;
-        this.#payloadFilled = 0;
-      }
-      const frame = this.#frame;
-      const taken = chunk.copy(frame.payload, this.#payloadFilled, at);
-      this.#payloadFilled += taken;
-      at += taken;
-      if (this.#payloadFilled < frame.payload.length) return;
-      this.#frame = undefined;
-      yield frame;
+  /** Gives more bytes, once the last were used up. They must stay as they are until then, or until `keep`. */
+  feed(chunk: Buffer): void {
+    this.#chunk = chunk;
+    this.#at = 0;
+  }
+
+  /** Copies what is left of the bytes given, so that their buffer may be used again. */
+  keep(): void {
+    this.#chunk = Buffer.from(this.#chunk.subarray(this.#at));
+    this.#at = 0;
+  }
+
+  /** The next whole frame, its payload the caller's own; undefined when more bytes are needed. Throws FrameError. */
+  next(): Frame | undefined {
+    if (this.#frame === undefined) {
+      this.#headerFilled += this.#take(this.#header, this.#headerFilled);
+      if (this.#headerFilled < frameHeaderBytes) return undefined;
+      this.#frame = this.#readHeader();
+      this.#headerFilled = 0;
+      this.#payloadFilled = 0;
     }
+    const frame = this.#frame;
+    this.#payloadFilled += this.#take(frame.payload, this.#payloadFilled);
+    if (this.#payloadFilled < frame.payload.length) return undefined;
+    this.#frame = undefined;
+    return frame;
+  }
+
+  #take(target: Buffer, filled: number): number {
+    const taken = this.#chunk.copy(target, filled, this.#at);
+    this.#at += taken;
+    return taken;
   }
 
   /** True between frames: a connection that ends elsewhere was cut. */
