@@ -2,12 +2,17 @@
  * Makes certain that a container of ours does not run on this node and will not: the wrapper gives up, runc, CRIU and
  * half-restored tasks are killed, the container is removed. Throws `unavailable` when that could not be made certain.
  */
-import { rm } from "node:fs/promises";
+import { readFile, rm, rmdir } from "node:fs/promises";
+import { dirname } from "node:path";
 import { DmigrateError, messageOf } from "../shared/errors.ts";
+import { run } from "../shared/adapters/run.ts";
 import { restoreSpecDir } from "../shared/node-paths.ts";
 import { within } from "./adapters/engine.ts";
 import { killProcessesOf } from "./adapters/processes.ts";
 import type { RestorerDeps, Session } from "./session.ts";
+
+/** How long wrapper and runc may take to give up by themselves. */
+const politeMs = 1_000;
 
 export async function clearAway(deps: RestorerDeps, session: Session, reason: string): Promise<void> {
   const { gate, started, record } = session;
@@ -18,6 +23,8 @@ export async function clearAway(deps: RestorerDeps, session: Session, reason: st
   delete session.gate;
   if (containerId === undefined) return;
   try {
+    // runc, told to stop, takes its mounts away with it; killed, it could not.
+    if (started !== undefined) await within(politeMs, started, "").catch(() => undefined);
     // The spec directory stays until the container is gone: while it is there the wrapper starts nothing.
     if (!(await killProcessesOf(containerId, cleanUpMs)))
       throw new DmigrateError("timeout", `its processes did not die within ${cleanUpMs} ms`);
@@ -33,5 +40,18 @@ export async function clearAway(deps: RestorerDeps, session: Session, reason: st
       { cause: error },
     );
   }
+  await unmountLeftovers(containerId);
   await rm(restoreSpecDir(deps.stateDir, containerId), { recursive: true, force: true });
+}
+
+/** A runc that was killed leaves its bind mount of the container's root. */
+async function unmountLeftovers(containerId: string): Promise<void> {
+  const table = await readFile("/proc/self/mountinfo", "utf8");
+  for (const line of table.split("\n")) {
+    const mountPoint = line.split(" ")[4] ?? "";
+    if (!mountPoint.endsWith(`/${containerId}/criu-root`)) continue;
+    await run("umount", ["-l", mountPoint], { timeoutMs: 5_000 });
+    // Never recursively: if it is still mounted, the container's files are beneath it.
+    for (const dir of [mountPoint, dirname(mountPoint)]) await rmdir(dir).catch(() => undefined);
+  }
 }

@@ -2,19 +2,27 @@
  * Use case: make the container and start it, as far as the runtime wrapper, where it waits for its memory. The source
  * runs meanwhile. Each step is in the journal before it is taken, so that rollBack() can undo what there is of it.
  */
-import { readFile, rename, writeFile } from "node:fs/promises";
+import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { ContainerSpec } from "../shared/contracts/container.ts";
 import type { CreateRestore } from "../shared/contracts/restorer.ts";
 import { noteLayer } from "../shared/adapters/overlay-layer.ts";
 import { runtimeName } from "../shared/adapters/resources.ts";
 import { asDmigrateError, DmigrateError, messageOf } from "../shared/errors.ts";
-import { restoreSpecDir } from "../shared/node-paths.ts";
+import { migrationPaths, restoreSpecDir } from "../shared/node-paths.ts";
 import { withSpan } from "../shared/telemetry.ts";
 import { within, type Engine } from "./adapters/engine.ts";
 import { makeSpecDir, openGate, type Gate } from "./adapters/gate.ts";
+import { attachNetwork } from "./adapters/network.ts";
 import { checkRestore } from "./check-restore.ts";
-import { criuRestoreConfig, mendBundleConfig } from "./core/bundle-config.ts";
+import {
+  criuRestoreConfig,
+  mendBundleConfig,
+  networkHook,
+  networkSysctls,
+  parseBundleConfig,
+  type NetworkHook,
+} from "./core/bundle-config.ts";
 import { runtimeFailure } from "./core/failure-text.ts";
 import { containerBody } from "./core/container-body.ts";
 import { advance, note, type RestorerDeps, type Session } from "./session.ts";
@@ -96,8 +104,7 @@ async function warmStart(deps: RestorerDeps, session: Session, containerId: stri
   const dir = restoreSpecDir(deps.stateDir, containerId);
   await makeSpecDir(dir);
   await noteLayer(deps.stateDir, containerId, await deps.engine.layer(containerId));
-  const criuConfig = join(dir, "criu.conf");
-  await writeFile(criuConfig, criuRestoreConfig, { mode: 0o600 });
+  await writeFile(join(dir, "criu.conf"), criuRestoreConfig, { mode: 0o600 });
   const gate = openGate(dir);
   session.gate = gate;
   // Docker keeps this call open until the container is restored, and the container locked: `docker inspect` of it waits too.
@@ -105,31 +112,54 @@ async function warmStart(deps: RestorerDeps, session: Session, containerId: stri
     () => ({ ok: true as const }),
     (error: unknown) => ({ ok: false as const, error: asDmigrateError(error, "upstream", "docker start") }),
   );
-  const { warmStartMs } = deps.limits;
   const endedEarly = session.started.then((outcome) => {
     const why = outcome.ok ? "the container was started cold" : runtimeFailure(messageOf(outcome.error));
     throw new DmigrateError("restore-failed", `docker start did not wait for the checkpoint: ${why}`);
   });
+  const { warmStartMs } = deps.limits;
+  // The signal ends what the race leaves behind.
+  const signal = AbortSignal.any([session.cancelled.signal, AbortSignal.timeout(warmStartMs)]);
   await Promise.race([
-    within(
-      warmStartMs,
-      meetWrapper(gate, session.cancelled.signal, criuConfig, dir),
-      "docker start did not reach the runtime wrapper",
-    ),
+    within(warmStartMs, readyRunc(deps, session, gate, signal, dir), "docker start did not get as far as runc"),
     endedEarly,
   ]);
 }
 
-/** Waits for the wrapper, and adds to its bundle what a restore needs. */
-async function meetWrapper(gate: Gate, signal: AbortSignal, criuConfig: string, dir: string): Promise<void> {
+/** Waits for the wrapper's call, mends its bundle, and sees runc as far as it gets without the checkpoint. */
+async function readyRunc(
+  deps: RestorerDeps,
+  session: Session,
+  gate: Gate,
+  signal: AbortSignal,
+  dir: string,
+): Promise<void> {
   const { wrapper, bundle } = await gate.request(signal);
+  const { workDir } = migrationPaths(deps.stateDir, session.record.migrationId);
+  await mkdir(workDir, { recursive: true, mode: 0o700 });
   const file = join(bundle, "config.json");
-  const hook = { path: wrapper, args: [wrapper, "dmigrate-hook", dir] };
-  try {
-    const text = mendBundleConfig(await readFile(file, "utf8"), { hook, criuConfig });
-    await writeFile(`${file}.dmigrate`, text);
-    await rename(`${file}.dmigrate`, file);
-  } catch (error) {
-    throw asDmigrateError(error, "internal", `cannot add the restore hook to ${file}`);
-  }
+  const config = parseBundleConfig(await readFile(file, "utf8"));
+  const hook = networkHook(config);
+  const sysctls = networkSysctls(config);
+  const mode =
+    hook === undefined
+      ? { restoreHook: { path: wrapper, args: [wrapper, "dmigrate-hook", dir, ...sysctls] } }
+      : { networkPath: await attach(deps, session, bundle, hook, sysctls) };
+  session.networkReady = hook !== undefined;
+  await writeFile(`${file}.dmigrate`, mendBundleConfig(config, mode, join(dir, "criu.conf")));
+  await rename(`${file}.dmigrate`, file);
+  gate.answer(session.networkReady ? "plain" : "hook", workDir);
+  await gate.runcReady(signal);
+}
+
+function attach(
+  { limits }: RestorerDeps,
+  { record }: Session,
+  bundle: string,
+  hook: NetworkHook,
+  sysctls: string[],
+): Promise<string> {
+  const { containerId = "" } = record;
+  return withSpan("attach network", {}, () =>
+    attachNetwork({ containerId, bundle, hook, sysctls, timeoutMs: limits.warmStartMs }),
+  );
 }

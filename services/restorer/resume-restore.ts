@@ -10,6 +10,7 @@ import { migrationPaths, restoreSpecDir } from "../shared/node-paths.ts";
 import { withSpan } from "../shared/telemetry.ts";
 import { clearAway } from "./clear-away.ts";
 import { readResult } from "./adapters/gate.ts";
+import { placeImages } from "./adapters/images.ts";
 import { within } from "./adapters/engine.ts";
 import { firstCriuError, runtimeFailure } from "./core/failure-text.ts";
 import { advance, note, type RestorerDeps, type Session } from "./session.ts";
@@ -28,7 +29,7 @@ export async function resumeRestore(deps: RestorerDeps, session: Session): Promi
   advance(deps, session, "let-go");
   const expedited = record.rcuBefore !== undefined && deps.rcu.on();
   try {
-    gate.go(imagesDir, workDir);
+    gate.release(placeImages(imagesDir, gate.imagesDir, session.networkReady === true));
     await withSpan("docker start, released", {}, async () => {
       const outcome = await within(deps.limits.resumeMs, started, "the container was not restored");
       if (!outcome.ok) throw new DmigrateError("restore-failed", runtimeFailure(messageOf(outcome.error)));

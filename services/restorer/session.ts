@@ -32,6 +32,8 @@ export interface Session {
   readonly cancelled: AbortController;
   /** FIFOs to the wrapper; absent before it is prepared, and after a restart of this service. */
   gate?: Gate;
+  /** The network is attached already, and runc has its namespace for CRIU. */
+  networkReady?: boolean;
   /** Docker's start call, as a value so that a failure nobody waits for is not unhandled. */
   started?: Promise<StartOutcome>;
 }

@@ -1,16 +1,23 @@
 /**
  * The restorer's side of deploy/dmigrate-runc: the spec directory of a container and its FIFOs. While this process
- * holds `answer` and `release` open, the wrapper and its hook wait; when they are closed, by us or by our death, both
- * give up at once, and the container is not started.
+ * holds them open, the wrapper, runc and the hook wait; when they are closed, by us or by our death, all give up at
+ * once, and the container is not started.
+ *
+ * runc itself is kept waiting for the checkpoint: of all images it reads descriptors.json alone, as the last thing
+ * before it calls CRIU, and here that is a FIFO. All that runc does before is then done before the downtime.
  */
-import { closeSync, constants, openSync, readFileSync, writeSync } from "node:fs";
+import { closeSync, constants, openSync, readFileSync, writeFileSync, writeSync } from "node:fs";
 import { chmod, mkdir, rm } from "node:fs/promises";
 import { Socket } from "node:net";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { run } from "../../shared/adapters/run.ts";
 import { DmigrateError, hasErrno } from "../../shared/errors.ts";
 
-const fifos = ["request", "answer", "root", "release", "ended"];
+/** runc's own image: what the container's stdin, stdout and stderr were. */
+export const descriptorsName = "descriptors.json";
+const fifos = ["request", "answer", "root", "release", "ended", join("images", descriptorsName)];
+const readerPollMs = 3;
 const maxRequestBytes = 8192;
 
 export interface WrapperRequest {
@@ -20,10 +27,16 @@ export interface WrapperRequest {
 }
 
 export interface Gate {
-  /** Resolves once the wrapper waits. */
+  /** Where runc looks for images; empty but for the FIFO. */
+  readonly imagesDir: string;
+  /** Resolves once the wrapper has called. */
   request(signal: AbortSignal): Promise<WrapperRequest>;
-  /** Lets the wrapper restore from these images. One system call. */
-  go(imagesDir: string, workDir: string): void;
+  /** Lets runc get ready. `workDir` has no white space. */
+  answer(mode: "plain" | "hook", workDir: string): void;
+  /** Resolves once runc is ready and waits for the checkpoint. */
+  runcReady(signal: AbortSignal): Promise<void>;
+  /** Lets runc restore: all images but this one are in place. Throws when runc waits no longer. */
+  release(descriptors: Buffer): void;
   /** Ends the wait of wrapper and hook; the container is not started. */
   stop(reason: string): void;
   /** Lets go of the FIFOs; whoever still waits gives up. */
@@ -35,24 +48,34 @@ export async function makeSpecDir(dir: string): Promise<void> {
   await rm(dir, { recursive: true, force: true });
   await mkdir(dir, { recursive: true, mode: 0o700 });
   await chmod(dir, 0o700);
+  await mkdir(join(dir, "images"), { mode: 0o700 });
   const made = await run("mkfifo", ["-m", "600", ...fifos.map((name) => join(dir, name))], { timeoutMs: 5_000 });
   if (made.exitCode !== 0) throw new DmigrateError("internal", `mkfifo in ${dir} failed: ${made.stderr.trim()}`);
 }
 
 /** Opens the FIFOs of a spec directory. Must be done before Docker is asked to start the container. */
 export function openGate(dir: string): Gate {
+  const imagesDir = join(dir, "images");
   // Read and write: opening never waits for the other side, and no end is seen while we live.
-  const open = (name: string): number => openSync(join(dir, name), constants.O_RDWR | constants.O_NONBLOCK);
+  const open = (name: string, flags = constants.O_RDWR): number =>
+    openSync(join(dir, name), flags | constants.O_NONBLOCK);
   const fds = new Map(["request", "answer", "release"].map((name) => [name, open(name)]));
-  const write = (name: string, text: string): void => {
+  // Of this one we must not be a reader ourselves, or we could not tell whether runc is; opening needs one for a moment.
+  const reader = open(join("images", descriptorsName));
+  fds.set(descriptorsName, open(join("images", descriptorsName), constants.O_WRONLY));
+  closeSync(reader);
+  const write = (name: string, data: string | Buffer): void => {
     const fd = fds.get(name);
-    if (fd !== undefined) writeSync(fd, text);
+    if (fd === undefined) throw new DmigrateError("internal", `FIFO ${name} of ${dir} is closed`);
+    if (writeSync(fd, Buffer.from(data)) !== data.length)
+      throw new DmigrateError("internal", `FIFO ${name} of ${dir} does not take ${data.length} bytes`);
   };
   const close = (name: string): void => {
     const fd = fds.get(name);
     if (fd !== undefined && fds.delete(name)) closeSync(fd);
   };
   return {
+    imagesDir,
     async request(signal) {
       const fd = fds.get("request");
       if (fd === undefined) throw new DmigrateError("internal", "the wrapper's request was read already");
@@ -66,10 +89,28 @@ export function openGate(dir: string): Gate {
         );
       return { wrapper, bundle };
     },
-    go: (imagesDir, workDir) => write("answer", `go ${imagesDir} ${workDir}\n`),
+    answer: (mode, workDir) => write("answer", `${mode} ${workDir}\n`),
+    async runcReady(signal) {
+      for (;;) {
+        try {
+          // White space before JSON means nothing; without a reader it cannot be written.
+          write(descriptorsName, " ");
+          return;
+        } catch (error) {
+          if (!hasErrno(error, "EPIPE")) throw error;
+        }
+        await sleep(readerPollMs, undefined, { signal });
+      }
+    },
+    release(descriptors) {
+      writeFileSync(join(dir, "released"), "");
+      write(descriptorsName, descriptors);
+      close(descriptorsName);
+    },
     stop(reason) {
-      write("release", "stop\n");
-      write("answer", `stop ${reason.replaceAll(/["\\\p{Cc}]/gu, " ").slice(0, 500)}\n`);
+      close(descriptorsName);
+      if (fds.has("release")) write("release", "stop\n");
+      if (fds.has("answer")) write("answer", `stop ${reason.replaceAll(/["\\\p{Cc}]/gu, " ").slice(0, 500)}\n`);
     },
     close: () => [...fds.keys()].forEach(close),
   };

@@ -1,32 +1,26 @@
 /**
- * What the runtime wrapper needs in a bundle's config.json: the hook in which the restore is held, and where CRIU's
- * settings are. Pure. Numbers that JavaScript cannot hold (a ulimit of -1 is 2^64-1 there) pass through digit by digit.
+ * What the runtime wrapper needs in a bundle's config.json. Pure. Numbers that JavaScript cannot hold (a ulimit of -1 is
+ * 2^64-1 there) pass through digit by digit.
+ *
+ * Docker up to 27 attaches the network in a prestart hook, which a restore would run inside the downtime. That hook only
+ * needs a network namespace, so it can run beforehand in one of ours (mode `plain`). From 28 on Docker attaches the
+ * network between create and start, to a task that must exist by then (mode `hook`).
  */
 import { z } from "zod";
 
-const hookSchema = z.looseObject({ path: z.string() });
+const hookSchema = z.looseObject({ path: z.string(), args: z.array(z.string()).optional() });
+const namespaceSchema = z.looseObject({ type: z.string(), path: z.string().optional() });
 const bundleConfigSchema = z.looseObject({
-  process: z.looseObject({ terminal: z.boolean().optional() }),
-  root: z.looseObject({ path: z.string() }),
-  hooks: z.looseObject({ createRuntime: z.array(hookSchema).optional() }).nullish(),
+  hooks: z
+    .looseObject({ prestart: z.array(hookSchema).nullish(), createRuntime: z.array(hookSchema).nullish() })
+    .nullish(),
   annotations: z.record(z.string(), z.string()).nullish(),
+  linux: z.looseObject({
+    namespaces: z.array(namespaceSchema),
+    sysctl: z.record(z.string(), z.string()).nullish(),
+  }),
 });
-
-export interface BundleChanges {
-  hook: { path: string; args: string[] };
-  /** Path of a CRIU configuration file. */
-  criuConfig: string;
-}
-
-/** config.json's new text. Throws a plain error when it is not a config that we understand. */
-export function mendBundleConfig(text: string, { hook, criuConfig }: BundleChanges): string {
-  const config = bundleConfigSchema.parse(parseExact(text));
-  return JSON.stringify({
-    ...config,
-    hooks: { ...config.hooks, createRuntime: [...(config.hooks?.createRuntime ?? []), hook] },
-    annotations: { ...config.annotations, "org.criu.config": criuConfig },
-  });
-}
+export type BundleConfig = z.infer<typeof bundleConfigSchema>;
 
 /** ES2026's JSON.parse with source text access; TypeScript's library does not know it yet. */
 interface ExactJson {
@@ -35,10 +29,61 @@ interface ExactJson {
 }
 const exactJson = JSON as unknown as ExactJson;
 
-function parseExact(text: string): unknown {
-  return exactJson.parse(text, (_key, value, { source }) =>
+/** Throws a plain error when it is not a config.json that we understand. */
+export function parseBundleConfig(text: string): BundleConfig {
+  const config = exactJson.parse(text, (_key, value, { source }) =>
     typeof value === "number" && source !== undefined && String(value) !== source ? exactJson.rawJSON(source) : value,
   );
+  return bundleConfigSchema.parse(config);
+}
+
+export interface NetworkHook {
+  path: string;
+  /** argv, the program's name first. */
+  args: string[];
+  /** Where Docker binds network namespaces. */
+  namespacesDir: string;
+}
+
+/** Docker's prestart hook that attaches the network; undefined when there is none, or anything else beside it. */
+export function networkHook({ hooks, linux }: BundleConfig): NetworkHook | undefined {
+  const [hook, ...others] = hooks?.prestart ?? [];
+  const network = linux.namespaces.find(({ type }) => type === "network");
+  if (hook === undefined || others.length > 0 || network === undefined || network.path !== undefined) return undefined;
+  const args = hook.args ?? [];
+  const root = args.find((arg) => arg.startsWith("-exec-root="))?.slice("-exec-root=".length);
+  if (args[0] !== "libnetwork-setkey" || root?.startsWith("/") !== true) return undefined;
+  return { path: hook.path, args, namespacesDir: `${root}/netns` };
+}
+
+/** Settings of the network namespace, as NAME=VALUE: CRIU makes the namespace anew, without them. */
+export function networkSysctls({ linux }: BundleConfig): string[] {
+  return Object.entries(linux.sysctl ?? {}).flatMap(([name, value]) =>
+    /^net\.[\w./-]+$/.test(name) ? [`${name}=${value}`] : [],
+  );
+}
+
+export type BundleMode =
+  /** The network is attached to the namespace at this path: Docker's hook is done, and runc gives the path to CRIU. */
+  { networkPath: string } | { restoreHook: { path: string; args: string[] } };
+
+/** config.json's new text. `criuConfig` is the path of a CRIU configuration file. */
+export function mendBundleConfig(config: BundleConfig, mode: BundleMode, criuConfig: string): string {
+  const { hooks, linux } = config;
+  const annotations = { ...config.annotations, "org.criu.config": criuConfig };
+  if ("restoreHook" in mode) {
+    const createRuntime = [...(hooks?.createRuntime ?? []), mode.restoreHook];
+    return JSON.stringify({ ...config, annotations, hooks: { ...hooks, createRuntime } });
+  }
+  const namespaces = linux.namespaces.map((namespace) =>
+    namespace.type === "network" ? { ...namespace, path: mode.networkPath } : namespace,
+  );
+  return JSON.stringify({
+    ...config,
+    annotations,
+    hooks: { ...hooks, prestart: undefined },
+    linux: { ...linux, namespaces },
+  });
 }
 
 /** CRIU's settings for the restore: connections that the dump found are restored closed, so that their owners notice. */

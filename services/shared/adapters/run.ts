@@ -6,6 +6,8 @@ export interface RunOptions {
   signal?: AbortSignal;
   timeoutMs?: number;
   input?: string;
+  /** What the program sees as its own name; `program` unless told. */
+  argv0?: string;
 }
 
 export interface RunResult {
@@ -21,9 +23,13 @@ const maxOutputBytes = 1 << 20;
  * program cannot be started, and with `timeout` when it was killed after `timeoutMs` (30 s unless told).
  */
 export function run(program: string, args: readonly string[], options: RunOptions = {}): Promise<RunResult> {
-  const { timeoutMs = 30_000, signal, input } = options;
+  const { timeoutMs = 30_000, signal, input, argv0 } = options;
   return new Promise((resolve, reject) => {
-    const child = spawn(program, args, { stdio: ["pipe", "pipe", "pipe"], ...(signal && { signal }) });
+    const child = spawn(program, args, {
+      stdio: ["pipe", "pipe", "pipe"],
+      ...(signal && { signal }),
+      ...(argv0 !== undefined && { argv0 }),
+    });
     const stdout = collect(child.stdout);
     const stderr = collect(child.stderr);
     let timedOut = false;

@@ -11,6 +11,8 @@ export const imageMagic = {
   pstree: 0x50273030,
   pagemap: 0x56084025,
   files: 0x56303138,
+  ids: 0x54432030,
+  netns: 0x55933752,
 } as const;
 
 export type ImageKind = keyof typeof imageMagic;

@@ -30,6 +30,7 @@ export const messages = {
     ppid: [2, "uint32", "required"],
     threads: [5, "uint32", "repeated"],
   }),
+  ids: message("task_kobj_ids_entry", { netNsId: [6, "uint32", "optional"] }),
   pagemapHead: message("pagemap_head", { pagesId: [1, "uint32", "required"] }),
   pagemap: message("pagemap_entry", {
     vaddr: [1, "uint64", "required"],

@@ -1,0 +1,30 @@
+/** Puts a checkpoint where a waiting runc looks for it. Synchronous: this is inside the downtime, and all in memory. */
+import { linkSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { DmigrateError, hasErrno } from "../../shared/errors.ts";
+import { externalNetworkImage, networkImageName } from "../core/network-image.ts";
+import { descriptorsName } from "./gate.ts";
+
+/** The root task's pid inside the container. */
+const rootIds = "ids-1.img";
+
+/**
+ * Links every image of `from` into `to`, and says where the network namespace comes from: `external` when runc has one
+ * for CRIU. Returns descriptors.json's content. Throws `restore-failed` when there is no checkpoint.
+ */
+export function placeImages(from: string, to: string, external: boolean): Buffer {
+  try {
+    const names = readdirSync(from);
+    const network = networkImageName(readFileSync(join(from, rootIds)));
+    // The source's own word on it is about the source.
+    for (const name of names) {
+      // No symbolic links: CRIU opens some images after it has changed its root. Both directories are in one file system.
+      if (name.endsWith(".img") && name !== network) linkSync(join(from, name), join(to, name));
+    }
+    if (external && network !== undefined) writeFileSync(join(to, network), externalNetworkImage());
+    return readFileSync(join(from, descriptorsName));
+  } catch (error) {
+    if (!hasErrno(error, "ENOENT")) throw error;
+    throw new DmigrateError("restore-failed", `there is no complete checkpoint in ${from}`, { cause: error });
+  }
+}
