@@ -1,0 +1,90 @@
+import { describe, expect, it } from "vitest";
+import { findRefusals, undumpable, type ContainerFacts } from "../../../services/dumper/core/refusals.ts";
+
+const movable: ContainerFacts = {
+  name: "web",
+  state: { running: true, paused: false, restarting: false },
+  tty: false,
+  privileged: false,
+  runtime: "runc",
+  networkMode: "bridge",
+  pidMode: "",
+  ipcMode: "private",
+  utsMode: "",
+  devices: [],
+  deviceRequests: [],
+  swarmManaged: false,
+  usersRemapped: false,
+  storageDriver: "overlay2",
+  hasUpperDir: true,
+  imagePresent: true,
+  mounts: [{ type: "volume", name: "data", target: "/data", driver: "local", options: {} }],
+  execs: [],
+  openFiles: ["/data/x", "socket:[1]", "pipe:[2]", "anon_inode:[eventpoll]", "anon_inode:inotify", "/dev/null"],
+};
+const volume = { type: "volume", name: "v", target: "/v", driver: "local", options: {} };
+const codes = (change: Partial<ContainerFacts>): string[] =>
+  findRefusals({ ...movable, ...change }).map(({ code }) => code);
+
+describe("refusals", () => {
+  it("has none for an ordinary container", () => {
+    expect(findRefusals(movable)).toEqual([]);
+  });
+
+  it.each<[string, Partial<ContainerFacts>]>([
+    ["not-running", { state: { running: false, paused: false, restarting: false } }],
+    ["paused", { state: { running: true, paused: true, restarting: false } }],
+    ["restarting", { state: { running: true, paused: false, restarting: true } }],
+    ["host-network", { networkMode: "host" }],
+    ["container-network", { networkMode: "container:abc" }],
+    ["host-pid", { pidMode: "host" }],
+    ["container-pid", { pidMode: "container:abc" }],
+    ["host-ipc", { ipcMode: "host" }],
+    ["container-ipc", { ipcMode: "container:abc" }],
+    ["host-uts", { utsMode: "host" }],
+    ["privileged", { privileged: true }],
+    ["devices", { devices: ["/dev/fuse"] }],
+    ["device-requests", { deviceRequests: ["gpu"] }],
+    ["userns-remap", { usersRemapped: true }],
+    ["swarm", { swarmManaged: true }],
+    ["runtime", { runtime: "runsc" }],
+    ["storage-driver", { storageDriver: "overlayfs", hasUpperDir: false }],
+    ["image-missing", { imagePresent: false }],
+    ["volume-driver", { mounts: [{ ...volume, driver: "nfs" }] }],
+    ["volume-options", { mounts: [{ ...volume, options: { type: "nfs", device: ":/x", o: "addr=1.2.3.4" } }] }],
+    ["mount-type", { mounts: [{ ...volume, type: "image" }] }],
+    ["tty", { tty: true }],
+    ["exec-running", { execs: ["sh"] }],
+    ["io-uring", { openFiles: ["anon_inode:[io_uring]"] }],
+    ["open-file", { openFiles: ["anon_inode:[userfaultfd]"] }],
+  ])("refuses: %s", (code, change) => {
+    expect(codes(change)).toEqual([code]);
+  });
+
+  it("gives all reasons at once, and each kind of open file once", () => {
+    const openFiles = ["anon_inode:[io_uring]", "anon_inode:[io_uring]"];
+    expect(codes({ networkMode: "host", privileged: true, tty: true, openFiles })).toEqual([
+      "host-network",
+      "privileged",
+      "tty",
+      "io-uring",
+    ]);
+  });
+
+  it("names the container and what to do", () => {
+    expect(findRefusals({ ...movable, execs: ["redis-cli monitor"] })[0]?.message).toMatch(
+      /web \(redis-cli monitor\).*end them/,
+    );
+  });
+});
+
+describe("undumpable", () => {
+  it("passes what CRIU dumps", () => {
+    const links = ["/x", "socket:[1]", "anon_inode:[eventfd]", "anon_inode:[timerfd]", "anon_inode:bpf-map"];
+    expect(links.map(undumpable)).toEqual(links.map(() => undefined));
+  });
+  it("names what it does not", () => {
+    expect(undumpable("anon_inode:[perf_event]")).toBe("perf_event");
+    expect(undumpable("anon_inode:kvm-vm")).toBe("kvm-vm");
+  });
+});
