@@ -9,7 +9,6 @@ import {
 } from "../shared/core/frames/page-message.ts";
 import { messageOf } from "../shared/errors.ts";
 import type { FramedLink, FrameHandler } from "../shared/link/framed.ts";
-import type { ContainerMemory } from "./adapters/memory.ts";
 import { Sender, type Outgoing } from "./sender.ts";
 
 /** Requests that may wait before no more are read from the connection. */
@@ -20,12 +19,15 @@ export interface PageStats {
   zeroPages: number;
 }
 
+/** The frozen memory. Both throw when not even the first page can be read. */
+export interface PageReader {
+  read: (request: PageRequest) => Promise<EncodedPages>;
+  /** At once, for a fault. */
+  readNow: (request: PageRequest) => EncodedPages;
+}
+
 /** `memory` is asked anew for each request: it may be opened after the connection was. */
-export function servePages(
-  link: FramedLink,
-  memory: () => ContainerMemory | undefined,
-  stats: PageStats,
-): FrameHandler {
+export function servePages(link: FramedLink, memory: () => PageReader | undefined, stats: PageStats): FrameHandler {
   const sender = new Sender(link);
 
   const answer = (channel: number, { frame, flags, pages, zeroPages }: EncodedPages): Outgoing => {
