@@ -100,8 +100,11 @@ function readProductionPackages(root: string): { paths: string[]; stamp: string 
     .filter(([path, { dev }]) => dev !== true && existsSync(join(root, path)))
     .sort(([a], [b]) => (a < b ? -1 : 1));
   return {
-    // A package brings the ones nested in it.
-    paths: production.map(([path]) => path).filter((path) => path.lastIndexOf("node_modules/") === 0),
+    // A package brings the ones nested in it; but of Node the binary will do, without its C headers.
+    paths: production
+      .map(([path]) => path)
+      .filter((path) => path.lastIndexOf("node_modules/") === 0)
+      .flatMap((path) => (path === "node_modules/node" ? [`${path}/package.json`, `${path}/bin`] : [path])),
     stamp: JSON.stringify(production.map(([path, { version, integrity }]) => [path, version, integrity])),
   };
 }
