@@ -32,7 +32,7 @@ export async function abortCheckpoint(
     await giveRestartPolicyBack(deps, held);
   });
   note(deps, held, { state, endedAt: Date.now() });
-  removeDump(held.paths, { keepLog: failed });
+  removeDump(held.paths, failed ? { keepLog: deps.records.logOf(held.record.migrationId) } : {});
 }
 
 async function giveRestartPolicyBack({ engine, log }: CheckpointDeps, { record }: HeldCheckpoint): Promise<void> {

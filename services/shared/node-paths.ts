@@ -4,6 +4,7 @@
  *     <stateDir>/migrations/<migrationId>/images/     CRIU images: written by the dump, or received
  *     <stateDir>/migrations/<migrationId>/work/       CRIU's work directory: logs, lazy-pages.socket
  *     <stateDir>/containers/<containerId>/            destination: tells the wrapper to restore this container
+ *     <stateDir>/checkpoints/<migrationId>.json       source: what became of a checkpoint, kept for a day
  */
 import { join } from "node:path";
 

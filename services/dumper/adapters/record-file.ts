@@ -1,47 +1,48 @@
-/** Keeps checkpoint records at <stateDir>/migrations/<id>/checkpoint.json: each write replaces the file whole. */
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
+/**
+ * Keeps checkpoint records at <stateDir>/checkpoints/<migrationId>.json: each write replaces the file whole. They outlive
+ * the migration's own directory, so that a repeated commit or abort is answered as the first was.
+ */
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { migrationIdSchema } from "../../shared/contracts/common.ts";
 import { hasErrno, messageOf } from "../../shared/errors.ts";
 import type { Log } from "../../shared/log.ts";
-import { migrationPaths, migrationsDir } from "../../shared/node-paths.ts";
 import { checkpointRecordSchema, type CheckpointRecord } from "../core/checkpoint-record.ts";
 
 export interface RecordFiles {
   write(record: CheckpointRecord): void;
   /** Every record there is. A file that cannot be understood is logged and left. */
   readAll(): CheckpointRecord[];
-  /** Removes the record, and the migration's directory if nothing else is in it. */
+  /** Where CRIU's log of a dump that failed is kept, as long as the record. */
+  logOf(migrationId: string): string;
   remove(migrationId: string): void;
 }
 
-const fileName = "checkpoint.json";
-
 export function openRecordFiles(stateDir: string, log: Log): RecordFiles {
-  const fileOf = (id: string): string => join(migrationPaths(stateDir, id).dir, fileName);
+  const dir = join(stateDir, "checkpoints");
+  const fileOf = (id: string): string => join(dir, `${id}.json`);
+  const logOf = (id: string): string => join(dir, `${id}.dump.log`);
   return {
     write: (record) => {
       const file = fileOf(record.migrationId);
-      mkdirSync(migrationPaths(stateDir, record.migrationId).dir, { recursive: true, mode: 0o700 });
+      mkdirSync(dir, { recursive: true, mode: 0o700 });
       // Synchronous: a caller must not go on before it is there, and a few hundred bytes take no time.
       writeFileSync(`${file}.tmp`, JSON.stringify(record), { mode: 0o600 });
       renameSync(`${file}.tmp`, file);
     },
-    readAll: () => migrationIds(stateDir).flatMap((id) => readRecord(fileOf(id), log)),
+    readAll: () => migrationIds(dir).flatMap((id) => readRecord(fileOf(id), log)),
+    logOf,
     remove: (id) => {
-      rmSync(fileOf(id), { force: true });
-      try {
-        rmdirSync(migrationPaths(stateDir, id).dir);
-      } catch (error) {
-        if (!hasErrno(error, "ENOTEMPTY", "ENOENT")) throw error;
-      }
+      for (const file of [fileOf(id), logOf(id)]) rmSync(file, { force: true });
     },
   };
 }
 
-function migrationIds(stateDir: string): string[] {
+function migrationIds(dir: string): string[] {
   try {
-    return readdirSync(migrationsDir(stateDir)).filter((name) => migrationIdSchema.safeParse(name).success);
+    return readdirSync(dir)
+      .map((name) => name.replace(/\.json$/, ""))
+      .filter((name) => migrationIdSchema.safeParse(name).success);
   } catch (error) {
     if (hasErrno(error, "ENOENT")) return [];
     throw error;

@@ -12,7 +12,17 @@
  * - A copy of runc's state directory carries CRIU's settings (see core/runc-state.ts); Docker's own is only read.
  */
 import { spawn, type ChildProcess } from "node:child_process";
-import { closeSync, constants, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { readdir, readFile, stat } from "node:fs/promises";
 import { Socket } from "node:net";
 import { join } from "node:path";
@@ -53,11 +63,27 @@ export async function prepareDump(containerId: string, initPid: number, paths: M
   if (made.exitCode !== 0) throw new DmigrateError("internal", `mkfifo failed: ${made.stderr.trim()}`);
 }
 
-/** Removes what the dump left on this node; its log stays with `keepLog`, for whoever looks into a failure. */
-export function removeDump(paths: MigrationPaths, { keepLog = false } = {}): void {
+/**
+ * Removes what the dump left on this node, and the migration's directory when nobody else uses it. With `keepLog` CRIU's
+ * log is kept beside the checkpoint's record, for whoever looks into a failure.
+ */
+export function removeDump(paths: MigrationPaths, { keepLog }: { keepLog?: string } = {}): void {
   const { runcRoot, criuConfig, statusPipe } = dumpFiles(paths);
-  for (const path of [runcRoot, criuConfig, statusPipe, paths.imagesDir, ...(keepLog ? [] : [paths.workDir])]) {
+  if (keepLog !== undefined) keepFile(join(paths.workDir, "dump.log"), keepLog);
+  for (const path of [runcRoot, criuConfig, statusPipe, paths.imagesDir, paths.workDir])
     rmSync(path, { recursive: true, force: true });
+  try {
+    rmdirSync(paths.dir);
+  } catch (error) {
+    if (!hasErrno(error, "ENOENT", "ENOTEMPTY")) throw error;
+  }
+}
+
+function keepFile(from: string, to: string): void {
+  try {
+    renameSync(from, to);
+  } catch (error) {
+    if (!hasErrno(error, "ENOENT")) throw error;
   }
 }
 

@@ -1,11 +1,10 @@
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { openRecordFiles } from "../../../services/dumper/adapters/record-file.ts";
 import type { CheckpointRecord } from "../../../services/dumper/core/checkpoint-record.ts";
 import { createLog } from "../../../services/shared/log.ts";
-import { migrationPaths } from "../../../services/shared/node-paths.ts";
 
 const record: CheckpointRecord = {
   migrationId: "m-0123456789abcdef",
@@ -33,26 +32,21 @@ describe("record files", () => {
     open().write(record);
     expect(open().readAll()).toEqual([record]);
   });
-  it("leaves other directories and broken files alone", () => {
+  it("leaves broken and foreign files alone", () => {
     const files = open();
     files.write(record);
-    mkdirSync(join(stateDir, "migrations", "other"));
-    const broken = migrationPaths(stateDir, "m-00000000000000ff").dir;
-    mkdirSync(broken);
-    writeFileSync(join(broken, "checkpoint.json"), "{");
+    const broken = join(stateDir, "checkpoints", "m-00000000000000ff.json");
+    writeFileSync(broken, "{");
+    writeFileSync(join(stateDir, "checkpoints", "README"), "");
     expect(files.readAll()).toEqual([record]);
-    expect(readdirSync(broken)).toEqual(["checkpoint.json"]);
+    expect(existsSync(broken)).toBe(true);
   });
-  it("removes the migration's directory only when it is empty", () => {
+  it("removes a record with its log, also when it is gone", () => {
     const files = open();
     files.write(record);
-    const { dir } = migrationPaths(stateDir, record.migrationId);
-    writeFileSync(join(dir, "foreign"), "");
-    files.remove(record.migrationId);
-    expect(readdirSync(dir)).toEqual(["foreign"]);
-    rmSync(join(dir, "foreign"));
+    writeFileSync(files.logOf(record.migrationId), "Error");
     files.remove(record.migrationId);
     files.remove(record.migrationId);
-    expect(readdirSync(join(stateDir, "migrations"))).toEqual([]);
+    expect(readdirSync(join(stateDir, "checkpoints"))).toEqual([]);
   });
 });
