@@ -8,6 +8,9 @@
 # Everything else (DMIGRATE_*, OTEL_*) is the agent's own.
 set -eu
 
+# Tells dockerd that it runs in a container itself, so that it leaves AppArmor profiles to the host.
+export container=docker
+
 say() { echo "node: $*" >&2; }
 
 # With cgroup v2 a group that has processes of its own cannot hand controllers to children: move everything here into a leaf.

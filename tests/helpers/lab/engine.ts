@@ -80,7 +80,7 @@ export async function ensureEngine(context: LabContext): Promise<Engine> {
       "no Docker engine answers, and starting one takes root: start Docker, or set DOCKER_HOST, or run as root",
     );
   }
-  await ensureProgram(context, "dockerd", ["docker.io", "iptables", "iproute2"]);
+  await ensureProgram(context, "dockerd", ["docker.io", "iptables", "iproute2", ...apparmorPackages()]);
   if (systemdRuns() && (await answersSoon(defaultHost))) return foreignEngine(defaultHost);
   return exclusively(context.signal, () => usePrivateEngine(context));
 }
@@ -165,6 +165,12 @@ function runtimeArguments(): string[] {
   copyFileSync(join(import.meta.dirname, "runc-without-sys-resource"), wrapper);
   chmodSync(wrapper, 0o755);
   return [`--add-runtime=lab=${wrapper}`, "--default-runtime=lab"];
+}
+
+/** Where the kernel enforces AppArmor, dockerd calls its parser. */
+function apparmorPackages(): string[] {
+  const enabled = "/sys/module/apparmor/parameters/enabled";
+  return existsSync(enabled) && readFileSync(enabled, "utf8").startsWith("Y") ? ["apparmor"] : [];
 }
 
 function emptyConfig(): string {
