@@ -87,7 +87,7 @@ export class TreeWriter {
   /** Where extended attributes go that arrive now. */
   #extended: Extended[] | undefined;
   /** A symbolic link or node that was just made: it takes its attributes at once. */
-  #made: { name: Buffer; attributes: Attributes } | undefined;
+  #made: Of<"symlink" | "node"> | undefined;
   #extendedBytes = 0;
   #finished = false;
   files = 0;
@@ -108,6 +108,7 @@ export class TreeWriter {
       return undefined;
     }
     this.#finishMade();
+    this.#extended = undefined;
     if (record.type === "chunk") return this.#chunk(record);
     if (record.type === "fileEnd") return this.#fileEnd();
     if (this.#file !== undefined) throw new FrameError(`a record ${record.type} within a file`);
@@ -219,7 +220,6 @@ export class TreeWriter {
       setAll(directory.fd, directory);
     }
     this.#stack.pop();
-    this.#extended = undefined;
     if (directory.fd !== this.#tree.rootFd) close(directory.fd);
     if (this.#stack.length === 0) this.#finished = true;
   }
@@ -262,7 +262,6 @@ export class TreeWriter {
     if (file.end < file.size) truncate(file.fd, file.size);
     if (this.#tree.keepAttributes) setAll(file.fd, file);
     this.#file = undefined;
-    this.#extended = undefined;
     close(file.fd);
     this.files++;
   }
@@ -300,9 +299,9 @@ export class TreeWriter {
     return make(fd);
   }
 
-  #expectAttributes({ name, attributes }: { name: Buffer; attributes: Attributes }): void {
+  #expectAttributes(made: Of<"symlink" | "node">): void {
     this.files++;
-    this.#made = { name, attributes };
+    this.#made = made;
     this.#expect([]);
   }
 
@@ -324,12 +323,11 @@ export class TreeWriter {
     if (made === undefined) return;
     const extended = this.#extended ?? [];
     this.#made = undefined;
-    this.#extended = undefined;
     if (!this.#tree.keepAttributes) return;
     const { name, attributes } = made;
     const dirFd = this.#top().fd;
     changeOwnerAt(dirFd, name, attributes.uid, attributes.gid);
-    if ((attributes.mode & fileTypeBits) !== symlinkType) {
+    if (made.type === "node") {
       const fd = openBeneath(dirFd, name, openFlags.pathOnly);
       try {
         changeMode(fd, attributes.mode & permissionBits);
@@ -341,8 +339,6 @@ export class TreeWriter {
     changeTimesAt(dirFd, name, attributes.accessNs, attributes.modifyNs);
   }
 }
-
-const symlinkType = 0o120000;
 
 /** False when the name is taken. */
 function makeUnlessThere(dirFd: number, name: Buffer): boolean {

@@ -1,0 +1,168 @@
+/** What a hostile source may send to the destination's tree writer: nothing of it gets outside the tree. */
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { close, openTrustedDirectory } from "../../../services/shared/adapters/linux.ts";
+import type { Attributes, TreeRecord } from "../../../services/shared/core/frames/tree-record.ts";
+import { TreeWriter } from "../../../services/shipper/adapters/tree-writer.ts";
+
+const attributes: Attributes = {
+  mode: 0o100600,
+  uid: process.getuid?.() ?? 0,
+  gid: process.getgid?.() ?? 0,
+  accessNs: 0n,
+  modifyNs: 0n,
+};
+
+let dir: string;
+let root: string;
+let outside: string;
+let rootFd: number;
+let writer: TreeWriter;
+
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), "dmigrate-writer-"));
+  root = join(dir, "root");
+  outside = join(dir, "outside");
+  mkdirSync(root);
+  mkdirSync(outside);
+  writeFileSync(join(outside, "precious"), "precious");
+  rootFd = openTrustedDirectory(root);
+  writer = new TreeWriter({ rootFd, leftovers: undefined, keepAttributes: true });
+});
+
+afterEach(async () => {
+  await writer.dispose();
+  close(rootFd);
+  expect(readdirSync(outside)).toEqual(["precious"]);
+  expect(readFileSync(join(outside, "precious"), "utf8")).toBe("precious");
+  rmSync(dir, { recursive: true });
+});
+
+const directory = (name: string, flags: { fresh?: boolean; prune?: boolean } = {}): TreeRecord => ({
+  type: "directory",
+  name: Buffer.from(name),
+  attributes: { ...attributes, mode: 0o40755 },
+  fresh: false,
+  prune: false,
+  ...flags,
+});
+const file = (name: string, size = 0): TreeRecord => ({ type: "file", name: Buffer.from(name), attributes, size });
+const symlink = (name: string, to: string): TreeRecord => ({
+  type: "symlink",
+  name: Buffer.from(name),
+  attributes,
+  target: Buffer.from(to),
+});
+const link = (name: string, path: string): TreeRecord => ({
+  type: "link",
+  name: Buffer.from(name),
+  path: Buffer.from(path),
+});
+const chunk = (offset: number, text: string): TreeRecord => ({ type: "chunk", offset, bytes: Buffer.from(text) });
+const leave: TreeRecord = { type: "leave" };
+const fileEnd: TreeRecord = { type: "fileEnd" };
+
+async function apply(...records: TreeRecord[]): Promise<void> {
+  for (const record of records) await writer.apply(record);
+}
+
+describe("a link to the outside", () => {
+  test("is made, and never followed: what has its name replaces it", async () => {
+    await apply(directory(""), symlink("way", outside), directory("way"), file("new"), fileEnd, leave, leave);
+    expect(existsSync(join(root, "way/new"))).toBe(true);
+  });
+  test("is not written through", async () => {
+    symlinkSync(join(outside, "precious"), join(root, "a"));
+    await apply(directory(""), file("a", 3), chunk(0, "new"), fileEnd, leave);
+    expect(readFileSync(join(root, "a"), "utf8")).toBe("new");
+  });
+  test("that was there is not entered, and not emptied", async () => {
+    symlinkSync(outside, join(root, "d"));
+    symlinkSync(outside, join(root, "e"));
+    await apply(directory("", { prune: true }), directory("d", { prune: true }), leave, leave);
+    expect(readdirSync(root)).toEqual(["d"]);
+  });
+  test("is removed itself", async () => {
+    symlinkSync(outside, join(root, "d"));
+    await apply(
+      directory(""),
+      { type: "remove", name: Buffer.from("d") },
+      directory("x", { fresh: true }),
+      leave,
+      leave,
+    );
+    expect(readdirSync(root)).toEqual(["x"]);
+  });
+});
+
+describe("a hard link", () => {
+  test.each([["../outside/precious"], ["/etc/passwd"], ["way/precious"], [".."], ["x/../../outside/precious"]])(
+    "to %s is refused",
+    async (path) => {
+      symlinkSync(outside, join(root, "way"));
+      mkdirSync(join(root, "x"));
+      await expect(apply(directory(""), link("mine", path))).rejects.toMatchObject({
+        code: expect.stringMatching(/^(EXDEV|ELOOP|ENOENT|EPERM)$/) as string,
+      });
+      expect(existsSync(join(root, "mine"))).toBe(false);
+    },
+  );
+  test("to a file of the tree is made", async () => {
+    await apply(directory(""), directory("x"), file("y", 1), chunk(0, "y"), fileEnd, leave, link("mine", "x/y"), leave);
+    expect(readFileSync(join(root, "mine"), "utf8")).toBe("y");
+  });
+});
+
+describe("records out of place are refused", () => {
+  test.each<[string, TreeRecord[]]>([
+    ["a file before the root", [file("a")]],
+    ["a directory with a name before the root", [directory("a")]],
+    ["a second root within", [directory(""), directory("")]],
+    ["leaving what was not entered", [leave]],
+    ["leaving once too often", [directory(""), leave, leave]],
+    ["a second root after", [directory(""), leave, directory("")]],
+    ["data outside a file", [directory(""), chunk(0, "x")]],
+    ["the end of no file", [directory(""), fileEnd]],
+    ["a directory within a file", [directory(""), file("a"), directory("b")]],
+    ["leaving within a file", [directory(""), file("a"), leave]],
+    ["a removal outside", [{ type: "remove", name: Buffer.from("a") }]],
+    ["a link outside", [link("a", "b")]],
+    ["an attribute of nothing", [directory(""), { type: "remove", name: Buffer.from("a") }, attribute("user.x", 1)]],
+    ["data beyond the end", [directory(""), file("a", 2), chunk(0, "xxx")]],
+    ["data far beyond the end", [directory(""), file("a", 2), chunk(Number.MAX_SAFE_INTEGER, "x")]],
+    ["attributes without end", [directory(""), ...Array.from({ length: 40 }, () => attribute("user.x", 65_000))]],
+    ["directories without end", [directory(""), ...Array.from({ length: 600 }, () => directory("d"))]],
+    [
+      "a node that is a directory",
+      [
+        directory(""),
+        { type: "node", name: Buffer.from("n"), attributes: { ...attributes, mode: 0o40777 }, major: 0, minor: 0 },
+      ],
+    ],
+  ])("%s", async (_what, records) => {
+    await expect(apply(...records)).rejects.toThrow(expect.objectContaining({ name: "FrameError" }));
+  });
+});
+
+function attribute(name: string, bytes: number): TreeRecord {
+  return { type: "attribute", name: Buffer.from(name), value: Buffer.alloc(bytes) };
+}
+
+test("a writer that is given up lets go of everything it holds", async () => {
+  const before = readdirSync("/proc/self/fd").length;
+  await apply(directory(""), directory("a"), directory("b"), file("f", 1_000_000), chunk(0, "x".repeat(200_000)));
+  expect(readdirSync("/proc/self/fd").length).toBe(before + 3);
+  await writer.dispose();
+  expect(readdirSync("/proc/self/fd").length).toBe(before);
+});

@@ -1,0 +1,306 @@
+/** Trees over a connection in memory, on temporary directories: what needs no root. The rest is in tests/lab. */
+import { execFileSync } from "node:child_process";
+import {
+  chmodSync,
+  closeSync,
+  existsSync,
+  linkSync,
+  lutimesSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import fc from "fast-check";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { linkPair } from "../../helpers/link-pair.ts";
+import { printTree } from "../../helpers/tree-print.ts";
+import { createLog } from "../../../services/shared/log.ts";
+import { RecordWriter } from "../../../services/shipper/adapters/record-writer.ts";
+import { takeSnapshot, type SourceTree } from "../../../services/shipper/adapters/snapshot.ts";
+import { sendTree } from "../../../services/shipper/adapters/tree-sender.ts";
+import { TreesJob } from "../../../services/shipper/adapters/trees-job.ts";
+import { markChanges, type TreeEntry } from "../../../services/shipper/core/tree-diff.ts";
+import { FileJobs } from "../../../services/shipper/file-jobs.ts";
+import { ReceiveJobs } from "../../../services/shipper/receive-jobs.ts";
+import { shipTrees } from "../../../services/shipper/ship-trees.ts";
+
+const log = createLog("test", "silent");
+const { signal } = new AbortController();
+
+let dir: string;
+let source: string;
+let target: string;
+let jobs: FileJobs;
+/** Processes that count as the container's. */
+let processes: number[];
+
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), "dmigrate-trees-"));
+  source = join(dir, "source");
+  target = join(dir, "target");
+  mkdirSync(source);
+  mkdirSync(target);
+  processes = [];
+  const handlers: { jobs?: FileJobs; receive?: ReceiveJobs } = {};
+  const { links } = linkPair(
+    (frame) => handlers.jobs?.handle(frame),
+    (frame) => handlers.receive?.handle(frame),
+  );
+  jobs = handlers.jobs = new FileJobs(links[0]);
+  const place = { path: target, layer: undefined, keepAttributes: true, label: "volume v" };
+  handlers.receive = new ReceiveJobs({
+    link: links[1],
+    log,
+    onDone: () => undefined,
+    open: (spec) => new TreesJob(spec.kind === "trees" ? spec.trees : [], () => Promise.resolve(place), signal),
+  });
+});
+
+afterEach(() => {
+  jobs.close(new Error("the test is over"));
+  rmSync(dir, { recursive: true, force: true });
+});
+
+const tree = (): SourceTree => ({ path: source, mergedPath: undefined, label: "volume v" });
+
+async function pass(previous?: TreeEntry[]): Promise<{ files: number; sent: TreeEntry[] }> {
+  const freezer = { processes: () => processes } as Parameters<typeof shipTrees>[0]["freezer"];
+  const trees = [{ name: { kind: "volume" as const, name: "v" }, tree: tree() }];
+  return shipTrees({ jobs, trees, freezer, previous, priority: previous === undefined ? 4 : 1, signal });
+}
+
+const inSource = (...names: string[]): string => join(source, ...names);
+const inTarget = (...names: string[]): string => join(target, ...names);
+/** Older than the file system's clock tick, so that the time of change tells. */
+const settle = () => sleep(80);
+
+function fill(): void {
+  writeFileSync(inSource("file"), "hello");
+  writeFileSync(inSource("empty"), "");
+  writeFileSync(inSource("big"), Buffer.alloc(1_000_003, "big"));
+  writeFileSync(Buffer.concat([Buffer.from(`${source}/`), Buffer.from([0xff, 0xfe, 0x0a])]), "not UTF-8");
+  writeFileSync(inSource("x".repeat(255)), "long name");
+  mkdirSync(inSource("dir/sub"), { recursive: true });
+  writeFileSync(inSource("dir/sub/deep"), "deep");
+  linkSync(inSource("file"), inSource("dir/hard"));
+  symlinkSync("../nowhere/\u00ff", inSource("dir/link"));
+  execFileSync("mkfifo", [inSource("fifo")]);
+  chmodSync(inSource("dir/sub/deep"), 0o4750);
+  chmodSync(inSource("dir"), 0o1777);
+  lutimesSync(inSource("dir/link"), 1, 1234.5);
+  utimesSync(inSource("file"), 1, 1_234_567_890.25);
+  utimesSync(inSource("dir/sub"), 1, 77);
+}
+
+describe("a tree", () => {
+  test("arrives as it is, over whatever was there", async () => {
+    fill();
+    mkdirSync(inTarget("file/in/the/way"), { recursive: true });
+    mkdirSync(inTarget("dir/sub/stale"), { recursive: true });
+    writeFileSync(inTarget("dir/link"), "stale");
+    writeFileSync(inTarget("big"), "stale");
+    symlinkSync(dir, inTarget("stale link"));
+    await pass();
+    expect(printTree(target)).toEqual(printTree(source));
+  });
+
+  test("keeps its holes", async () => {
+    writeFileSync(inSource("sparse"), "begin");
+    truncateSync(inSource("sparse"), 64 << 20);
+    truncateSync(join(dir, "source/sparse"), 100 << 20);
+    writeFileSync(inSource("hole"), "");
+    truncateSync(inSource("hole"), 1_000_000);
+    await pass();
+    expect(printTree(target)).toEqual(printTree(source));
+    expect(statSync(inTarget("sparse")).blocks).toBe(statSync(inSource("sparse")).blocks);
+    expect(statSync(inTarget("hole")).blocks).toBe(0);
+  });
+
+  test("of thousands of small files arrives", async () => {
+    for (let i = 0; i < 3_000; i++) writeFileSync(inSource(`f${i}`), `${i}`);
+    const { files } = await pass();
+    expect(files).toBe(3_000);
+    expect(printTree(target)).toEqual(printTree(source));
+  });
+});
+
+describe("the second pass", () => {
+  test("sends nothing when nothing changed", async () => {
+    fill();
+    await settle();
+    const { sent } = await pass();
+    expect((await pass(sent)).files).toBe(0);
+  });
+
+  test("brings every kind of change, and takes away what is gone", async () => {
+    fill();
+    await settle();
+    const { sent } = await pass();
+    writeFileSync(inSource("file"), "HELLO");
+    utimesSync(inSource("file"), 1, 1_234_567_890.25);
+    chmodSync(inSource("empty"), 0o600);
+    rmSync(inSource("big"));
+    mkdirSync(inSource("big"));
+    writeFileSync(inSource("big/inside"), "x");
+    renameSync(inSource("dir/sub"), inSource("moved"));
+    linkSync(inSource("empty"), inSource("moved/hard"));
+    symlinkSync("dir", inSource("to dir"));
+    rmSync(inSource("fifo"));
+    await pass(sent);
+    expect(printTree(target)).toEqual(printTree(source));
+  });
+
+  test("repairs what changed during the first", async () => {
+    writeFileSync(inSource("just written"), "first");
+    // No time has passed: a change within the clock's tick would not show.
+    const { sent } = await pass();
+    expect((await pass(sent)).files).toBe(1);
+  });
+
+  test("sends files that a process holds open for writing again, changed or not", async () => {
+    fill();
+    await settle();
+    const fd = openSync(inSource("big"), "r+");
+    const reader = openSync(inSource("file"), "r");
+    processes = [process.pid];
+    const { sent } = await pass();
+    expect((await pass(sent)).files).toBe(1);
+    closeSync(fd);
+    closeSync(reader);
+  });
+
+  test("makes one random tree into another", { timeout: 60_000 }, async () => {
+    const name = fc.constantFrom("a", "b", "c", "d");
+    const step = fc.record({
+      kind: fc.constantFrom("write", "mkdir", "remove", "rename", "link", "symlink", "chmod", "truncate"),
+      path: fc.array(name, { minLength: 1, maxLength: 3 }),
+      other: fc.array(name, { minLength: 1, maxLength: 3 }),
+      number: fc.nat(0o777),
+    });
+    type Step = typeof step extends fc.Arbitrary<infer T> ? T : never;
+    const run = ({ kind, path, other, number }: Step): void => {
+      const [at, to] = [inSource(...path), inSource(...other)];
+      try {
+        if (kind === "write") writeFileSync(at, Buffer.alloc(number * 50, number));
+        else if (kind === "mkdir") mkdirSync(at);
+        else if (kind === "remove") rmSync(at, { recursive: true });
+        else if (kind === "rename") renameSync(at, to);
+        else if (kind === "link") linkSync(at, to);
+        else if (kind === "symlink") symlinkSync(`../${path.join("/")}`, to);
+        else if (kind === "chmod") chmodSync(at, number | 0o700);
+        else truncateSync(at, number * 100);
+      } catch {
+        // The step does not fit the tree as it is: the next one may.
+      }
+    };
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { maxLength: 30 }), fc.array(step, { maxLength: 15 }), async (before, after) => {
+        for (const root of [source, target])
+          for (const each of readdirSync(root)) rmSync(join(root, each), { recursive: true });
+        before.forEach(run);
+        const { sent } = await pass();
+        expect(printTree(target)).toEqual(printTree(source));
+        after.forEach(run);
+        await pass(sent);
+        expect(printTree(target)).toEqual(printTree(source));
+      }),
+      { numRuns: 60 },
+    );
+  });
+});
+
+describe("a tree that changes while it is read", () => {
+  /** Looks at the tree, lets it change, then sends it: the records that leave. */
+  async function sendAfter(exact: boolean, change: () => void): Promise<{ bytes: Buffer; root: TreeEntry }> {
+    const writers = { startedNs: BigInt(Date.now()) * 1_000_000n, files: new Set<string>() };
+    const { root } = await takeSnapshot(tree(), writers, exact, signal);
+    markChanges(undefined, root);
+    change();
+    const frames: Buffer[] = [];
+    const writer = new RecordWriter((frame) => {
+      frames.push(frame);
+      return Promise.resolve();
+    });
+    await sendTree({ tree: tree(), root, writer, prune: !exact, exact, signal });
+    await writer.flush();
+    return { bytes: Buffer.concat(frames), root };
+  }
+
+  const secretFile = (): string => {
+    mkdirSync(join(dir, "outside"));
+    writeFileSync(join(dir, "outside/secret"), "the host's secret");
+    return join(dir, "outside");
+  };
+
+  const swaps: [string, (outside: string) => void][] = [
+    [
+      "a directory by a link to the outside",
+      (outside) => {
+        renameSync(inSource("dir"), join(dir, "was"));
+        symlinkSync(outside, inSource("dir"));
+      },
+    ],
+    [
+      "a file by a link to the outside",
+      (outside) => {
+        rmSync(inSource("dir/secret"));
+        symlinkSync(join(outside, "secret"), inSource("dir/secret"));
+      },
+    ],
+    [
+      "a file by a FIFO, which would block for ever",
+      () => {
+        rmSync(inSource("dir/secret"));
+        execFileSync("mkfifo", [inSource("dir/secret")]);
+      },
+    ],
+    ["a file by nothing", () => rmSync(inSource("dir/secret"))],
+  ];
+
+  test.each(swaps)("never leads elsewhere: %s; the first pass goes on", async (_what, swap) => {
+    const outside = secretFile();
+    mkdirSync(inSource("dir"));
+    writeFileSync(inSource("dir/secret"), "harmless");
+    writeFileSync(inSource("other"), "the rest");
+    const { bytes, root } = await sendAfter(false, () => swap(outside));
+    expect(bytes.includes("the host's secret")).toBe(false);
+    expect(bytes.includes("the rest")).toBe(true);
+    // What was passed over is sent again by the exact pass.
+    const dirEntry = root.children?.get("dir");
+    expect([dirEntry?.certain, dirEntry?.children?.get("secret")?.certain]).toContain(false);
+  });
+
+  test.each(swaps)("fails the exact pass: %s", async (_what, swap) => {
+    const outside = secretFile();
+    mkdirSync(inSource("dir"));
+    writeFileSync(inSource("dir/secret"), "harmless");
+    await expect(sendAfter(true, () => swap(outside))).rejects.toMatchObject({
+      code: "transfer-failed",
+      message: expect.stringContaining("volume v: /dir") as string,
+    });
+  });
+});
+
+describe("a failure of the destination", () => {
+  test("fails the pass with its reason, and the next pass works", async () => {
+    fill();
+    rmSync(target, { recursive: true });
+    await expect(pass()).rejects.toMatchObject({ code: "transfer-failed" });
+    mkdirSync(target);
+    await pass();
+    expect(existsSync(inTarget("dir/sub/deep"))).toBe(true);
+    expect(readFileSync(inTarget("file"), "utf8")).toBe("hello");
+  });
+});
