@@ -1,16 +1,17 @@
 /** What this node must have, looked at on the node itself: the services' own checks, and what lies around them. */
 import { statfs } from "node:fs/promises";
 import { connect } from "node:net";
-import { release } from "node:os";
 import { readAgentConfig } from "../../agent/config.ts";
 import { checkNode as checkForDumper } from "../../dumper/check-node.ts";
+import { checkCriu } from "../../pager/adapters/criu.ts";
 import { createEngine } from "../../restorer/adapters/engine.ts";
 import { checkNode as checkForRestorer } from "../../restorer/checks.ts";
 import { openDocker } from "../../shared/adapters/docker.ts";
-import { run } from "../../shared/adapters/run.ts";
 import type { ListenAddress } from "../../shared/config.ts";
 import type { Check } from "../../shared/contracts/common.ts";
 import { messageOf } from "../../shared/errors.ts";
+import { checkShipper } from "../../shipper/checks.ts";
+import { mergeChecks } from "./merge-checks.ts";
 
 /** All checks of the node that this process runs on. */
 export async function checkThisNode(env: NodeJS.ProcessEnv): Promise<Check[]> {
@@ -21,13 +22,13 @@ export async function checkThisNode(env: NodeJS.ProcessEnv): Promise<Check[]> {
     Promise.resolve([problem]),
     checkForDumper(docker),
     checkForRestorer(createEngine(docker), settings.stateDir),
-    checkKernel(),
+    checkCriu("criu"),
+    checkShipper(docker),
     checkRoom(settings.stateDir).then((check) => [check]),
     checkAgent(settings.listen).then((check) => [check]),
     checkPort("data port", settings.dataListen).then((check) => [check]),
   ]);
-  // Dumper and restorer ask some of the same questions.
-  return [...new Map(checks.flat().map((check) => [check.name, check])).values()];
+  return mergeChecks(checks.flat());
 }
 
 type Settings = ReturnType<typeof readAgentConfig>;
@@ -40,25 +41,6 @@ function readSettings(env: NodeJS.ProcessEnv, defaults: Settings): { settings: S
     const fix = "set the variables that it names";
     return { settings: defaults, problem: { name, ok: false, detail: messageOf(error), fix } };
   }
-}
-
-/** CRIU knows best which kernel features are there. */
-async function checkKernel(): Promise<Check[]> {
-  const feature = async (name: string, needed: string): Promise<Check> => {
-    const fix = `run a kernel with ${needed}, and this command as root`;
-    try {
-      const { exitCode, stdout, stderr } = await run("criu", ["check", "--feature", name], { timeoutMs: 10_000 });
-      const ok = exitCode === 0;
-      const detail = ok ? `Linux ${release()}` : (`${stderr}\n${stdout}`.trim().split("\n").at(-1) ?? "not supported");
-      return { name: `kernel ${name}`, ok, detail, ...(!ok && { fix }) };
-    } catch (error) {
-      return { name: `kernel ${name}`, ok: false, detail: messageOf(error), fix };
-    }
-  };
-  return Promise.all([
-    feature("uffd", "CONFIG_USERFAULTFD"),
-    feature("uffd-noncoop", "CONFIG_USERFAULTFD, 4.11 or newer"),
-  ]);
 }
 
 const leastRoomBytes = 64 << 20;

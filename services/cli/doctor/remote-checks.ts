@@ -3,13 +3,15 @@ import { isOlder, parseVersion } from "../../planner/core/versions.ts";
 import { readinessSchema, type Check, type NodeResources } from "../../shared/contracts/common.ts";
 import type { Node } from "../../shared/contracts/planner.ts";
 import { formatBytes } from "../table.ts";
+import { mergeChecks } from "./merge-checks.ts";
 
 export async function checkRemoteNode(node: Node): Promise<Check[]> {
   const { name, reachable, resources } = node;
   const detail = reachable ? `node ${name} answers the planner at ${node.agentUrl}` : (node.error ?? "no answer");
   const fix = `start the agent on node ${name}, and register it with the right URL and token: dmigrate nodes add ${name} …`;
   const answers: Check = { name: "reachable", ok: reachable, detail, ...(!reachable && { fix }) };
-  return [answers, ...(resources === undefined ? [] : checkResources(resources)), ...(await askReadiness(node))];
+  const told = resources === undefined ? [] : checkResources(resources);
+  return mergeChecks([answers, ...told, ...(await askReadiness(node))]);
 }
 
 const leastMemoryBytes = 256 << 20;
@@ -75,9 +77,7 @@ function checkResources(resources: NodeResources): Check[] {
 async function askReadiness({ agentUrl }: Node): Promise<Check[]> {
   try {
     const response = await fetch(`${agentUrl.replace(/\/$/, "")}/readyz`, { signal: AbortSignal.timeout(20_000) });
-    return readinessSchema
-      .parse(await response.json())
-      .checks.map((check) => ({ ...check, name: `${check.name} (its own word)` }));
+    return readinessSchema.parse(await response.json()).checks;
   } catch {
     return [];
   }
