@@ -103,7 +103,10 @@ export class Pager {
 
   /** Brings up CRIU's page daemon on the images. Resolves when a restore may connect to it; again, with the same. */
   serve(): Promise<void> {
-    return (this.#serving ??= withSpan("criu lazy-pages", {}, () => this.#serve()));
+    return (this.#serving ??= withSpan("criu lazy-pages", {}, () => this.#serve()).finally(() => {
+      // Nothing was begun, so it may be tried again.
+      if (this.#state === "ready") this.#serving = undefined;
+    }));
   }
 
   /** Resolves when the pager is drained or has failed, or after `waitMs`. */

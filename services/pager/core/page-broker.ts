@@ -21,7 +21,7 @@ import { PageCache, type CachedPages } from "./page-cache.ts";
 export interface BrokerOptions {
   /** Most bytes cached and under way, but for what CRIU waits for. */
   windowBytes: number;
-  /** Largest answer to a background request, and largest fetch. */
+  /** Largest answer to a background request. */
   chunkPages: number;
 }
 
@@ -54,6 +54,8 @@ interface Pending {
 const hurriedPages = 16;
 /** A missed fault draws in the aligned 64 KiB around it. */
 const neighbourhoodPages = 16;
+/** Largest fetch: what a frame of the data connection holds, 256 KiB. */
+const maxFetchPages = 64;
 /** Enough to fill 10 Gbit/s over 12 ms; more would only lengthen queues. */
 const maxInFlightBytes = 16 << 20;
 const missesBeforeEviction = 8;
@@ -220,16 +222,16 @@ export class PageBroker {
   #missing({ process, page, pages, isFault }: Pending): Fetch | undefined {
     if (this.#cache.has(process.pid, page) || process.inFlight.has(page)) return undefined;
     process.given.delete(page, pages);
-    const absent = process.firstAbsent(this.#cache, page, page + pages, this.#options.chunkPages);
+    const absent = process.firstAbsent(this.#cache, page, page + pages, maxFetchPages);
     return absent && { pid: process.pid, ...absent, priority: isFault ? 0 : 3 };
   }
 
   #ahead(): Fetch | undefined {
-    const { windowBytes, chunkPages } = this.#options;
+    const { windowBytes } = this.#options;
     if (this.#inFlightBytes >= maxInFlightBytes) return undefined;
     if (this.#cache.bytes + this.#inFlightBytes >= windowBytes) return undefined;
     for (let process = this.#readAhead.shift(); process !== undefined; process = this.#readAhead.shift()) {
-      const absent = process.nextAbsent(this.#cache, chunkPages);
+      const absent = process.nextAbsent(this.#cache, maxFetchPages);
       if (absent === undefined) continue;
       process.cursor = absent.page + absent.pages;
       this.#readAhead.push(process);

@@ -38,6 +38,7 @@ export class PageSet {
   }
 
   delete(start: number, pages: number): void {
+    if (pages <= 0) return;
     const end = start + pages;
     const from = this.#firstEndingAfter(start);
     const kept: Run[] = [];
