@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { clearAway } from "./clear-away.ts";
 import { readResult } from "./adapters/gate.ts";
 import { processesOf } from "./adapters/processes.ts";
-import { prove } from "./resume-restore.ts";
+import { prove, withCriuError } from "./resume-restore.ts";
 import { advance, note, type RestorerDeps, type Session } from "./session.ts";
 import { withSpan } from "../shared/telemetry.ts";
 
@@ -31,13 +31,14 @@ export async function recoverRestore(deps: RestorerDeps, session: Session): Prom
 async function settleResuming(deps: RestorerDeps, session: Session): Promise<void> {
   const { containerId, migrationId } = session.record;
   if (containerId === undefined) return;
+  const { workDir } = migrationPaths(deps.stateDir, migrationId);
   try {
     await restoreEnded(deps, containerId);
-    const { workDir } = migrationPaths(deps.stateDir, migrationId);
     await prove(deps, containerId, join(workDir, "stats-restore"), 0);
     advance(deps, session, "proven");
   } catch (error) {
-    const text = `the restorer was restarted during the restore, which did not succeed: ${messageOf(error)}`;
+    const why = `the restorer was restarted during the restore, which did not succeed: ${messageOf(error)}`;
+    const text = await withCriuError(why, workDir);
     note(deps, session, { error: text });
     await clearAway(deps, session, text);
     advance(deps, session, "given-up");

@@ -5,7 +5,7 @@
 import type { ContainerSpec } from "../shared/contracts/container.ts";
 import type { CreateRestore, Restore, RestoreCheck } from "../shared/contracts/restorer.ts";
 import { DmigrateError } from "../shared/errors.ts";
-import type { RestartPolicy } from "./adapters/engine.ts";
+import { within, type RestartPolicy } from "./adapters/engine.ts";
 import { checkRestore } from "./check-restore.ts";
 import { clearAway } from "./clear-away.ts";
 import { toRestore } from "./core/record.ts";
@@ -16,11 +16,16 @@ import { resumeRestore } from "./resume-restore.ts";
 import { rollBack } from "./roll-back.ts";
 import { newSession, type RestorerDeps, type Session } from "./session.ts";
 
+/** How many finished restores are remembered. */
+const keptFinished = 100;
+/** How long a question about a restore may wait while it is settled after a restart. */
+const recoveryPatienceMs = 10_000;
+
 export interface Restorer {
   hasImage(imageId: string): Promise<boolean>;
   check(container: ContainerSpec, replaces: string | undefined): Promise<RestoreCheck>;
   create(request: CreateRestore): Promise<Restore>;
-  get(migrationId: string): Restore;
+  get(migrationId: string): Promise<Restore>;
   resume(migrationId: string): Promise<Restore>;
   finish(migrationId: string, policy: RestartPolicy): Promise<Restore>;
   rollBack(migrationId: string): Promise<boolean>;
@@ -30,6 +35,7 @@ export interface Restorer {
 export function createRestores(deps: RestorerDeps): Restorer {
   const sessions = new Map<string, Session>();
   const queues = new Map<string, Promise<unknown>>();
+  const recovering = new Map<string, Promise<void>>();
   let stopping = false;
 
   /** One thing at a time per migration, in the order asked. */
@@ -68,13 +74,26 @@ export function createRestores(deps: RestorerDeps): Restorer {
     for (const record of records) {
       const session = newSession(record);
       sessions.set(record.migrationId, session);
-      inTurn(record.migrationId, () => recoverRestore(deps, session)).then(
+      const recovered = inTurn(record.migrationId, () => recoverRestore(deps, session)).then(
         () => deps.log.info({ migrationId: record.migrationId, state: session.record.state }, "restore taken over"),
         (error: unknown) => deps.log.error({ migrationId: record.migrationId, err: error }, "restore not settled"),
+      );
+      recovering.set(
+        record.migrationId,
+        recovered.finally(() => recovering.delete(record.migrationId)),
       );
     }
   };
   recoverAll();
+
+  /** A finished restore is kept for repeated calls only. */
+  const forgetOldest = (): void => {
+    const finished = [...sessions.values()].filter(({ record }) => record.state === "finished");
+    for (const { record } of finished.slice(0, -keptFinished)) {
+      sessions.delete(record.migrationId);
+      deps.journal.remove(record.migrationId);
+    }
+  };
 
   const prepare = async (request: CreateRestore): Promise<Restore> => {
     const present = sessions.get(request.migrationId);
@@ -107,7 +126,12 @@ export function createRestores(deps: RestorerDeps): Restorer {
       if (stopping) throw new DmigrateError("unavailable", "the restorer is stopping");
       return inTurn(request.migrationId, () => prepare(request));
     },
-    get: (migrationId) => show(known(migrationId)),
+    async get(migrationId) {
+      const session = known(migrationId);
+      // After a restart the journal is not the truth yet; but an answer must come.
+      await within(recoveryPatienceMs, recovering.get(migrationId) ?? Promise.resolve(), "").catch(() => undefined);
+      return show(session);
+    },
     resume: (migrationId) =>
       inTurn(migrationId, async () => {
         const session = known(migrationId);
@@ -121,6 +145,7 @@ export function createRestores(deps: RestorerDeps): Restorer {
         const session = known(migrationId);
         await settle(session);
         await finishRestore(deps, session, policy);
+        forgetOldest();
         return show(session);
       }),
     rollBack: (migrationId) => {

@@ -66,11 +66,16 @@ export async function prove(
   if (doubts.length > 0) throw new DmigrateError("restore-failed", doubts.join("; "));
 }
 
-/** Clears away what there is, then throws: `restore-failed` when that worked. */
-async function giveUp(deps: RestorerDeps, session: Session, message: string, workDir: string): Promise<never> {
+/** `message`, with the first error of CRIU's log. */
+export async function withCriuError(message: string, workDir: string): Promise<string> {
   const log = await readFile(join(workDir, "restore.log"), "utf8").catch(() => "");
   const criu = firstCriuError(log);
-  const text = criu === undefined ? message : `${message}; CRIU said: ${criu}`;
+  return criu === undefined ? message : `${message}; CRIU said: ${criu}`;
+}
+
+/** Clears away what there is, then throws: `restore-failed` when that worked. */
+async function giveUp(deps: RestorerDeps, session: Session, message: string, workDir: string): Promise<never> {
+  const text = await withCriuError(message, workDir);
   note(deps, session, { error: text });
   await clearAway(deps, session, text);
   advance(deps, session, "given-up");

@@ -58,7 +58,7 @@ export function addRestorerRoutes(app: App, restorer: Restorer): void {
       request: { params: migrationParams },
       responses: { 200: json(restoreSchema, "as it is now"), ...problems },
     }),
-    (c) => c.json(restorer.get(c.req.valid("param").id), 200),
+    async (c) => c.json(await restorer.get(c.req.valid("param").id), 200),
   );
   app.openapi(
     createRoute({
