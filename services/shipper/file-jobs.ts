@@ -6,7 +6,7 @@
  */
 import { FrameError, frameOf, frameTypes, type Frame } from "../shared/core/frames/frame.ts";
 import { decodeDone, decodeFailed, encodeJob, type JobSpec } from "../shared/core/frames/job-message.ts";
-import { DmigrateError, messageOf } from "../shared/errors.ts";
+import { asDmigrateError, DmigrateError, messageOf } from "../shared/errors.ts";
 import type { FramedLink } from "../shared/link/framed.ts";
 import type { Priority } from "./core/priority-queue.ts";
 import { Sender } from "./sender.ts";
@@ -79,7 +79,10 @@ export class FileJobs {
     const channel = this.#lastJob;
     const stop = new AbortController();
     const { promise: done, resolve, reject } = Promise.withResolvers<number>();
+    // What ended the job first is why it failed; what follows from it is not told.
+    const failure: { first?: Error } = {};
     const fail = (error: Error): void => {
+      failure.first ??= error;
       reject(error);
       stop.abort(error);
     };
@@ -102,9 +105,7 @@ export class FileJobs {
     } catch (error) {
       stop.abort(error);
       if (this.#running.delete(channel) || signal.aborted) this.#sendCancel(channel, priority);
-      // What ended the job first is why it failed.
-      const first: unknown = await Promise.race([done.catch((reason: unknown) => reason), Promise.resolve(error)]);
-      throw first;
+      throw failure.first ?? asDmigrateError(error, "transfer-failed", "sending files");
     } finally {
       signal.removeEventListener("abort", cancel);
     }

@@ -1,5 +1,4 @@
 /** Images as `docker save` writes and `docker load` reads them. */
-import { once } from "node:events";
 import { PassThrough, Readable } from "node:stream";
 import { text } from "node:stream/consumers";
 import type Docker from "dockerode";
@@ -70,11 +69,12 @@ export class ImageLoad {
 
   /** Takes bytes; waits while Docker is busy. */
   async write(bytes: Buffer): Promise<void> {
-    if (this.#body.destroyed) {
-      await this.#finishLoad();
-      throw new DmigrateError("upstream", "Docker stopped reading the image");
-    }
-    if (!this.#body.write(bytes)) await Promise.race([once(this.#body, "drain"), once(this.#body, "close")]);
+    const taken = await new Promise<boolean>((resolve) => {
+      this.#body.write(bytes, (error) => resolve(error === null || error === undefined));
+    });
+    if (taken) return;
+    await this.#finishLoad();
+    throw new DmigrateError("upstream", "Docker stopped reading the image");
   }
 
   /** Resolves once the image is there under its id, and tagged if nothing else has that tag. */

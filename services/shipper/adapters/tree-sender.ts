@@ -103,7 +103,7 @@ class TreeSending {
       sent = await this.#entry(dirFd, name, entry, path);
     } catch (error) {
       if (error instanceof DmigrateError) throw error;
-      if (this.#options.exact || !hasErrno(error, "ENOENT", "ENOTDIR", "ELOOP", "ESTALE", "ENODATA"))
+      if (this.#options.exact || !hasErrno(error, "ENOENT", "ENOTDIR", "ELOOP", "ESTALE", "EINVAL"))
         throw this.#failure(path, messageOf(error), error);
       sent = false;
     }
