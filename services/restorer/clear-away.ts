@@ -9,18 +9,19 @@ import { run } from "../shared/adapters/run.ts";
 import { restoreSpecDir } from "../shared/node-paths.ts";
 import { within } from "./adapters/engine.ts";
 import { killProcessesOf } from "./adapters/processes.ts";
-import type { RestorerDeps, Session } from "./session.ts";
+import { note, type RestorerDeps, type Session } from "./session.ts";
 
 /** How long wrapper and runc may take to give up by themselves. */
 const politeMs = 1_000;
 
 export async function clearAway(deps: RestorerDeps, session: Session, reason: string): Promise<void> {
-  const { gate, started, record } = session;
-  const { containerId, migrationId } = record;
+  const { gate, started } = session;
   const { cleanUpMs } = deps.limits;
   gate?.stop(reason);
   gate?.close();
   delete session.gate;
+  await adoptCreated(deps, session);
+  const { containerId, migrationId } = session.record;
   if (containerId === undefined) return;
   try {
     // runc, told to stop, takes its mounts away with it; killed, it could not.
@@ -42,6 +43,14 @@ export async function clearAway(deps: RestorerDeps, session: Session, reason: st
   }
   await unmountLeftovers(containerId);
   await rm(restoreSpecDir(deps.stateDir, containerId), { recursive: true, force: true });
+}
+
+/** A restorer that died while Docker created the container has not noted its id. The name was free before: it is ours. */
+async function adoptCreated(deps: RestorerDeps, session: Session): Promise<void> {
+  const { containerId, creating, name } = session.record;
+  if (containerId !== undefined || creating !== true) return;
+  const found = await deps.engine.createdContainer(name);
+  if (found !== undefined) note(deps, session, { containerId: found });
 }
 
 /** A runc that was killed leaves its bind mount of the container's root. */

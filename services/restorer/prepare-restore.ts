@@ -39,6 +39,7 @@ export async function prepareRestore(deps: RestorerDeps, session: Session, reque
   await moveLeftover(deps, session, container.name, replaces);
   stopIfCancelled(session);
   const body = containerBody(container, image, runtimeName);
+  note(deps, session, { creating: true });
   const containerId = await withSpan("docker create", {}, () => engine.createContainer(container.name, body));
   note(deps, session, { containerId });
   stopIfCancelled(session);

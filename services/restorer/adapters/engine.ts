@@ -3,6 +3,7 @@ import { readdir } from "node:fs/promises";
 import type Docker from "dockerode";
 import type { Volume } from "../../shared/contracts/container.ts";
 import { layerPathsOf, type LayerPaths } from "../../shared/adapters/overlay-layer.ts";
+import { runtimeName } from "../../shared/adapters/resources.ts";
 import { dockerError, dockerStatus } from "../../shared/adapters/docker.ts";
 import { DmigrateError } from "../../shared/errors.ts";
 import type { PresentContainer, PresentVolume } from "../core/refuse.ts";
@@ -21,6 +22,8 @@ export interface Engine {
   /** Undefined when there is no such container. Blocks while Docker starts the container. */
   container(id: string): Promise<{ running: boolean; pid: number; name: string } | undefined>;
   createContainer(name: string, body: object): Promise<string>;
+  /** Id of a container of this name that was created for our runtime and never started. */
+  createdContainer(name: string): Promise<string | undefined>;
   /** Where the container's files lie. Throws `not-migratable` on another storage driver than overlay2. */
   layer(id: string): Promise<LayerPaths>;
   /** Resolves when Docker has started it: for a container of ours, once it is restored. */
@@ -98,6 +101,11 @@ export function createEngine(docker: Docker): Engine {
       // dockerode's types describe options of older engines; the body is what the source's Docker printed.
       const options = { _query: { name }, _body: body } as unknown as Docker.ContainerCreateOptions;
       return (await ask(`creating container ${name}`, docker.createContainer(options))).id;
+    },
+    async createdContainer(name) {
+      const found = await find(`container ${name}`, docker.getContainer(name).inspect());
+      if (found?.State.Status !== "created" || found.HostConfig.Runtime !== runtimeName) return undefined;
+      return found.Id;
     },
     async layer(id) {
       return layerPathsOf(await ask(`container ${id.slice(0, 12)}`, docker.getContainer(id).inspect()));

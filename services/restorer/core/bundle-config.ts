@@ -1,12 +1,12 @@
 /**
- * What the runtime wrapper needs in a bundle's config.json. Pure. Numbers that JavaScript cannot hold (a ulimit of -1 is
- * 2^64-1 there) pass through digit by digit.
+ * What the runtime wrapper needs in a bundle's config.json.
  *
  * Docker up to 27 attaches the network in a prestart hook, which a restore would run inside the downtime. That hook only
  * needs a network namespace, so it can run beforehand in one of ours (mode `plain`). From 28 on Docker attaches the
  * network between create and start, to a task that must exist by then (mode `hook`).
  */
 import { z } from "zod";
+import { parseExactJson } from "../../shared/core/exact-json.ts";
 
 const hookSchema = z.looseObject({ path: z.string(), args: z.array(z.string()).optional() });
 const namespaceSchema = z.looseObject({ type: z.string(), path: z.string().optional() });
@@ -22,19 +22,9 @@ const bundleConfigSchema = z.looseObject({
 });
 export type BundleConfig = z.infer<typeof bundleConfigSchema>;
 
-/** ES2026's JSON.parse with source text access; TypeScript's library does not know it yet. */
-interface ExactJson {
-  parse(text: string, reviver: (key: string, value: unknown, context: { source?: string }) => unknown): unknown;
-  rawJSON(text: string): unknown;
-}
-const exactJson = JSON as unknown as ExactJson;
-
 /** Throws a plain error when it is not a config.json that we understand. */
 export function parseBundleConfig(text: string): BundleConfig {
-  const config = exactJson.parse(text, (_key, value, { source }) =>
-    typeof value === "number" && source !== undefined && String(value) !== source ? exactJson.rawJSON(source) : value,
-  );
-  return bundleConfigSchema.parse(config);
+  return bundleConfigSchema.parse(parseExactJson(text));
 }
 
 export interface NetworkHook {

@@ -16,6 +16,8 @@ export const recordSchema = z.object({
   migrationId: migrationIdSchema,
   name: z.string(),
   state: z.enum(["preparing", ...restoreStateSchema.options]),
+  /** Docker was asked to create the container; without its id, the answer was lost. */
+  creating: z.boolean().optional(),
   containerId: containerIdSchema.optional(),
   /** The leftover that gives way: its id, and the name it has meanwhile. */
   replaced: z.object({ id: containerIdSchema, heldName: z.string() }).optional(),
