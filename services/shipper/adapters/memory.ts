@@ -21,6 +21,9 @@ import { cgroupNames } from "./processes.ts";
 
 export class ContainerMemory {
   readonly #descriptors = new Map<number, number>();
+  /** Reads under way: a descriptor may not be closed, and its number given to another file, while one uses it. */
+  #reading = 0;
+  #closed = false;
 
   /** Throws `invalid-request` when a host pid is not a process of the container, or not the process it is said to be. */
   constructor(containerId: string, processes: readonly FrozenProcess[]) {
@@ -36,12 +39,18 @@ export class ContainerMemory {
     }
   }
 
-  get processes(): number {
-    return this.#descriptors.size;
-  }
-
   /** Reads up to as many pages as asked, at least one: fewer at the end of readable memory. Throws when none can be. */
   async read(request: PageRequest): Promise<EncodedPages> {
+    this.#reading++;
+    try {
+      return await this.#read(request);
+    } finally {
+      this.#reading--;
+      this.#closeIfIdle();
+    }
+  }
+
+  async #read(request: PageRequest): Promise<EncodedPages> {
     const fd = this.#descriptorOf(request.pid);
     const asked = Math.min(request.pages, maxDataPages);
     const buffer = allocatePages(asked);
@@ -61,12 +70,20 @@ export class ContainerMemory {
     return encodePages(buffer, wholePages(bytes, request));
   }
 
+  /** No more reads; those under way end first. */
   close(): void {
+    this.#closed = true;
+    this.#closeIfIdle();
+  }
+
+  #closeIfIdle(): void {
+    if (!this.#closed || this.#reading > 0) return;
     for (const fd of this.#descriptors.values()) closeSync(fd);
     this.#descriptors.clear();
   }
 
   #descriptorOf(pid: number): number {
+    if (this.#closed) throw new DmigrateError("unavailable", "the container's memory was closed");
     const fd = this.#descriptors.get(pid);
     if (fd === undefined) throw new DmigrateError("not-found", `process ${pid} is not one of the frozen processes`);
     return fd;

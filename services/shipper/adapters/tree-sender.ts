@@ -25,6 +25,7 @@ import type { Attributes } from "../../shared/core/frames/tree-record.ts";
 import { DmigrateError, hasErrno, messageOf } from "../../shared/errors.ts";
 import type { TreeEntry } from "../core/tree-diff.ts";
 import { breathe } from "./breathe.ts";
+import { hostAttributes } from "./entry-attributes.ts";
 import type { RecordWriter } from "./record-writer.ts";
 import { directoryFlagsToOpen, kindOf, type SourceTree } from "./snapshot.ts";
 
@@ -38,8 +39,6 @@ export interface SendTreeOptions {
   signal: AbortSignal;
 }
 
-/** Labels are the host's own affair; the integrity attributes are keyed to the host. */
-const hostAttributes = new Set(["security.selinux", "security.evm"]);
 const overlayPrefix = "trusted.overlay.";
 /** How overlayfs keeps a container's own attributes of that prefix apart from its own. */
 const escapedPrefix = "trusted.overlay.overlay.";

@@ -6,27 +6,23 @@
 import { write, writeSync } from "node:fs";
 import {
   changeMode,
-  changeOwner,
   changeOwnerAt,
-  changeTimes,
   changeTimesAt,
   close,
   linkDescriptorAt,
-  listAttributes,
   makeDirectoryAt,
   makeNodeAt,
   makeSymlinkAt,
   openBeneath,
   openFlags,
   readDirectory,
-  removeAttribute,
   setAttribute,
   truncate,
-  type AttributeTarget,
 } from "../../shared/adapters/linux.ts";
 import { FrameError } from "../../shared/core/frames/frame.ts";
 import type { Attributes, TreeRecord } from "../../shared/core/frames/tree-record.ts";
 import { hasErrno } from "../../shared/errors.ts";
+import { dropAttribute, dropUnwanted, permissionBits, setAll, type Extended } from "./entry-attributes.ts";
 import type { LayerLeftovers } from "./layer-leftovers.ts";
 import { removeTree } from "./remove-tree.ts";
 import { directoryFlagsToOpen, maxDepth } from "./snapshot.ts";
@@ -61,18 +57,11 @@ interface OpenFile {
   end: number;
 }
 
-interface Extended {
-  name: Buffer;
-  value: Buffer;
-}
-
 type Of<Type extends TreeRecord["type"]> = Extract<TreeRecord, { type: Type }>;
 
-const permissionBits = 0o7777;
 const fileTypeBits = 0o170000;
 const nodeTypes = new Set([0o010000, 0o140000, 0o020000, 0o060000]);
 const defaultAcl = Buffer.from("system.posix_acl_default");
-const hostAttributes = new Set(["security.selinux", "security.evm", "security.ima"]);
 /** Writes below this are done at once: handing them to a thread costs more than they do. */
 const smallWriteBytes = 64 * 1024;
 /** All extended attributes of one entry. */
@@ -348,30 +337,6 @@ function makeUnlessThere(dirFd: number, name: Buffer): boolean {
   } catch (error) {
     if (hasErrno(error, "EEXIST")) return false;
     throw error;
-  }
-}
-
-/** The order matters: a change of owner clears set-uid bits and capabilities, and anything later would change times. */
-function setAll(fd: number, { attributes, extended }: { attributes: Attributes; extended: Extended[] }): void {
-  changeOwner(fd, attributes.uid, attributes.gid);
-  changeMode(fd, attributes.mode & permissionBits);
-  for (const { name, value } of extended) setAttribute(fd, name, value);
-  changeTimes(fd, attributes.accessNs, attributes.modifyNs);
-}
-
-function dropUnwanted(fd: number, wanted: readonly Extended[]): void {
-  const keep = new Set(wanted.map(({ name }) => name.toString("latin1")));
-  for (const name of listAttributes(fd)) {
-    const text = name.toString("latin1");
-    if (!keep.has(text) && !hostAttributes.has(text) && !text.startsWith("trusted.overlay.")) removeAttribute(fd, name);
-  }
-}
-
-function dropAttribute(target: AttributeTarget, name: Buffer): void {
-  try {
-    removeAttribute(target, name);
-  } catch (error) {
-    if (!hasErrno(error, "ENODATA", "ENOTSUP", "EOPNOTSUPP")) throw error;
   }
 }
 

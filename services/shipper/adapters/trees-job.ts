@@ -34,6 +34,7 @@ export class TreesJob {
   readonly #signal: AbortSignal;
   #open: OpenTree | undefined;
   #files = 0;
+  #aborted = false;
 
   constructor(trees: readonly TreeName[], find: (tree: TreeName) => Promise<TreePlace>, signal: AbortSignal) {
     this.#trees = trees;
@@ -58,6 +59,11 @@ export class TreesJob {
 
   /** Closes what is open; what was written stays. */
   async abort(): Promise<void> {
+    this.#aborted = true;
+    await this.#close();
+  }
+
+  async #close(): Promise<void> {
     const tree = this.#open;
     this.#open = undefined;
     if (tree === undefined) return;
@@ -71,6 +77,7 @@ export class TreesJob {
     const name = this.#trees[index];
     if (name === undefined) throw new FrameError(`a tree ${index} that the job does not have`);
     const place = await this.#find(name);
+    if (this.#aborted) throw new DmigrateError("cancelled", "the job was ended");
     const rootFd = openTrustedDirectory(place.path);
     let leftovers: LayerLeftovers | undefined;
     try {
@@ -111,7 +118,7 @@ export class TreesJob {
     if (tree === undefined) return;
     if (!tree.writer.finished) throw new FrameError("a tree ended before its root was left");
     this.#files += tree.writer.files;
-    await this.abort();
+    await this.#close();
   }
 
   #explain(error: unknown, { place, writer }: OpenTree): unknown {
