@@ -1,5 +1,7 @@
 /**
  * One conversation with CRIU: requests go to the broker, what the broker decides goes to the source and back to CRIU.
+ * The read-ahead begins with CRIU's first request, near the end of the restore: before, it would only take CPU time
+ * from it, within the downtime.
  *
  * Whatever fails, CRIU's connection stays open and unanswered: its end would make CRIU end, and the processes that wait
  * for pages would read zeros (see adapters/lazy-pages.ts). A thread that waits is the lesser evil.
@@ -60,11 +62,6 @@ export class PageSession {
   /** CRIU said that it needs no more pages. */
   get closedByCriu(): boolean {
     return this.#closedByCriu;
-  }
-
-  /** Starts or resumes the read-ahead: called when the broker has got to know processes. */
-  start(): void {
-    this.#guard(() => this.#pump());
   }
 
   /** Ends the conversation without a word: for when CRIU is gone. */

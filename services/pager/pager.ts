@@ -169,7 +169,6 @@ export class Pager {
       this.#broker.addProcess(pid, ranges);
       this.#pagesTotal += ranges.reduce((sum, { pages }) => sum + pages, 0);
     }
-    this.#session.start();
   }
 
   /** CRIU ended: after success every page is here, or the processes that needed them are gone. */

@@ -6,7 +6,7 @@ import { layoutOf } from "../shared/core/page-server/layout.ts";
 import { DmigrateError } from "../shared/errors.ts";
 import type { Log } from "../shared/log.ts";
 import { migrationPaths } from "../shared/node-paths.ts";
-import { readCriuVersion } from "./adapters/criu.ts";
+import { requireLazyPages } from "./adapters/criu.ts";
 import { Pager } from "./pager.ts";
 
 /**
@@ -98,7 +98,7 @@ export class Pagers {
     const abort = new AbortController();
     const timer = setTimeout(() => abort.abort(), connectTimeoutMs);
     try {
-      const layout = layoutOf(await readCriuVersion(criu));
+      const layout = layoutOf(await requireLazyPages(criu));
       const pages = await connectPages({ migrationId, secret, source, signal: abort.signal });
       const paths = migrationPaths(stateDir, migrationId);
       const deps = { criu, layout, paths, source: pages, log: log.child({ migrationId }) };

@@ -21,28 +21,43 @@ function oldestCriu(kernel: string): CriuVersion {
   return { major: 4, minor: isAtLeast(kernelVersion, { major: 6, minor: 16 }) ? 2 : 0 };
 }
 
+/**
+ * The version of a CRIU that can serve lazy pages here. It also makes CRIU note what this kernel can do, which
+ * `criu lazy-pages` would else find out inside the downtime. Throws `unavailable`.
+ */
+export async function requireLazyPages(criu: string): Promise<CriuVersion> {
+  const [version, usable] = await Promise.all([readCriuVersion(criu), hasUserfaultfd(criu)]);
+  if (!usable)
+    throw new DmigrateError("unavailable", `this node cannot serve lazy pages: ${noUserfaultfd}; ${mendUserfaultfd}`);
+  return version;
+}
+
+const noUserfaultfd = "criu check --feature uffd-noncoop fails";
+const mendUserfaultfd = "run a kernel with CONFIG_USERFAULTFD, and the pager as root";
+
+async function hasUserfaultfd(criu: string): Promise<boolean> {
+  const { exitCode } = await run(criu, ["check", "--feature", "uffd-noncoop"], { timeoutMs: 5_000 });
+  return exitCode === 0;
+}
+
 /** Readiness of the pager: a CRIU that is new enough, and a kernel whose userfaultfd reports fork, remap and unmap. */
 export async function checkCriu(criu: string): Promise<Check[]> {
-  const checks: Check[] = [];
   const oldest = oldestCriu(release());
   const fix = `install CRIU ${oldest.major}.${oldest.minor} or later`;
+  let version: CriuVersion;
   try {
-    const version = await readCriuVersion(criu);
-    const ok = isAtLeast(version, oldest);
-    const detail = `CRIU ${version.major}.${version.minor} on kernel ${release()}`;
-    checks.push({ name: "criu", ok, detail, ...(!ok && { fix }) });
+    version = await readCriuVersion(criu);
   } catch (error) {
     return [{ name: "criu", ok: false, detail: messageOf(error), fix }];
   }
-  const { exitCode } = await run(criu, ["check", "--feature", "uffd-noncoop"], { timeoutMs: 5_000 });
-  const ok = exitCode === 0;
-  checks.push({
-    name: "userfaultfd",
-    ok,
-    detail: ok ? "the kernel reports fork, remap and unmap" : "criu check --feature uffd-noncoop fails",
-    ...(!ok && {
-      fix: "run a kernel with CONFIG_USERFAULTFD, and the pager as root (or set vm.unprivileged_userfaultfd=1)",
-    }),
-  });
+  const isNew = isAtLeast(version, oldest);
+  const detail = `CRIU ${version.major}.${version.minor} on kernel ${release()}`;
+  const checks: Check[] = [{ name: "criu", ok: isNew, detail, ...(!isNew && { fix }) }];
+  const usable = await hasUserfaultfd(criu);
+  checks.push(
+    usable
+      ? { name: "userfaultfd", ok: true, detail: "the kernel reports fork, remap and unmap" }
+      : { name: "userfaultfd", ok: false, detail: noUserfaultfd, fix: mendUserfaultfd },
+  );
   return checks;
 }

@@ -9,7 +9,9 @@
  *   loses nothing by it). On a miss the page is fetched at priority 0, its neighbours at priority 2.
  * - CRIU wants answers in order, so a fault waits for what was asked before it: those answers are kept short while a
  *   fault waits, and where nothing of one is there yet, its first page is fetched at priority 0 as well.
- * - The read-ahead runs in front of CRIU's background requests, within the window, through the processes in turn.
+ * - The read-ahead runs in front of CRIU's background requests, within the window, through the processes in turn. It
+ *   starts with the first of them: CRIU makes none before the restore is through, and until then the processors of both
+ *   nodes have better things to do, since the container is down.
  * - Liveness: the head of the queue is always either cached or under way, whatever was evicted, came short, or was given
  *   to CRIU before (a child forked after the restore asks again for what its parent has had).
  */
@@ -69,6 +71,7 @@ export class PageBroker {
   readonly #queue: Pending[] = [];
   readonly #urgent: Fetch[] = [];
   readonly #soon: Fetch[] = [];
+  #aheadStarted = false;
   #faultsWaiting = 0;
   #inFlightBytes = 0;
   #missesInARow = 0;
@@ -92,6 +95,11 @@ export class PageBroker {
     const process = new LazyProcess(pid, ranges);
     this.#processes.set(pid, process);
     this.#readAhead.push(process);
+  }
+
+  /** Lets the read-ahead run; the first background request does as well. */
+  startReadAhead(): void {
+    this.#aheadStarted = true;
   }
 
   /** CRIU asks for pages. Throws PageProtocolError when they are no lazy pages of one range of the images. */
@@ -198,6 +206,7 @@ export class PageBroker {
   }
 
   #background({ process, page, pages }: Pending): void {
+    this.startReadAhead();
     if (this.#cache.has(process.pid, page)) {
       this.#missesInARow = 0;
       // CRIU leaves out what was unmapped; what it has passed need not be read.
@@ -228,6 +237,7 @@ export class PageBroker {
 
   #ahead(): Fetch | undefined {
     const { windowBytes } = this.#options;
+    if (!this.#aheadStarted) return undefined;
     if (this.#inFlightBytes >= maxInFlightBytes) return undefined;
     if (this.#cache.bytes + this.#inFlightBytes >= windowBytes) return undefined;
     for (let process = this.#readAhead.shift(); process !== undefined; process = this.#readAhead.shift()) {

@@ -9,6 +9,7 @@ const window = 1 << 20;
 const broker = (ranges: readonly PageRange[], windowBytes = window, chunkPages = 64): PageBroker => {
   const made = new PageBroker({ windowBytes, chunkPages });
   made.addProcess(1, ranges);
+  made.startReadAhead();
   return made;
 };
 const allFetches = (from: PageBroker): Fetch[] => {
@@ -20,6 +21,15 @@ const arrive = (at: PageBroker, { pid, page, pages, priority }: Fetch): void =>
   at.arrived({ pid, page, pages, priority }, { pages, data: Buffer.alloc(pages * pageBytes, 1) });
 
 describe("what is asked of the source", () => {
+  it("nothing, until CRIU asks for pages in the background: before that the container is down", () => {
+    const pages = new PageBroker({ windowBytes: window, chunkPages: 64 });
+    pages.addProcess(1, [{ page: 0, pages: 200 }]);
+    expect(allFetches(pages)).toEqual([]);
+    pages.request(1, 7, 1, 0);
+    expect(allFetches(pages).map(({ priority }) => priority)).not.toContain(3);
+    pages.request(1, 0, 4, 0);
+    expect(allFetches(pages).map(({ priority }) => priority)).toContain(3);
+  });
   test("the whole memory, ahead of CRIU, as far as the window reaches", () => {
     const pages = broker([{ page: 100, pages: 1000 }]);
     const first = allFetches(pages);
