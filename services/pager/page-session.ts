@@ -1,7 +1,5 @@
 /**
  * One conversation with CRIU: requests go to the broker, what the broker decides goes to the source and back to CRIU.
- * The read-ahead begins with CRIU's first request, near the end of the restore: before, it would only take CPU time
- * from it, within the downtime.
  *
  * Whatever fails, CRIU's connection stays open and unanswered: its end would make CRIU end, and the processes that wait
  * for pages would read zeros (see adapters/lazy-pages.ts). A thread that waits is the lesser evil.

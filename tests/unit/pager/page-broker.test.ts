@@ -21,7 +21,7 @@ const arrive = (at: PageBroker, { pid, page, pages, priority }: Fetch): void =>
   at.arrived({ pid, page, pages, priority }, { pages, data: Buffer.alloc(pages * pageBytes, 1) });
 
 describe("what is asked of the source", () => {
-  it("nothing, until CRIU asks for pages in the background: before that the container is down", () => {
+  test("nothing, until CRIU asks for pages in the background: before that the container is down", () => {
     const pages = new PageBroker({ windowBytes: window, chunkPages: 64 });
     pages.addProcess(1, [{ page: 0, pages: 200 }]);
     expect(allFetches(pages)).toEqual([]);
@@ -30,6 +30,7 @@ describe("what is asked of the source", () => {
     pages.request(1, 0, 4, 0);
     expect(allFetches(pages).map(({ priority }) => priority)).toContain(3);
   });
+
   test("the whole memory, ahead of CRIU, as far as the window reaches", () => {
     const pages = broker([{ page: 100, pages: 1000 }]);
     const first = allFetches(pages);

@@ -15,7 +15,8 @@ function message(name: string, fields: Record<string, FieldSpec>): protobuf.Type
   }
   // A type resolves its fields only inside a root.
   new protobuf.Root().add(type);
-  return type;
+  // Compiles the decoder now, not when the first image is read: that is inside a migration's downtime.
+  return type.setup();
 }
 
 export const messages = {
