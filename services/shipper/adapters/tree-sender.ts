@@ -68,6 +68,7 @@ class TreeSending {
   async directory(fd: number, name: Buffer, entry: TreeEntry, path: Buffer[]): Promise<void> {
     const { writer, prune } = this.#options;
     const stat = statDescriptor(fd);
+    this.#noteSame(stat, entry, path);
     await writer.write({ type: "directory", name, attributes: attributesOf(stat), fresh: entry.fresh, prune });
     await this.#begun(path, async () => {
       await this.#attributes(fd, path);
@@ -107,7 +108,14 @@ class TreeSending {
       sent = false;
     }
     if (sent) return;
-    if (this.#options.exact) throw this.#failure(path, "it changed while the container stood still");
+    if (this.#options.exact) throw this.#failure(path, changedText);
+    distrust(entry);
+  }
+
+  /** What is sent must be what the snapshot saw: otherwise it may be that again in the next one, and seem sent. */
+  #noteSame(stat: FileStat, entry: TreeEntry, path: Buffer[]): void {
+    if (stat.signature === entry.signature && stat.identity === entry.identity) return;
+    if (this.#options.exact) throw this.#failure(path, changedText);
     entry.certain = false;
   }
 
@@ -144,6 +152,7 @@ class TreeSending {
     if (entry.kind === "file") return this.#file(dirFd, name, entry, path);
     const stat = statAt(dirFd, name);
     if (kindOf(stat, this.#layer) !== entry.kind) return false;
+    this.#noteSame(stat, entry, path);
     const attributes = attributesOf(stat);
     if (entry.kind === "symlink")
       await writer.write({ type: "symlink", name, attributes, target: readLinkAt(dirFd, name) });
@@ -164,6 +173,7 @@ class TreeSending {
     }
     try {
       const before = statDescriptor(fd);
+      this.#noteSame(before, entry, path);
       const names = listAttributes(fd);
       if (this.#layer && before.size === 0 && names.some((each) => each.toString() === "trusted.overlay.whiteout")) {
         await writer.write({ type: "remove", name });
@@ -176,8 +186,8 @@ class TreeSending {
         await this.#data(fd, before);
         await writer.write({ type: "fileEnd" });
       });
-      if (exact) this.#mustBeSame(before, statDescriptor(fd), path);
-      else if (statDescriptor(fd).changeNs !== before.changeNs) entry.certain = false;
+      // A change after the first look shows in the next snapshot; the exact pass has no next one.
+      if (exact) this.#noteSame(statDescriptor(fd), entry, path);
       return true;
     } finally {
       close(fd);
@@ -246,11 +256,6 @@ class TreeSending {
     this.#links.set(entry.identity, joined);
   }
 
-  #mustBeSame(before: FileStat, after: FileStat, path: Buffer[]): void {
-    if (before.changeNs === after.changeNs && before.size === after.size) return;
-    throw this.#failure(path, "something outside the frozen container wrote to it while it was read");
-  }
-
   #failure(path: Buffer[], what: string, cause?: unknown): DmigrateError {
     return new DmigrateError("transfer-failed", `${this.#where(path)} could not be sent: ${what}`, { cause });
   }
@@ -261,6 +266,14 @@ class TreeSending {
       .filter(Boolean)
       .join("/")}`;
   }
+}
+
+const changedText = "something outside the frozen container changed it while it was sent";
+
+/** What was passed over was not sent, nor anything in it. */
+function distrust(entry: TreeEntry): void {
+  entry.certain = false;
+  for (const child of entry.children?.values() ?? []) distrust(child);
 }
 
 /** How much of a file is sent between two looks at the signal. */
