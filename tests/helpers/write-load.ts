@@ -12,7 +12,10 @@ export interface RedisAddress {
 
 type Connection = Awaited<ReturnType<typeof connectRedis>>;
 
+/** After this long without an answer the other addresses are asked as well. */
 const answerTimeoutMs = 100;
+const connectTimeoutMs = 100;
+const firstAnswerTimeoutMs = 2_000;
 
 export class WriteLoad {
   readonly #addresses: readonly RedisAddress[];
@@ -88,36 +91,47 @@ export class WriteLoad {
     this.#lastAnswerMs = now;
   }
 
-  /** The first address that answers a PING. The others' attempts are dropped. */
+  /** The first address that answers a PING. A SYN that got lost is sent again soon; one that connected is waited for. */
   async #find(): Promise<Connection> {
+    const found = new AbortController();
     const attempts = this.#addresses.map(async ({ host, port }) => {
-      const connection = await connectRedis(host, port, answerTimeoutMs);
-      try {
-        await withTimeout(connection.client.ping(), answerTimeoutMs);
-        return connection;
-      } catch (error) {
+      const connection = await this.#connect(host, port, AbortSignal.any([found.signal, this.#stop.signal]));
+      if (found.signal.aborted) {
         await connection[Symbol.asyncDispose]();
-        throw error;
+        throw new Error("another address answered first");
       }
+      found.abort();
+      return connection;
     });
-    const winner = await Promise.any(attempts);
-    for (const attempt of attempts) {
-      void attempt.then(
-        (connection) => (connection === winner ? undefined : connection[Symbol.asyncDispose]()),
-        () => undefined,
-      );
+    return Promise.any(attempts);
+  }
+
+  async #connect(host: string, port: number, signal: AbortSignal): Promise<Connection> {
+    for (;;) {
+      signal.throwIfAborted();
+      let connection: Connection | undefined;
+      try {
+        connection = await connectRedis(host, port, connectTimeoutMs);
+        await withTimeout(connection.client.ping(), firstAnswerTimeoutMs, signal);
+        return connection;
+      } catch {
+        await connection?.[Symbol.asyncDispose]();
+        await sleep(5);
+      }
     }
-    return winner;
   }
 }
 
-async function withTimeout<T>(work: Promise<T>, ms: number): Promise<T> {
+async function withTimeout<T>(work: Promise<T>, ms: number, signal?: AbortSignal): Promise<T> {
   const timeout = Promise.withResolvers<never>();
-  const timer = setTimeout(() => timeout.reject(new Error(`no answer within ${ms} ms`)), ms);
+  const giveUp = (): void => timeout.reject(new Error(`no answer within ${ms} ms`));
+  const timer = setTimeout(giveUp, ms);
+  signal?.addEventListener("abort", giveUp, { once: true });
   try {
     return await Promise.race([work, timeout.promise]);
   } finally {
     clearTimeout(timer);
+    signal?.removeEventListener("abort", giveUp);
   }
 }
 
