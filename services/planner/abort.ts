@@ -42,7 +42,7 @@ export async function rollBack(run: Run): Promise<void> {
       ]),
     ]),
   );
-  journal.advance("rolled-back", `rolled back: the container runs on node ${source.name} as before`);
+  journal.advance("rolled-back", `rolled back: the container was left to node ${source.name}`);
 }
 
 async function inTurn(steps: readonly (() => Promise<void>)[]): Promise<void> {

@@ -97,7 +97,26 @@ export function createApp(options: AppOptions): App {
   return app;
 }
 
+/** Anyone may ask, and checks start processes: one look serves all who ask while it lasts, and shortly after. */
+const readinessMs = 1_000;
+
+function sharedChecks(services: readonly Service[]): () => Promise<Check[]> {
+  let last: { checks: Promise<Check[]>; doneAt: number } | undefined;
+  return () => {
+    if (last !== undefined && performance.now() - last.doneAt < readinessMs) return last.checks;
+    const look = {
+      checks: Promise.all(services.map((service) => service.checks())).then((found) => found.flat()),
+      doneAt: Infinity,
+    };
+    const done = (): void => void (look.doneAt = performance.now());
+    look.checks.then(done, done);
+    last = look;
+    return look.checks;
+  };
+}
+
 function addCommonRoutes(app: App, { services, resources }: AppOptions): void {
+  const look = sharedChecks(services);
   app.openapi(
     createRoute({
       method: "get",
@@ -118,7 +137,7 @@ function addCommonRoutes(app: App, { services, resources }: AppOptions): void {
       },
     }),
     async (c) => {
-      const checks = (await Promise.all(services.map((service) => service.checks()))).flat();
+      const checks = await look();
       const ready = checks.every(({ ok }) => ok);
       return c.json({ ready, checks }, ready ? 200 : 503);
     },

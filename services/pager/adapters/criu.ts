@@ -14,12 +14,8 @@ export async function readCriuVersion(criu: string): Promise<CriuVersion> {
   return version;
 }
 
-/** CRIU before 4.2 fails to restore on kernels from 6.16 on; elsewhere 4.0 does. */
-function oldestCriu(kernel: string): CriuVersion {
-  const match = /^(\d+)\.(\d+)/.exec(kernel);
-  const kernelVersion = { major: Number(match?.[1] ?? 0), minor: Number(match?.[2] ?? 0) };
-  return { major: 4, minor: isAtLeast(kernelVersion, { major: 6, minor: 16 }) ? 2 : 0 };
-}
+/** Before 4.2 CRIU fails on kernels from 6.16 on. */
+const oldest: CriuVersion = { major: 4, minor: 2 };
 
 /**
  * The version of a CRIU that can serve lazy pages here. It also makes CRIU note what this kernel can do, which
@@ -42,7 +38,6 @@ async function hasUserfaultfd(criu: string): Promise<boolean> {
 
 /** Readiness of the pager: a CRIU that is new enough, and a kernel whose userfaultfd reports fork, remap and unmap. */
 export async function checkCriu(criu: string): Promise<Check[]> {
-  const oldest = oldestCriu(release());
   const fix = `install CRIU ${oldest.major}.${oldest.minor} or later`;
   let version: CriuVersion;
   try {
