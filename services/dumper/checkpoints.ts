@@ -1,6 +1,7 @@
 /**
  * All checkpoints of this node: one after the other for each, each container in one at most, and those that a dumper
- * before this one has left are settled at start.
+ * before this one has left are settled at start. None freezes a container for ever: one that is not sealed in time is
+ * aborted, and one whose abort came first is not made.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import type Docker from "dockerode";
@@ -15,7 +16,8 @@ import { openRecordFiles } from "./adapters/record-file.ts";
 import { removeDump } from "./adapters/runc.ts";
 import { shown, type CheckpointDeps, type HeldCheckpoint } from "./checkpoint.ts";
 import { commitCheckpoint } from "./commit-checkpoint.ts";
-import { isEnded, WrongState } from "./core/checkpoint-record.ts";
+import { isEnded, isUnsealed, WrongState } from "./core/checkpoint-record.ts";
+import { createTombstones } from "./core/tombstones.ts";
 import { dumpContainer, sealCheckpoint } from "./dump-container.ts";
 import { freezeContainer, holdContainer } from "./freeze-container.ts";
 
@@ -33,12 +35,16 @@ export interface Checkpoints {
 /** A retried commit or abort finds the answer of the first for this long. */
 const keepEndedMs = 24 * 60 * 60 * 1000;
 const retryRecoveryMs = 5000;
+/** How long a container stays frozen without a seal; more than the ten minutes that its dump may take. */
+const sealWithinMs = 15 * 60 * 1000;
 
 interface Entry {
   held: Promise<HeldCheckpoint>;
   containerId: string;
   /** The end of the operation under way: each waits for the one before. */
   turn: Promise<unknown>;
+  /** From the freeze until it is sealed or has ended. */
+  deadline?: NodeJS.Timeout;
 }
 
 export function openCheckpoints({
@@ -53,6 +59,7 @@ export function openCheckpoints({
   const engine: Engine = createEngine(docker);
   const deps: CheckpointDeps = { engine, records: openRecordFiles(stateDir, log), log };
   const entries = new Map<string, Entry>();
+  const tombstones = createTombstones();
   const stopping = new AbortController();
 
   const recovering = recover();
@@ -69,7 +76,11 @@ export function openCheckpoints({
     const entry = find(id);
     const turn = entry.turn.then(async () => {
       const held = await entry.held;
-      await work(held);
+      try {
+        await work(held);
+      } finally {
+        if (!isUnsealed(held.record.state)) clearTimeout(entry.deadline);
+      }
       return shown(held);
     });
     entry.turn = turn.catch(() => undefined);
@@ -100,11 +111,35 @@ export function openCheckpoints({
         );
     }
     if (entries.has(migrationId)) return create(request);
+    // Last, since an abort may have come while this one was looking around.
+    if (tombstones.has(migrationId))
+      throw new DmigrateError(
+        "conflict",
+        `migration ${migrationId} was aborted before; a new migration needs a new id`,
+      );
     const held = holdContainer(deps, request, migrationPaths(stateDir, migrationId));
     const entry: Entry = { held, containerId, turn: held.catch(() => undefined) };
     entries.set(migrationId, entry);
     held.catch(() => entries.delete(migrationId));
-    return inTurn(migrationId, (it) => orAbort(it, freezeContainer(deps, it)));
+    return inTurn(migrationId, async (it) => {
+      await orAbort(it, freezeContainer(deps, it));
+      entry.deadline = setTimeout(() => void abortUnsealed(it), sealWithinMs).unref();
+    });
+  };
+
+  /** Whoever asked for it is gone, as a rule. Safe, since nothing is resumed at a destination without the seal. */
+  const abortUnsealed = async (held: HeldCheckpoint): Promise<void> => {
+    const { migrationId } = held.record;
+    try {
+      await endDump(held).catch(() => undefined); // the dump's own turn aborts it then
+      await inTurn(migrationId, async () => {
+        if (!isUnsealed(held.record.state)) return;
+        log.error({ migrationId, minutes: sealWithinMs / 60_000 }, "not sealed in time; the container runs on here");
+        await abort(held);
+      });
+    } catch (error) {
+      log.error({ migrationId, reason: messageOf(error) }, "a checkpoint that was not sealed in time is left as it is");
+    }
   };
 
   const forgetOld = async (): Promise<void> => {
@@ -183,6 +218,7 @@ export function openCheckpoints({
     commit: (id, options) => inTurn(id, (held) => commitCheckpoint(deps, held, options)),
     abort: async (id) => {
       await recovering;
+      if (!entries.has(id)) tombstones.add(id, Date.now());
       await endDump(await find(id).held);
       return inTurn(id, (held) => abortCheckpoint(deps, held));
     },

@@ -7,7 +7,7 @@ import { filesBytes, memoryBytes } from "./adapters/container-size.ts";
 import type { Engine, Inspected } from "./adapters/engine.ts";
 import { toAttachment, toSpec, toVolume } from "./core/container-spec.ts";
 import { isHealthProbe } from "./core/health-probe.ts";
-import { findRefusals, type ContainerFacts } from "./core/refusals.ts";
+import { findRefusals, type ContainerFacts, type OtherContainer } from "./core/refusals.ts";
 
 /** Networks that every node has; a container is attached to them by its network mode. */
 const builtInNetworks = new Set(["bridge", "host", "none"]);
@@ -20,21 +20,24 @@ export async function profileContainer(engine: Engine, ref: string): Promise<Con
   const initPid = processes.length > 0 ? container.State.Pid : undefined;
   const upperDir = upperDirOf(container);
   const volumeMounts = container.Mounts.filter(({ Type }) => Type === "volume");
-  const [imageBytes, volumes, networks, execs, usersRemapped, writableLayerBytes, volumeBytes] = await Promise.all([
-    engine.imageBytes(container.Image),
-    Promise.all(volumeMounts.map(async (mount) => toVolume(mount, await engine.volume(mount.Name ?? "")))),
-    readNetworks(engine, container),
-    readExecs(engine, container),
-    engine.remapsUsers(),
-    filesBytes(upperDir === undefined ? [] : [upperDir]),
-    filesBytes(volumeMounts.filter(({ Driver }) => (Driver ?? "local") === "local").map(({ Source }) => Source)),
-  ]);
+  const [imageBytes, volumes, networks, execs, usersRemapped, others, writableLayerBytes, volumeBytes] =
+    await Promise.all([
+      engine.imageBytes(container.Image),
+      Promise.all(volumeMounts.map(async (mount) => toVolume(mount, await engine.volume(mount.Name ?? "")))),
+      readNetworks(engine, container),
+      readExecs(engine, container),
+      engine.remapsUsers(),
+      engine.othersRunning(container.Id),
+      filesBytes(upperDir === undefined ? [] : [upperDir]),
+      filesBytes(volumeMounts.filter(({ Driver }) => (Driver ?? "local") === "local").map(({ Source }) => Source)),
+    ]);
   const facts = factsOf(container, {
     usersRemapped,
     hasUpperDir: upperDir !== undefined,
     imagePresent: imageBytes !== undefined,
     volumes,
     execs,
+    others: others.map(toOther),
     openFiles: processes.flatMap(({ hostPid }) => openFiles(hostPid)),
   });
   return {
@@ -96,6 +99,7 @@ interface Seen {
   imagePresent: boolean;
   volumes: readonly Volume[];
   execs: readonly string[];
+  others: readonly OtherContainer[];
   openFiles: readonly string[];
 }
 
@@ -104,6 +108,7 @@ function factsOf(container: Inspected, seen: Seen): ContainerFacts {
   const options = new Map(seen.volumes.map((volume) => [volume.name, volume.options]));
   const storageDriver = container.Driver || (container.GraphDriver as { Name?: string } | undefined)?.Name;
   return {
+    id: container.Id,
     name: Name.replace(/^\//, ""),
     state: { running: State.Running, paused: State.Paused, restarting: State.Restarting },
     tty: Config.Tty,
@@ -130,7 +135,18 @@ function factsOf(container: Inspected, seen: Seen): ContainerFacts {
       options: options.get(volume) ?? {},
     })),
     execs: seen.execs,
+    others: seen.others,
     openFiles: seen.openFiles,
+  };
+}
+
+function toOther({ Name, HostConfig, Mounts }: Inspected): OtherContainer {
+  return {
+    name: Name.replace(/^\//, ""),
+    networkMode: HostConfig.NetworkMode ?? "",
+    pidMode: HostConfig.PidMode ?? "",
+    ipcMode: HostConfig.IpcMode ?? "",
+    writableVolumes: Mounts.flatMap(({ Type, Name: volume = "", RW }) => (Type === "volume" && RW ? [volume] : [])),
   };
 }
 

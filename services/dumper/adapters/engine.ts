@@ -9,6 +9,8 @@ export type Inspected = Docker.ContainerInspectInfo;
 export interface Engine {
   /** Throws `not-found` for an unknown container. */
   inspect(ref: string): Promise<Inspected>;
+  /** All containers that run now but this one. */
+  othersRunning(containerId: string): Promise<Inspected[]>;
   setRestartPolicy(containerId: string, policy: RestartPolicy): Promise<void>;
   /** Resolves once Docker has seen the container stop; at once when there is no such container (any more). */
   waitStopped(containerId: string, timeoutMs: number): Promise<void>;
@@ -25,11 +27,25 @@ export interface Engine {
 }
 
 const callMs = 15_000;
+/** Containers looked at together. */
+const inspectAtOnce = 16;
 
 export function createEngine(docker: Docker): Engine {
   const of = (id: string): string => `container ${id.slice(0, 12)}`;
   return {
     inspect: (ref) => call(`container ${ref}`, docker.getContainer(ref).inspect()),
+    othersRunning: async (id) => {
+      const listed = await call("listing containers", docker.listContainers());
+      const others = listed.map(({ Id }) => Id).filter((other) => other !== id);
+      const seen: Inspected[] = [];
+      for (let start = 0; start < others.length; start += inspectAtOnce) {
+        const some = others.slice(start, start + inspectAtOnce);
+        // One that has gone meanwhile shares nothing any more.
+        const found = await Promise.all(some.map((other) => optional(of(other), docker.getContainer(other).inspect())));
+        seen.push(...found.filter((other) => other !== undefined).filter(({ State }) => State.Running));
+      }
+      return seen;
+    },
     setRestartPolicy: async (id, RestartPolicy) => {
       await call(`setting the restart policy of ${of(id)}`, docker.getContainer(id).update({ RestartPolicy }));
     },

@@ -9,6 +9,7 @@
  *   hold the processes until then; we read /proc/PID/mem instead. It is given a socket whose other end is closed
  *   (`ps-socket`), so its page server ends at once: no port, no connection to keep, no page pipe to enlarge.
  * - `network-lock skip`: the lock would be taken off again before we are told, and costs a tenth of a second.
+ * - `--file-locks`: a database holds locks on its files, and without it CRIU refuses them inside the freeze.
  * - A copy of runc's state directory carries CRIU's settings (see core/runc-state.ts); Docker's own is only read.
  */
 import { spawn, type ChildProcess } from "node:child_process";
@@ -123,7 +124,7 @@ export function startDump(containerId: string, paths: MigrationPaths): Dump {
   const writer = openSync(statusPipe, constants.O_WRONLY | constants.O_NONBLOCK);
   // prettier-ignore
   const args = [
-    "--root", runcRoot, "checkpoint", "--leave-running", "--lazy-pages", "--tcp-established",
+    "--root", runcRoot, "checkpoint", "--leave-running", "--lazy-pages", "--tcp-established", "--file-locks",
     "--status-fd", String(statusFd), "--image-path", imagesDir, "--work-path", workDir, containerId,
   ];
   // A pipe of Node's is a socket pair; runc wants its status descriptor to be for writing only, hence the FIFO.

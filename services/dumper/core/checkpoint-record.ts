@@ -67,6 +67,9 @@ export function nextState(
   );
 }
 
+/** Held only by this dumper: no destination may run its copy yet. */
+export const isUnsealed = (state: CheckpointState): boolean => state !== "sealed" && !isEnded(state);
+
 export const isEnded = (state: CheckpointState): boolean => state === "committed" || state === "aborted";
 
 /** The record as the contract shows it. `now` in epoch milliseconds. */

@@ -6,6 +6,7 @@ import type { Refusal } from "../../shared/errors.ts";
 
 /** What the rules look at: Docker's inspect data in part, and what was seen on the node. */
 export interface ContainerFacts {
+  id: string;
   name: string;
   state: { running: boolean; paused: boolean; restarting: boolean };
   tty: boolean;
@@ -30,6 +31,18 @@ export interface ContainerFacts {
   execs: readonly string[];
   /** Where the open files of all its processes lead. */
   openFiles: readonly string[];
+  /** The other containers that run on this node. */
+  others: readonly OtherContainer[];
+}
+
+/** What another container may share with this one. */
+export interface OtherContainer {
+  name: string;
+  networkMode: string;
+  pidMode: string;
+  ipcMode: string;
+  /** Names of the volumes that it mounts writable. */
+  writableVolumes: readonly string[];
 }
 
 export interface MountFacts {
@@ -63,6 +76,7 @@ export function findRefusals(facts: ContainerFacts): Refusal[] {
     ...rights(facts),
     ...management(facts),
     ...storage(facts),
+    ...sharing(facts),
     ...inside(facts),
   ];
 }
@@ -159,6 +173,32 @@ function storage({ name, storageDriver, hasUpperDir, imagePresent, mounts }: Con
     } else if (type === "volume" && options["device"] !== undefined) {
       const message = `volume ${volume} at ${target} mounts ${options["device"]} by driver options; use a plain local volume, or a bind mount of shared storage`;
       refusals.push({ code: "volume-options", message });
+    }
+  }
+  return refusals;
+}
+
+/** What would be torn apart: another container stays here with its half. */
+function sharing({ id, name, mounts, others }: ContainerFacts): Refusal[] {
+  const refusals: Refusal[] = [];
+  const volumes = new Set(mounts.filter(({ type }) => type === "volume").map((mount) => mount.name));
+  const names = new Set(others.map((other) => other.name));
+  const isThis = (mode: string): boolean => {
+    const ref = /^container:\/?(.+)$/.exec(mode)?.[1];
+    // As Docker looks it up: a name comes before the beginning of an id.
+    return ref !== undefined && (ref === name || (!names.has(ref) && id.startsWith(ref)));
+  };
+  for (const other of others) {
+    const written = [...new Set(other.writableVolumes)].filter((volume) => volumes.has(volume));
+    if (written.length > 0) {
+      const message = `${other.name} may write to the volume ${written.join(", ")} of ${name} while it moves, and would keep a copy of its own; stop ${other.name} first, or mount the volume read-only in it (:ro)`;
+      refusals.push({ code: "volume-shared", message });
+    }
+    const modes = { network: other.networkMode, pid: other.pidMode, ipc: other.ipcMode };
+    const shared = Object.entries(modes).flatMap(([kind, mode]) => (isThis(mode) ? [`--${kind}`] : []));
+    if (shared.length > 0) {
+      const message = `${other.name} lives in namespaces of ${name} (${shared.join(", ")} container:${name}), which leave this node; stop ${other.name} first, or create it with its own`;
+      refusals.push({ code: "namespace-shared", message });
     }
   }
   return refusals;

@@ -1,7 +1,21 @@
 import { describe, expect, it } from "vitest";
-import { findRefusals, undumpable, type ContainerFacts } from "../../../services/dumper/core/refusals.ts";
+import {
+  findRefusals,
+  undumpable,
+  type ContainerFacts,
+  type OtherContainer,
+} from "../../../services/dumper/core/refusals.ts";
 
+const id = "ab".repeat(32);
+const other: OtherContainer = {
+  name: "side",
+  networkMode: "bridge",
+  pidMode: "",
+  ipcMode: "private",
+  writableVolumes: ["logs"],
+};
 const movable: ContainerFacts = {
+  id,
   name: "web",
   state: { running: true, paused: false, restarting: false },
   tty: false,
@@ -21,6 +35,7 @@ const movable: ContainerFacts = {
   mounts: [{ type: "volume", name: "data", target: "/data", driver: "local", options: {} }],
   execs: [],
   openFiles: ["/data/x", "socket:[1]", "pipe:[2]", "anon_inode:[eventpoll]", "anon_inode:inotify", "/dev/null"],
+  others: [other],
 };
 const volume = { type: "volume", name: "v", target: "/v", driver: "local", options: {} };
 const codes = (change: Partial<ContainerFacts>): string[] =>
@@ -53,6 +68,11 @@ describe("refusals", () => {
     ["volume-driver", { mounts: [{ ...volume, driver: "nfs" }] }],
     ["volume-options", { mounts: [{ ...volume, options: { type: "nfs", device: ":/x", o: "addr=1.2.3.4" } }] }],
     ["mount-type", { mounts: [{ ...volume, type: "image" }] }],
+    ["volume-shared", { others: [{ ...other, writableVolumes: ["logs", "data"] }] }],
+    ["namespace-shared", { others: [{ ...other, networkMode: `container:${id}` }] }],
+    ["namespace-shared", { others: [{ ...other, networkMode: `container:${id.slice(0, 12)}` }] }],
+    ["namespace-shared", { others: [{ ...other, ipcMode: "container:web" }] }],
+    ["namespace-shared", { others: [{ ...other, pidMode: "container:web" }] }],
     ["tty", { tty: true }],
     ["exec-running", { execs: ["sh"] }],
     ["io-uring", { openFiles: ["anon_inode:[io_uring]"] }],
@@ -69,6 +89,24 @@ describe("refusals", () => {
       "tty",
       "io-uring",
     ]);
+  });
+
+  it("lets others share among themselves, and mount binds of that name", () => {
+    const others = [
+      { ...other, networkMode: "container:ab", pidMode: "container:web2", ipcMode: `container:${"cd".repeat(32)}` },
+      { ...other, name: "ab" },
+    ];
+    expect(codes({ others })).toEqual([]);
+    const bind = { ...volume, type: "bind", name: "logs" };
+    expect(codes({ mounts: [bind] })).toEqual([]);
+  });
+
+  it("names who shares what", () => {
+    const modes = { networkMode: "container:web", pidMode: "container:web", ipcMode: "container:web" };
+    const others = [{ ...other, ...modes, writableVolumes: ["data", "data"] }];
+    const [volumes, namespaces] = findRefusals({ ...movable, others }).map(({ message }) => message);
+    expect(volumes).toMatch(/^side .*volume data of web.*stop side/);
+    expect(namespaces).toMatch(/^side .*of web \(--network, --pid, --ipc container:web\).*stop side/);
   });
 
   it("names the container and what to do", () => {
