@@ -39,7 +39,8 @@ const pageSocketFd = 4;
 const statusFd = 5;
 /** How long a dump may go on after nobody wants it any more. */
 const patienceMs = 10_000;
-const criuSettings = `ps-socket ${pageSocketFd}\nnetwork-lock skip\n`;
+/** A connection that waits in a listener's queue is dropped like all others; CRIU would else refuse the whole dump. */
+const criuSettings = `ps-socket ${pageSocketFd}\nnetwork-lock skip\nskip-in-flight\n`;
 
 interface DumpFiles {
   runcRoot: string;
@@ -215,10 +216,7 @@ async function dumpError(containerId: string, workDir: string, runcSays: string)
   const reason =
     firstCriuError(text) ??
     `it ended without an error; was it killed? runc says: ${lastRuncMessage(runcSays) ?? "nothing"}`;
-  return new DmigrateError(
-    "checkpoint-failed",
-    `CRIU could not dump container ${containerId.slice(0, 12)}: ${reason} (${log} has more)`,
-  );
+  return new DmigrateError("checkpoint-failed", `CRIU could not dump container ${containerId.slice(0, 12)}: ${reason}`);
 }
 
 /** Bytes of all files of the images directory. */

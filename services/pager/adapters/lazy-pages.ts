@@ -8,6 +8,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { readFile } from "node:fs/promises";
+import { setPriority } from "node:os";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { DmigrateError, hasErrno } from "../../shared/errors.ts";
@@ -30,6 +31,7 @@ export interface LazyPagesOptions {
   pair: SocketPair;
 }
 
+const spinNiceness = 10;
 const logName = "lazy-pages.log";
 const maxStderrBytes = 4096;
 
@@ -41,6 +43,7 @@ export function startLazyPages({ criu, imagesDir, workDir, pair }: LazyPagesOpti
     detached: true,
   });
   pair.closeTheirs();
+  if (child.pid !== undefined) yieldTheProcessor(child.pid);
   const stderr = collectHead(child.stderr as Readable);
   const ended = new Promise<DmigrateError | undefined>((resolve) => {
     child.once("error", (cause) =>
@@ -77,6 +80,19 @@ export function startLazyPages({ criu, imagesDir, workDir, pair }: LazyPagesOpti
       await ended;
     },
   };
+}
+
+/**
+ * While it waits for an answer CRIU asks for events in a loop without a pause. As nice as can be, it spins only when
+ * nobody else has work: it must not take the processor from those who fetch the answer.
+ */
+function yieldTheProcessor(pid: number): void {
+  try {
+    setPriority(pid, spinNiceness);
+  } catch (error) {
+    // It may have ended already; and it is only slower without.
+    if (!hasErrno(error, "ERR_SYSTEM_ERROR")) throw error;
+  }
 }
 
 function killGroup(pid: number): void {
