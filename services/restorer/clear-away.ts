@@ -1,12 +1,14 @@
 /**
  * Makes certain that a container of ours does not run on this node and will not: the wrapper gives up, runc, CRIU and
  * half-restored tasks are killed, the container is removed. Throws `unavailable` when that could not be made certain.
+ * A restore that was let go and has succeeded after all is left alone.
  */
 import { readFile, rm, rmdir } from "node:fs/promises";
 import { dirname } from "node:path";
 import { DmigrateError, messageOf } from "../shared/errors.ts";
 import { run } from "../shared/adapters/run.ts";
 import { restoreSpecDir } from "../shared/node-paths.ts";
+import { hasRestored } from "./adapters/gate.ts";
 import { within } from "./adapters/engine.ts";
 import { killProcessesOf } from "./adapters/processes.ts";
 import { note, type RestorerDeps, type Session } from "./session.ts";
@@ -14,18 +16,22 @@ import { note, type RestorerDeps, type Session } from "./session.ts";
 /** How long wrapper and runc may take to give up by themselves. */
 const politeMs = 1_000;
 
-export async function clearAway(deps: RestorerDeps, session: Session, reason: string): Promise<void> {
+/** False, with nothing killed, when the container has been restored: its tasks have run. */
+export async function clearAway(deps: RestorerDeps, session: Session, reason: string): Promise<boolean> {
   const { gate, started } = session;
   const { cleanUpMs } = deps.limits;
   gate?.stop(reason);
   gate?.close();
   delete session.gate;
   await adoptCreated(deps, session);
-  const { containerId, migrationId } = session.record;
-  if (containerId === undefined) return;
+  const { containerId, migrationId, state } = session.record;
+  if (containerId === undefined) return true;
+  const specDir = restoreSpecDir(deps.stateDir, containerId);
   try {
     // runc, told to stop, takes its mounts away with it; killed, it could not.
     if (started !== undefined) await within(politeMs, started, "").catch(() => undefined);
+    // Whoever doubted it may have looked before its end.
+    if (state === "resuming" && hasRestored(specDir)) return false;
     // The spec directory stays until the container is gone: while it is there the wrapper starts nothing.
     if (!(await killProcessesOf(containerId, cleanUpMs)))
       throw new DmigrateError("timeout", `its processes did not die within ${cleanUpMs} ms`);
@@ -42,7 +48,8 @@ export async function clearAway(deps: RestorerDeps, session: Session, reason: st
     );
   }
   await unmountLeftovers(containerId);
-  await rm(restoreSpecDir(deps.stateDir, containerId), { recursive: true, force: true });
+  await rm(specDir, { recursive: true, force: true });
+  return true;
 }
 
 /** A restorer that died while Docker created the container has not noted its id. The name was free before: it is ours. */

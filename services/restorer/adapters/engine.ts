@@ -133,7 +133,7 @@ export function createEngine(docker: Docker): Engine {
       if (found === undefined) return undefined;
       // A mountpoint that cannot be read may hold anything.
       const files = await readdir(found.Mountpoint).catch(() => undefined);
-      return { name, empty: files?.length === 0 };
+      return { name, empty: files?.length === 0, driver: found.Driver, options: found.Options ?? {} };
     },
     async createVolume({ name, driver, labels, options }) {
       const body = { Name: name, Driver: driver, Labels: labels, DriverOpts: options };

@@ -150,6 +150,12 @@ export function readResult(dir: string): WrapperResult {
   return { ...(status !== undefined && { status }), ...(pid !== undefined && { pid }) };
 }
 
+/**
+ * Whether `runc restore` has succeeded: the wrapper alone says so, and only then. The container's tasks have run, be
+ * they there still or not, so the source must never thaw again.
+ */
+export const hasRestored = (dir: string): boolean => readResult(dir).status === 0;
+
 function readNumber(path: string): number | undefined {
   try {
     const text = readFileSync(path, "utf8").trim();

@@ -76,5 +76,8 @@ export function mendBundleConfig(config: BundleConfig, mode: BundleMode, criuCon
   });
 }
 
-/** CRIU's settings for the restore: connections that the dump found are restored closed, so that their owners notice. */
-export const criuRestoreConfig = "tcp-close\n";
+/**
+ * CRIU's settings for the restore: connections that the dump found are restored closed, so that their owners notice,
+ * and file locks are taken again.
+ */
+export const criuRestoreConfig = "tcp-close\nfile-locks\n";

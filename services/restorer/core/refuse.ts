@@ -19,7 +19,10 @@ export interface PortUse {
 
 export interface PresentVolume {
   name: string;
+  /** Whether nothing lies at its mount point, which says something of a plain local volume only. */
   empty: boolean;
+  driver: string;
+  options: Readonly<Record<string, string>>;
 }
 
 /** What the node has, as far as it matters to this container. */
@@ -140,10 +143,19 @@ function refuseVolumes({ volumes }: ContainerSpec, replaces: string | undefined,
       return [{ code: "volume-in-use", message }];
     }
     const present = facts.volumes.find((volume) => volume.name === name);
+    if (present !== undefined && !isPlain(present)) {
+      const message = `the destination has a volume ${name} that is not a plain local one, so what it holds cannot be seen here: remove it (docker volume rm ${name}) if it is not needed, or rename the volume`;
+      return [{ code: "volume-exists", message }];
+    }
     if (present === undefined || present.empty || own.has(name)) return [];
     const message = `the destination has a volume ${name} with data of its own: remove it (docker volume rm ${name}) if it is not needed`;
     return [{ code: "volume-exists", message }];
   });
+}
+
+/** Whether Docker keeps its files on this node itself, rather than mount them when a container uses them. */
+function isPlain({ driver, options }: PresentVolume): boolean {
+  return driver === "local" && !["device", "type", "o"].some((key) => key in options);
 }
 
 function refuseSecurity({ hostConfig }: ContainerSpec, { appArmorProfiles, seccomp }: NodeFacts): Refusal[] {

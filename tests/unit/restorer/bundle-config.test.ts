@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import {
+  criuRestoreConfig,
   mendBundleConfig,
   networkHook,
   networkSysctls,
@@ -59,4 +60,8 @@ test("names the settings of the network namespace only", () => {
 test("rejects what is no config.json", () => {
   expect(() => parseBundleConfig("{}")).toThrow();
   expect(() => parseBundleConfig("not JSON")).toThrow();
+});
+
+test("CRIU closes connections and takes file locks again", () => {
+  expect(criuRestoreConfig.split("\n")).toEqual(["tcp-close", "file-locks", ""]);
 });

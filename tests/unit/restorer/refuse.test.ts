@@ -86,16 +86,33 @@ test("ports that Docker chooses are nobody's", () => {
 
 const volume = { name: "v", target: "/v", readOnly: false, driver: "local", labels: {}, options: {} };
 const volumes = [volume];
+const plain = { name: "v", empty: true, driver: "local", options: {} };
 test("a volume with data is kept, unless it is the leftover's alone", () => {
-  const present = [{ name: "v", empty: false }];
+  const present = [{ ...plain, empty: false }];
   const leftover = container({ id: id("2"), name: "db", running: false, volumes: ["v"] });
-  expect(codes({ volumes }, { volumes: [{ name: "v", empty: true }] })).toEqual([]);
+  expect(codes({ volumes }, { volumes: [plain] })).toEqual([]);
   expect(codes({ volumes }, { volumes: present })).toEqual(["volume-exists"]);
   expect(codes({ volumes }, { volumes: present, containers: [leftover] }, leftover.id)).toEqual([]);
   const sharing = container({ running: false, volumes: ["v"] });
   expect(codes({ volumes }, { volumes: present, containers: [leftover, sharing] }, leftover.id)).toEqual([
     "volume-in-use",
   ]);
+});
+
+test.each([
+  ["another driver", { driver: "nfs" }],
+  ["a device", { options: { device: "/dev/sdb1" } }],
+  ["a type", { options: { type: "nfs" } }],
+  ["mount options", { options: { o: "addr=10.0.0.1" } }],
+])("a volume with %s is kept, even the leftover's: whether it is empty cannot be seen", (_what, changes) => {
+  const present = [{ ...plain, ...changes }];
+  const leftover = container({ id: id("2"), name: "db", running: false, volumes: ["v"] });
+  expect(codes({ volumes }, { volumes: present })).toEqual(["volume-exists"]);
+  expect(codes({ volumes }, { volumes: present, containers: [leftover] }, leftover.id)).toEqual(["volume-exists"]);
+});
+
+test("a volume with a limit of its size is a plain one", () => {
+  expect(codes({ volumes }, { volumes: [{ ...plain, options: { size: "1g" } }] })).toEqual([]);
 });
 
 test("a volume of another driver does not move", () => {
