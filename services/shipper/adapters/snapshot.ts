@@ -134,6 +134,10 @@ class Walk {
     const childMerged = mergedFd === undefined ? undefined : tryOpen(mergedFd, name);
     try {
       return await this.directory(childFd, childMerged, statDescriptor(childFd), depth + 1);
+    } catch (error) {
+      // Removed while it was listed.
+      if (!this.#exact && hasErrno(error, "ENOENT")) return undefined;
+      throw error;
     } finally {
       close(childFd);
       if (childMerged !== undefined) close(childMerged);
