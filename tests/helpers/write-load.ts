@@ -15,6 +15,8 @@ type Connection = Awaited<ReturnType<typeof connectRedis>>;
 /** After this long without an answer the other addresses are asked as well. */
 const answerTimeoutMs = 100;
 const connectTimeoutMs = 100;
+/** Between attempts: a client that asks without a pause takes the processor from those it waits for. */
+const retryMs = 25;
 const firstAnswerTimeoutMs = 2_000;
 
 export class WriteLoad {
@@ -116,7 +118,7 @@ export class WriteLoad {
         return connection;
       } catch {
         await connection?.[Symbol.asyncDispose]();
-        await sleep(5);
+        await sleep(retryMs);
       }
     }
   }
