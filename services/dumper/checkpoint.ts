@@ -1,5 +1,6 @@
 /** A checkpoint in the dumper's hands, and what the use cases around it share. */
 import type { Freezer } from "../shared/adapters/cgroup.ts";
+import type { RcuSwitch } from "../shared/adapters/rcu.ts";
 import type { Checkpoint } from "../shared/contracts/dumper.ts";
 import type { Log } from "../shared/log.ts";
 import type { MigrationPaths } from "../shared/node-paths.ts";
@@ -12,6 +13,7 @@ import { toCheckpoint, type CheckpointRecord } from "./core/checkpoint-record.ts
 export interface CheckpointDeps {
   engine: Engine;
   records: RecordFiles;
+  rcu: RcuSwitch;
   log: Log;
 }
 

@@ -5,6 +5,7 @@
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import type Docker from "dockerode";
+import { createRcuSwitch } from "../shared/adapters/rcu.ts";
 import { openFreezer } from "../shared/adapters/cgroup.ts";
 import type { Checkpoint, CreateCheckpoint } from "../shared/contracts/dumper.ts";
 import { DmigrateError, messageOf } from "../shared/errors.ts";
@@ -57,7 +58,7 @@ export function openCheckpoints({
   log: Log;
 }): Checkpoints {
   const engine: Engine = createEngine(docker);
-  const deps: CheckpointDeps = { engine, records: openRecordFiles(stateDir, log), log };
+  const deps: CheckpointDeps = { engine, records: openRecordFiles(stateDir, log), rcu: createRcuSwitch(), log };
   const entries = new Map<string, Entry>();
   const tombstones = createTombstones();
   const stopping = new AbortController();
@@ -162,6 +163,8 @@ export function openCheckpoints({
         freezer: openFreezer(version, dir),
         paths: migrationPaths(stateDir, record.migrationId),
       };
+      // A predecessor that was killed in a dump has not put it back.
+      if (record.state === "dumping" && record.rcuBefore !== undefined) deps.rcu.off(record.rcuBefore);
       entries.set(record.migrationId, {
         held: Promise.resolve(held),
         containerId: record.containerId,

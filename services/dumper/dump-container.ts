@@ -11,9 +11,15 @@ const dumpTimeoutMs = 600_000;
 /** Resolves once the images are complete. A second call for a dumped container answers at once. */
 export async function dumpContainer(deps: CheckpointDeps, held: HeldCheckpoint): Promise<void> {
   if (held.record.state === "dumped" || held.record.state === "sealed") return;
-  note(deps, held, { state: nextState(held.record, "dump") });
+  const rcuBefore = deps.rcu.before();
+  note(deps, held, { state: nextState(held.record, "dump"), ...(rcuBefore !== undefined && { rcuBefore }) });
   const started = performance.now();
-  await withSpan("runc checkpoint", {}, () => dump(held));
+  const expedited = rcuBefore !== undefined && deps.rcu.on();
+  try {
+    await withSpan("runc checkpoint", {}, () => dump(held));
+  } finally {
+    if (expedited) deps.rcu.off(rcuBefore);
+  }
   const dumpMs = performance.now() - started;
   note(deps, held, {
     state: nextState(held.record, "dumped"),

@@ -4,7 +4,7 @@ import type { Service } from "../shared/http.ts";
 import type { Log } from "../shared/log.ts";
 import { createEngine } from "./adapters/engine.ts";
 import { openJournal } from "./adapters/journal.ts";
-import { createRcuSwitch } from "./adapters/rcu.ts";
+import { createRcuSwitch } from "../shared/adapters/rcu.ts";
 import { checkNode } from "./checks.ts";
 import { createRestores } from "./restorer.ts";
 import { addRestorerRoutes } from "./routes.ts";

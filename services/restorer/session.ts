@@ -4,7 +4,7 @@ import type { Log } from "../shared/log.ts";
 import type { Engine } from "./adapters/engine.ts";
 import type { Gate } from "./adapters/gate.ts";
 import type { Journal } from "./adapters/journal.ts";
-import type { RcuSwitch } from "./adapters/rcu.ts";
+import type { RcuSwitch } from "../shared/adapters/rcu.ts";
 import { transition, type RecordEvent, type RestoreRecord } from "./core/record.ts";
 
 /** How long each wait may take, milliseconds. */

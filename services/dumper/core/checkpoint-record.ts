@@ -29,6 +29,8 @@ export const checkpointRecordSchema = z.object({
   initPid: z.int().min(1),
   restartPolicy: restartPolicySchema,
   processes: z.array(frozenProcessSchema),
+  /** Value of rcu_expedited to put back, while a dump has changed it. */
+  rcuBefore: z.string().optional(),
   /** Epoch milliseconds: when it froze (asked for, until it has), and when it was committed or aborted. */
   frozenAt: z.number(),
   endedAt: z.number().optional(),

@@ -1,6 +1,7 @@
 /**
  * /sys/kernel/rcu_expedited: with 1, namespaces are torn down and mounts changed without waiting for RCU grace
- * periods, which takes some 50 ms off a restore. It is the whole machine's, so it is set for the restore only.
+ * periods, which takes some 50 ms off a restore, and as much off a dump. It is the whole machine's, so it is set for these
+ * only.
  */
 import { readFileSync, writeFileSync } from "node:fs";
 
@@ -9,9 +10,9 @@ const path = "/sys/kernel/rcu_expedited";
 export interface RcuSwitch {
   /** The value to put back later; undefined when the file cannot be used, or is on already. */
   before(): string | undefined;
-  /** Turns it on; several restores may overlap. False when it cannot be written. */
+  /** Turns it on; several users may overlap. False when it cannot be written. */
   on(): boolean;
-  /** Puts `before` back once the last restore that turned it on is over. */
+  /** Puts `before` back once the last user that turned it on is done. */
   off(before: string): void;
 }
 
