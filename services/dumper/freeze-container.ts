@@ -2,6 +2,7 @@
  * Freezes a running container: on success nothing of it runs, its record says `frozen`, and a guardian stands by. All
  * that can be done beforehand is done beforehand: the downtime begins with the freeze.
  */
+import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Freezer } from "../shared/adapters/cgroup.ts";
 import { findFreezer } from "../shared/adapters/cgroup.ts";
@@ -18,6 +19,10 @@ import { note, type CheckpointDeps, type HeldCheckpoint } from "./checkpoint.ts"
 /** How long one attempt to freeze may take, and how long processes of `docker exec` are waited for, all in all. */
 const freezeTimeoutMs = 5000;
 const strangersTimeoutMs = 5000;
+/** How often a freeze in the midst of a fork is tried again; then CRIU may try its luck. */
+const forkTries = 50;
+/** clone, vfork and clone3; on arm64 clone and clone3. */
+const forkCalls: ReadonlySet<string> = new Set(process.arch === "arm64" ? ["220", "435"] : ["56", "58", "435"]);
 
 /** Looks at the container and writes the record; nothing is touched yet. */
 export async function holdContainer(
@@ -85,13 +90,16 @@ const nameOf = (container: Inspected): string => container.Name.replace(/^\//, "
 async function freeze(deps: CheckpointDeps, held: HeldCheckpoint): Promise<void> {
   const { freezer, record, name } = held;
   const deadline = performance.now() + strangersTimeoutMs;
+  let tries = forkTries;
   for (;;) {
     await strangersLeave(freezer, record.initPid, deadline, name);
     const frozenAt = Date.now();
     const started = performance.now();
     await freezer.freeze({ timeoutMs: freezeTimeoutMs });
     const processes = readProcesses(freezer);
-    if (strangersTo(record.initPid, processes).length > 0) {
+    const isUnlucky = tries > 0 && processes.some(({ hostPid }) => isInFork(hostPid));
+    tries -= 1;
+    if (isUnlucky || strangersTo(record.initPid, processes).length > 0) {
       freezer.thaw();
       continue;
     }
@@ -102,6 +110,18 @@ async function freeze(deps: CheckpointDeps, held: HeldCheckpoint): Promise<void>
       processes: processes.map(({ innerPid, hostPid }) => ({ pid: innerPid, hostPid })),
     });
     return;
+  }
+}
+
+/**
+ * A parent waits in vfork until its child executes something. CRIU stops the child first and then waits for the parent in
+ * vain, until its time is up. /proc/PID/syscall begins with the number of the call a process is in.
+ */
+function isInFork(hostPid: number): boolean {
+  try {
+    return forkCalls.has(readFileSync(`/proc/${hostPid}/syscall`, "utf8").split(" ")[0] ?? "");
+  } catch {
+    return false; // It has ended meanwhile, or this kernel does not tell.
   }
 }
 
