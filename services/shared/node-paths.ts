@@ -2,7 +2,7 @@
  * Where a migration's state lies on a node. The runtime wrapper (deploy/dmigrate-runc) knows the same layout.
  *
  *     <stateDir>/migrations/<migrationId>/images/     CRIU images: written by the dump, or received
- *     <stateDir>/migrations/<migrationId>/work/       CRIU's work directory: logs, lazy-pages.socket
+ *     <stateDir>/migrations/<migrationId>/work        CRIU's work directory: logs, lazy-pages.socket
  *     <stateDir>/containers/<containerId>/            destination: tells the wrapper to restore this container
  *     <stateDir>/checkpoints/<migrationId>.json       source: what became of a checkpoint, kept for a day
  */
