@@ -1,7 +1,8 @@
 /** Lets the container run on at the source, as if nothing had happened. */
 import { DmigrateError, messageOf } from "../shared/errors.ts";
 import { withSpan } from "../shared/telemetry.ts";
-import { endLeftoverDump, removeDump } from "./adapters/runc.ts";
+import { endLeftoverCriu } from "./adapters/criu.ts";
+import { removeDump } from "./adapters/dump-files.ts";
 import { endTcpRepair } from "./adapters/tcp-repair.ts";
 import { note, type CheckpointDeps, type HeldCheckpoint } from "./checkpoint.ts";
 import { nextState } from "./core/checkpoint-record.ts";
@@ -24,7 +25,7 @@ export async function abortCheckpoint(
   const state = nextState(held.record, "abort");
   await withSpan("thaw source", {}, async () => {
     // First CRIU, since its last act is to freeze the group again.
-    await (held.dump === undefined ? endLeftoverDump(held.paths) : held.dump.end());
+    await (held.prepared === undefined ? endLeftoverCriu(held.paths) : held.prepared.criu.end());
     // CRIU killed in the midst of a dump leaves connections in repair mode; ended in good order it does not.
     if (held.record.state === "dumping") endTcpRepair(held.freezer.processes());
     held.freezer.thaw();

@@ -7,8 +7,8 @@ import type { MigrationPaths } from "../shared/node-paths.ts";
 import type { Engine } from "./adapters/engine.ts";
 import type { Guardian } from "./adapters/guardian.ts";
 import type { RecordFiles } from "./adapters/record-file.ts";
-import type { Dump } from "./adapters/runc.ts";
 import { toCheckpoint, type CheckpointRecord } from "./core/checkpoint-record.ts";
+import type { PreparedDump } from "./prepare-dump.ts";
 
 export interface CheckpointDeps {
   engine: Engine;
@@ -25,7 +25,7 @@ export interface HeldCheckpoint {
   readonly paths: MigrationPaths;
   /** Absent for a checkpoint that a dumper before this one has made. */
   guardian?: Guardian;
-  dump?: Dump;
+  prepared?: PreparedDump;
 }
 
 /** Changes the record, in memory and on disk. */

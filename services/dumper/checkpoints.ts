@@ -14,7 +14,7 @@ import { migrationPaths } from "../shared/node-paths.ts";
 import { abortCheckpoint, type AbortOptions } from "./abort-checkpoint.ts";
 import { createEngine, type Engine } from "./adapters/engine.ts";
 import { openRecordFiles } from "./adapters/record-file.ts";
-import { removeDump } from "./adapters/runc.ts";
+import { removeDump } from "./adapters/dump-files.ts";
 import { shown, type CheckpointDeps, type HeldCheckpoint } from "./checkpoint.ts";
 import { commitCheckpoint } from "./commit-checkpoint.ts";
 import { isEnded, isUnsealed, WrongState } from "./core/checkpoint-record.ts";
@@ -206,8 +206,8 @@ export function openCheckpoints({
   }
 
   /** A dump under way that nobody wants any more: its turn ends soon. */
-  const endDump = async ({ record, dump }: HeldCheckpoint): Promise<void> => {
-    if (record.state === "dumping") await dump?.end();
+  const endDump = async ({ record, prepared }: HeldCheckpoint): Promise<void> => {
+    if (record.state === "dumping") await prepared?.criu.end();
   };
 
   return {

@@ -4,7 +4,7 @@ import type { Freezer } from "../shared/adapters/cgroup.ts";
 import { signalProcess } from "../shared/adapters/processes.ts";
 import { DmigrateError, messageOf } from "../shared/errors.ts";
 import { withSpan } from "../shared/telemetry.ts";
-import { removeDump } from "./adapters/runc.ts";
+import { removeDump } from "./adapters/dump-files.ts";
 import { note, type CheckpointDeps, type HeldCheckpoint } from "./checkpoint.ts";
 import { nextState } from "./core/checkpoint-record.ts";
 

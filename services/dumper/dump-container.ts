@@ -1,7 +1,8 @@
 /** The dump of a frozen container: CRIU's images of everything but the memory. After a failure the caller must abort. */
 import { DmigrateError, messageOf } from "../shared/errors.ts";
 import { withSpan } from "../shared/telemetry.ts";
-import { directoryBytes, startDump } from "./adapters/runc.ts";
+import { directoryBytes } from "./adapters/dump-files.ts";
+import { writeMemoryImages } from "./adapters/memory-writer.ts";
 import { note, type CheckpointDeps, type HeldCheckpoint } from "./checkpoint.ts";
 import { nextState } from "./core/checkpoint-record.ts";
 
@@ -16,7 +17,7 @@ export async function dumpContainer(deps: CheckpointDeps, held: HeldCheckpoint):
   const started = performance.now();
   const expedited = rcuBefore !== undefined && deps.rcu.on();
   try {
-    await withSpan("runc checkpoint", {}, () => dump(held));
+    await dump(held);
   } finally {
     if (expedited) deps.rcu.off(rcuBefore);
   }
@@ -29,12 +30,13 @@ export async function dumpContainer(deps: CheckpointDeps, held: HeldCheckpoint):
 }
 
 async function dump(held: HeldCheckpoint): Promise<void> {
-  const { containerId } = held.record;
-  const dump = startDump(containerId, held.paths);
-  held.dump = dump;
-  held.guardian?.dumping(dump.group);
-  dump.ended.then(
-    () => held.guardian?.dumped(),
+  const { prepared, guardian } = held;
+  if (prepared === undefined)
+    throw new DmigrateError("conflict", "the dumper was started anew since the freeze; abort this checkpoint");
+  const { criu } = prepared;
+  guardian?.dumping(criu.group);
+  criu.ended.then(
+    () => guardian?.dumped(),
     () => undefined, // the guardian goes on knowing the group
   );
   let timer: NodeJS.Timeout | undefined;
@@ -45,10 +47,15 @@ async function dump(held: HeldCheckpoint): Promise<void> {
     );
   });
   try {
-    await Promise.race([dump.written, late]);
+    await withSpan("criu dump", {}, () => Promise.race([prepared.dump(), late]));
   } finally {
     clearTimeout(timer);
   }
+  await withSpan("memory images", {}, async () => {
+    await mustBeFrozen(held);
+    for (const process of held.record.processes)
+      if (criu.hidden.has(process.hostPid)) writeMemoryImages(held.paths.imagesDir, process);
+  });
 }
 
 /**
@@ -59,7 +66,7 @@ export async function sealCheckpoint(deps: CheckpointDeps, held: HeldCheckpoint)
   if (held.record.state === "sealed") return;
   const state = nextState(held.record, "seal");
   try {
-    await held.dump?.ended;
+    await held.prepared?.criu.ended;
     await mustBeFrozen(held);
   } catch (error) {
     throw new DmigrateError(

@@ -13,8 +13,8 @@ import type { MigrationPaths } from "../shared/node-paths.ts";
 import { withSpan } from "../shared/telemetry.ts";
 import type { Inspected } from "./adapters/engine.ts";
 import { startGuardian } from "./adapters/guardian.ts";
-import { prepareDump } from "./adapters/runc.ts";
 import { note, type CheckpointDeps, type HeldCheckpoint } from "./checkpoint.ts";
+import { prepareDump } from "./prepare-dump.ts";
 
 /** How long one attempt to freeze may take, and how long processes of `docker exec` are waited for, all in all. */
 const freezeTimeoutMs = 5000;
@@ -63,14 +63,15 @@ export async function holdContainer(
 
 /** Freezes what holdContainer holds. Whatever it throws, the caller must abort. */
 export async function freezeContainer(deps: CheckpointDeps, held: HeldCheckpoint): Promise<void> {
-  const { containerId, initPid, restartPolicy } = held.record;
-  await prepareDump(containerId, initPid, held.paths);
+  const { containerId, restartPolicy } = held.record;
+  const guardian = await startGuardian(held.freezer, deps.log);
+  held.guardian = guardian;
+  held.prepared = await withSpan("start criu", {}, () => prepareDump(held, guardian.pid));
   if (restartPolicy.Name !== "no") {
     await withSpan("docker update", {}, () =>
       deps.engine.setRestartPolicy(containerId, { Name: "no", MaximumRetryCount: 0 }),
     );
   }
-  held.guardian = await startGuardian(held.freezer, deps.log);
   await withSpan("cgroup freeze", {}, () => freeze(deps, held));
 }
 

@@ -9,6 +9,7 @@ import type { Log } from "../../shared/log.ts";
 const script = fileURLToPath(new URL("guardian.sh", import.meta.url));
 
 export interface Guardian {
+  readonly pid: number;
   /** CRIU runs in this process group: it is ended before the thaw. */
   dumping(group: number): void;
   dumped(): void;
@@ -27,6 +28,8 @@ export async function startGuardian(freezer: Freezer, log: Log): Promise<Guardia
   } catch (cause) {
     throw new DmigrateError("unavailable", `the guardian (${script}) cannot be started with sh`, { cause });
   }
+  const { pid } = child;
+  if (pid === undefined) throw new DmigrateError("internal", "a child that was started has no pid");
   let released = false;
   child.once("exit", (code, signal) => {
     if (!released) log.error({ code, signal, freezer: freezer.dir }, "the guardian of a frozen container has ended");
@@ -37,6 +40,7 @@ export async function startGuardian(freezer: Freezer, log: Log): Promise<Guardia
     if (child.stdin.writable) child.stdin.write(`${line}\n`);
   };
   return {
+    pid,
     dumping: (group) => tell(`dump ${group}`),
     dumped: () => tell("dumped"),
     seal: () => tell("seal"),

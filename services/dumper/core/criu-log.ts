@@ -1,4 +1,4 @@
-/** Finds in what CRIU and runc say why they failed. */
+/** Finds in what CRIU says why it failed. */
 
 /** CRIU says this at every start on machines without CAP_SYS_RESOURCE, and goes on. */
 const harmless = /rlimit: Can't setup RLIMIT_NOFILE/;
@@ -10,11 +10,4 @@ export function firstCriuError(log: string): string | undefined {
     if (text !== undefined && !harmless.test(text)) return text.trim();
   }
   return undefined;
-}
-
-/** The last message of runc, which writes lines such as `time="…" level=error msg="…"`; undefined when it said nothing. */
-export function lastRuncMessage(stderr: string): string | undefined {
-  const line = stderr.trim().split("\n").at(-1) ?? "";
-  const quoted = /msg="((?:[^"\\]|\\.)*)"/.exec(line)?.[1];
-  return quoted?.replaceAll('\\"', '"') ?? (line === "" ? undefined : line);
 }

@@ -1,22 +1,49 @@
-/**
- * runc takes CRIU's settings for one container from the annotation `org.criu.config`, which it reads from its state
- * file. /etc/criu/runc.conf would be shared by all containers of the node; a copy of the state file is our own.
- */
-import { parseExactJson } from "../../shared/core/exact-json.ts";
-import { DmigrateError } from "../../shared/errors.ts";
+/** What runc's state file (state.json) says about a container, as far as a dump needs it. */
+import { z } from "zod";
+import { DmigrateError, messageOf } from "../../shared/errors.ts";
 
-const annotation = "org.criu.config=";
+const stateSchema = z.object({
+  config: z.object({
+    rootfs: z.string().startsWith("/"),
+    mounts: z.array(z.object({ device: z.string(), destination: z.string() })).nullish(),
+    mask_paths: z.array(z.string()).nullish(),
+    devices: z.array(z.object({ path: z.string() })).nullish(),
+    namespaces: z.array(z.object({ type: z.string(), path: z.string() })),
+  }),
+  cgroup_paths: z.record(z.string(), z.string()),
+  external_descriptors: z.array(z.string()).nullish(),
+});
 
-/** runc's state file, as text, with CRIU's configuration file set to `criuConfig`. */
-export function withCriuConfig(stateJson: string, criuConfig: string): string {
-  const state = parseExactJson(stateJson);
-  if (!isObject(state) || !isObject(state["config"])) {
-    throw new DmigrateError("upstream", "runc's state file has no config; is this runc's own state.json?");
-  }
-  const { config } = state;
-  const labels = Array.isArray(config["labels"]) ? (config["labels"] as unknown[]) : [];
-  const others = labels.filter((label) => typeof label !== "string" || !label.startsWith(annotation));
-  return JSON.stringify({ ...state, config: { ...config, labels: [...others, annotation + criuConfig] } });
+export interface RuncState {
+  rootfs: string;
+  /** Mount points of bind mounts and of device nodes, as the container's configuration names them. */
+  bindMounts: string[];
+  /** Paths that runc has covered: a file by /dev/null, a directory by an empty tmpfs. */
+  maskPaths: string[];
+  /** The freezer's control group: of version 1 its own, of version 2 the only one. */
+  freezerDir?: string;
+  /** Set when the network namespace was there before the container. */
+  networkPath?: string;
+  /** What stdin, stdout and stderr of the container's first process were, in the words of /proc/PID/fd. */
+  descriptors: string[];
 }
 
-const isObject = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null;
+/** Throws `upstream` when the text is not a state file that we understand. */
+export function parseRuncState(text: string): RuncState {
+  try {
+    const { config, cgroup_paths: cgroups, external_descriptors: descriptors } = stateSchema.parse(JSON.parse(text));
+    const binds = (config.mounts ?? []).filter(({ device }) => device === "bind");
+    const network = config.namespaces.find(({ type }) => type === "NEWNET")?.path ?? "";
+    const freezerDir = cgroups["freezer"] ?? cgroups[""];
+    return {
+      rootfs: config.rootfs,
+      bindMounts: [...binds.map(({ destination }) => destination), ...(config.devices ?? []).map(({ path }) => path)],
+      maskPaths: config.mask_paths ?? [],
+      ...(freezerDir !== undefined && { freezerDir }),
+      ...(network !== "" && { networkPath: network }),
+      descriptors: descriptors ?? [],
+    };
+  } catch (cause) {
+    throw new DmigrateError("upstream", `runc's state file has an unknown form: ${messageOf(cause)}`, { cause });
+  }
+}

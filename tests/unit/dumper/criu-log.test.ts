@@ -1,7 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { firstCriuError, lastRuncMessage } from "../../../services/dumper/core/criu-log.ts";
+import { firstCriuError } from "../../../services/dumper/core/criu-log.ts";
 import { isHealthProbe } from "../../../services/dumper/core/health-probe.ts";
-import { withCriuConfig } from "../../../services/dumper/core/runc-state.ts";
 import { isAtLeast } from "../../../services/dumper/core/version.ts";
 
 describe("first error of CRIU", () => {
@@ -16,33 +15,6 @@ describe("first error of CRIU", () => {
   });
   it("finds none in a log without errors", () => {
     expect(firstCriuError("(00.1) Dumping finished successfully\n")).toBeUndefined();
-  });
-});
-
-describe("last message of runc", () => {
-  it("takes it out of the log line", () => {
-    const stderr = 'time="t" level=warning msg="a"\ntime="t" level=error msg="read \\"x\\": reset"\n';
-    expect(lastRuncMessage(stderr)).toBe('read "x": reset');
-  });
-  it("is the line itself when it is no log line, and nothing when there is none", () => {
-    expect(lastRuncMessage("boom\n")).toBe("boom");
-    expect(lastRuncMessage("")).toBeUndefined();
-  });
-});
-
-describe("runc's state with our CRIU settings", () => {
-  it("replaces an annotation that is there, and keeps all else", () => {
-    const state = { id: "x", config: { labels: ["bundle=/b", "org.criu.config=/old"], rootfs: "/r" }, n: 1 };
-    expect(JSON.parse(withCriuConfig(JSON.stringify(state), "/new"))).toEqual({
-      ...state,
-      config: { ...state.config, labels: ["bundle=/b", "org.criu.config=/new"] },
-    });
-  });
-  it("takes a state without labels, and refuses one without config", () => {
-    expect(JSON.parse(withCriuConfig('{"config":{"labels":null}}', "/c"))).toEqual({
-      config: { labels: ["org.criu.config=/c"] },
-    });
-    expect(() => withCriuConfig("{}", "/c")).toThrow(/no config/);
   });
 });
 

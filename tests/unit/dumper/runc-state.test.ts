@@ -1,21 +1,55 @@
 import { describe, expect, it } from "vitest";
-import { withCriuConfig } from "../../../services/dumper/core/runc-state.ts";
+import { parseRuncState } from "../../../services/dumper/core/runc-state.ts";
 
-describe("runc's state with CRIU's settings", () => {
-  it("adds the annotation, in place of one that is there", () => {
-    const state = '{"id":"x","config":{"labels":["bundle=/b","org.criu.config=/old"]}}';
-    expect(JSON.parse(withCriuConfig(state, "/new"))).toEqual({
-      id: "x",
-      config: { labels: ["bundle=/b", "org.criu.config=/new"] },
+const state = {
+  id: "x",
+  config: {
+    rootfs: "/var/lib/docker/overlay2/x/merged",
+    mounts: [
+      { device: "proc", destination: "/proc", source: "proc" },
+      { device: "bind", destination: "/etc/hosts", source: "/h" },
+    ],
+    mask_paths: ["/proc/keys"],
+    devices: [{ path: "/dev/null", major: 1 }],
+    namespaces: [
+      { type: "NEWNS", path: "" },
+      { type: "NEWNET", path: "" },
+    ],
+  },
+  cgroup_paths: { freezer: "/sys/fs/cgroup/freezer/docker/x", pids: "/sys/fs/cgroup/pids/docker/x" },
+  external_descriptors: ["/dev/null", "pipe:[1]", "pipe:[2]"],
+};
+
+describe("runc's state of a container", () => {
+  it("is read as far as a dump needs it", () => {
+    expect(parseRuncState(JSON.stringify(state))).toEqual({
+      rootfs: "/var/lib/docker/overlay2/x/merged",
+      bindMounts: ["/etc/hosts", "/dev/null"],
+      maskPaths: ["/proc/keys"],
+      freezerDir: "/sys/fs/cgroup/freezer/docker/x",
+      descriptors: ["/dev/null", "pipe:[1]", "pipe:[2]"],
     });
   });
 
-  it("keeps numbers that JavaScript cannot hold: an unlimited ulimit is 2^64-1", () => {
-    const state = '{"config":{"rlimits":[{"type":8,"hard":18446744073709551615}],"labels":null}}';
-    expect(withCriuConfig(state, "/c")).toContain('"hard":18446744073709551615}');
+  it("knows the only group of version 2, and a network that was there before", () => {
+    const namespaces = [{ type: "NEWNET", path: "/var/run/docker/netns/1" }];
+    const changed = { ...state, config: { ...state.config, namespaces }, cgroup_paths: { "": "/sys/fs/cgroup/x" } };
+    expect(parseRuncState(JSON.stringify(changed))).toMatchObject({
+      freezerDir: "/sys/fs/cgroup/x",
+      networkPath: "/var/run/docker/netns/1",
+    });
   });
 
-  it.each(["{}", "[]", '{"config":1}'])("refuses %s", (text) => {
-    expect(() => withCriuConfig(text, "/c")).toThrow("runc's state file");
+  it("takes null for nothing, as Go writes empty lists", () => {
+    const config = { ...state.config, mounts: null, mask_paths: null, devices: null };
+    expect(parseRuncState(JSON.stringify({ ...state, config, external_descriptors: null }))).toMatchObject({
+      bindMounts: [],
+      maskPaths: [],
+      descriptors: [],
+    });
+  });
+
+  it.each(["{}", "[]", "no JSON", '{"config":1}'])("refuses %s", (text) => {
+    expect(() => parseRuncState(text)).toThrow("runc's state file");
   });
 });

@@ -10,6 +10,7 @@ export const imageMagic = {
   inventory: 0x58313116,
   pstree: 0x50273030,
   pagemap: 0x56084025,
+  mm: 0x57492820,
   files: 0x56303138,
   ids: 0x54432030,
   netns: 0x55933752,

@@ -8,16 +8,23 @@ import { CriuImageError } from "./image.ts";
 type Rule = "required" | "optional" | "repeated";
 type FieldSpec = readonly [id: number, type: string, rule: Rule];
 
-function message(name: string, fields: Record<string, FieldSpec>): protobuf.Type {
+function message(name: string, fields: Record<string, FieldSpec>, nested: protobuf.Type[] = []): protobuf.Type {
   const type = new protobuf.Type(name);
   for (const [field, [id, fieldType, rule]] of Object.entries(fields)) {
     type.add(new protobuf.Field(field, id, fieldType, rule));
   }
   // A type resolves its fields only inside a root.
-  new protobuf.Root().add(type);
+  const root = new protobuf.Root().add(type);
+  nested.forEach((inner) => root.add(inner));
   // Compiles the decoder now, not when the first image is read: that is inside a migration's downtime.
   return type.setup();
 }
+
+const vma = new protobuf.Type("vma_entry")
+  .add(new protobuf.Field("start", 1, "uint64", "required"))
+  .add(new protobuf.Field("end", 2, "uint64", "required"))
+  .add(new protobuf.Field("flags", 6, "uint32", "required"))
+  .add(new protobuf.Field("status", 7, "uint32", "required"));
 
 export const messages = {
   inventory: message("inventory_entry", {
@@ -40,6 +47,7 @@ export const messages = {
     flags: [4, "uint32", "optional"],
     pages: [5, "uint64", "optional"],
   }),
+  mm: message("mm_entry", { vmas: [14, "vma_entry", "repeated"] }, [vma]),
 };
 
 /** The value protobufjs gives for a uint64: its Long class where that is installed, else a number. */

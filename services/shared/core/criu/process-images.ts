@@ -1,5 +1,5 @@
 /** What CRIU's inventory, pstree and pagemap images say about the dumped processes. Values in, values out. */
-import { CriuImageError, imageMessages } from "./image.ts";
+import { CriuImageError, encodeImage, imageMessages } from "./image.ts";
 import { decode, messages, toNumber, type Wide } from "./messages.ts";
 
 export interface Inventory {
@@ -24,7 +24,7 @@ export interface PageRange {
 const pageBytes = 4096;
 /** Pages of a user address space of 57 bits. */
 const maxPages = 2 ** 45;
-const flag = { parent: 1, lazy: 2 } as const;
+const flag = { parent: 1, lazy: 2, present: 4 } as const;
 
 /** Throws CriuImageError. */
 export function decodeInventory(image: Buffer): Inventory {
@@ -42,12 +42,48 @@ export function decodePstree(image: Buffer): ProcessEntry[] {
   });
 }
 
-interface PagemapEntry {
-  vaddr: Wide;
-  compatPages: number;
-  inParent: boolean;
-  flags: number;
-  pages: Wide;
+/** A run of pages as a pagemap image has it. */
+export interface PagemapEntry extends PageRange {
+  /** Not in the images: CRIU asks a page server for it. Else its bytes stand in the pages image. */
+  lazy: boolean;
+}
+
+export interface Pagemap {
+  /** Number of the pages image, in which the bytes of all entries that are not lazy stand one after the other. */
+  pagesId: number;
+  /** Ascending and disjoint. */
+  entries: PagemapEntry[];
+}
+
+/** Throws CriuImageError. */
+export function decodePagemap(image: Buffer): Pagemap {
+  const entries: PagemapEntry[] = [];
+  let end = 0;
+  let pagesId: number | undefined;
+  for (const bytes of imageMessages("pagemap", image)) {
+    if (pagesId === undefined) {
+      pagesId = (decode(messages.pagemapHead, bytes) as unknown as { pagesId: number }).pagesId;
+      continue;
+    }
+    const entry = decodeEntry(bytes);
+    if (entry.page < end || entry.pages < 1 || entry.page + entry.pages > maxPages)
+      throw new CriuImageError(`the pagemap image has an impossible entry at page ${entry.page}`);
+    end = entry.page + entry.pages;
+    entries.push(entry);
+  }
+  if (pagesId === undefined) throw new CriuImageError("the pagemap image has no head");
+  return { pagesId, entries };
+}
+
+/** The inverse of `decodePagemap`, as CRIU from 4.2 on writes it. */
+export function encodePagemap({ pagesId, entries }: Pagemap): Buffer {
+  const head = messages.pagemapHead.encode({ pagesId }).finish();
+  const bodies = entries.map(({ page, pages, lazy }) =>
+    messages.pagemap
+      .encode({ vaddr: page * pageBytes, compatPages: 0, flags: lazy ? flag.lazy : flag.present, pages })
+      .finish(),
+  );
+  return encodeImage("pagemap", [head, ...bodies]);
 }
 
 /**
@@ -55,26 +91,21 @@ interface PagemapEntry {
  * Ascending, disjoint; neighbouring entries stay apart, as CRIU never asks across two of them. Throws CriuImageError.
  */
 export function decodeLazyRanges(image: Buffer): PageRange[] {
-  const ranges: PageRange[] = [];
-  let end = 0;
-  let isHead = true;
-  for (const bytes of imageMessages("pagemap", image)) {
-    if (isHead) {
-      decode(messages.pagemapHead, bytes);
-      isHead = false;
-      continue;
-    }
-    const range = decodeEntry(bytes);
-    if (range.page < end || range.pages < 1 || range.page + range.pages > maxPages)
-      throw new CriuImageError(`the pagemap image has an impossible entry at page ${range.page}`);
-    end = range.page + range.pages;
-    if (range.lazy) ranges.push({ page: range.page, pages: range.pages });
-  }
-  return ranges;
+  return decodePagemap(image)
+    .entries.filter(({ lazy }) => lazy)
+    .map(({ page, pages }) => ({ page, pages }));
 }
 
-function decodeEntry(bytes: Buffer): PageRange & { lazy: boolean } {
-  const entry = decode(messages.pagemap, bytes) as unknown as PagemapEntry;
+interface EntryMessage {
+  vaddr: Wide;
+  compatPages: number;
+  inParent: boolean;
+  flags: number;
+  pages: Wide;
+}
+
+function decodeEntry(bytes: Buffer): PagemapEntry {
+  const entry = decode(messages.pagemap, bytes) as unknown as EntryMessage;
   const vaddr = toNumber(entry.vaddr);
   if (vaddr % pageBytes !== 0) throw new CriuImageError("the pagemap image has an address that is not a page's");
   // An absent field reads as its default, 0: entries of CRIU before 4.2 have only the 32-bit count.

@@ -1,0 +1,71 @@
+/** All of a dump that can be done while the container still runs: its description for CRIU, and a CRIU that waits. */
+import { closeSync, openSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { readProcess } from "../shared/adapters/processes.ts";
+import type { MigrationPaths } from "../shared/node-paths.ts";
+import { startCriu, type Criu } from "./adapters/criu.ts";
+import { criuConfigPath, makeDumpDirs } from "./adapters/dump-files.ts";
+import { canScanPages, openPageScanner } from "./adapters/pagemap-scan.ts";
+import { externalMounts, externalNetwork, readRuncState } from "./adapters/runc-container.ts";
+import type { HeldCheckpoint } from "./checkpoint.ts";
+
+/** A process with less is left to CRIU: to hide it costs a mount. */
+const hideFromBytes = 8 << 20;
+/** What runc keeps beside CRIU's images: it reads it before a restore. */
+const descriptorsName = "descriptors.json";
+
+export interface PreparedDump {
+  readonly criu: Criu;
+  /** Dumps the frozen container. See `Criu.dump`. */
+  dump(): Promise<void>;
+}
+
+/** `standIn`: pid of a process with next to no memory, which outlives the dump. */
+export async function prepareDump(
+  { record, freezer, paths }: Pick<HeldCheckpoint, "record" | "freezer" | "paths">,
+  standIn: number,
+): Promise<PreparedDump> {
+  const { containerId, initPid } = record;
+  const state = readRuncState(containerId, initPid);
+  makeDumpDirs(paths);
+  const mounts = externalMounts(state, initPid);
+  const networks = state.networkPath === undefined ? [] : [externalNetwork(state.networkPath)];
+  const criu = await startCriu(paths, standIn, worthHiding(freezer.processes()));
+  return {
+    criu,
+    dump: () =>
+      withDirectory(paths, (workDirFd) => {
+        writeFileSync(join(paths.imagesDir, descriptorsName), JSON.stringify(state.descriptors), { mode: 0o600 });
+        return criu.dump({
+          imagesDir: paths.imagesDir,
+          workDirFd,
+          pid: initPid,
+          rootfs: state.rootfs,
+          ...(state.freezerDir !== undefined && { freezerDir: state.freezerDir }),
+          externalMounts: mounts,
+          externalNamespaces: networks,
+          configFile: criuConfigPath(paths),
+        });
+      }),
+  };
+}
+
+/** Guard pages are told by the page map too, and CRIU alone restores them. */
+function worthHiding(hostPids: readonly number[]): number[] {
+  if (!canScanPages()) return [];
+  return hostPids.filter((hostPid) => (readProcess(hostPid)?.memoryBytes ?? 0) >= hideFromBytes && !hasGuards(hostPid));
+}
+
+function hasGuards(hostPid: number): boolean {
+  using scanner = openPageScanner(hostPid);
+  return scanner.hasGuards();
+}
+
+async function withDirectory(paths: MigrationPaths, use: (fd: number) => Promise<void>): Promise<void> {
+  const fd = openSync(paths.workDir, "r");
+  try {
+    await use(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
