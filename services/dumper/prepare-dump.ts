@@ -29,7 +29,7 @@ export async function prepareDump(
   const state = readRuncState(containerId, initPid);
   makeDumpDirs(paths);
   const mounts = externalMounts(state, initPid);
-  const networks = state.networkPath === undefined ? [] : [externalNetwork(state.networkPath)];
+  const network = externalNetwork(initPid);
   const criu = await startCriu(paths, standIn, worthHiding(freezer.processes()));
   return {
     criu,
@@ -43,7 +43,7 @@ export async function prepareDump(
           rootfs: state.rootfs,
           ...(state.freezerDir !== undefined && { freezerDir: state.freezerDir }),
           externalMounts: mounts,
-          externalNamespaces: networks,
+          externalNamespaces: [network],
           configFile: criuConfigPath(paths),
         });
       }),

@@ -9,7 +9,7 @@ import type { CreateRestore } from "../shared/contracts/restorer.ts";
 import { noteLayer } from "../shared/adapters/overlay-layer.ts";
 import { runtimeName } from "../shared/adapters/resources.ts";
 import { asDmigrateError, DmigrateError, messageOf } from "../shared/errors.ts";
-import { migrationPaths, restoreSpecDir } from "../shared/node-paths.ts";
+import { emptyDirectory, migrationPaths, restoreSpecDir } from "../shared/node-paths.ts";
 import { withSpan } from "../shared/telemetry.ts";
 import { within, type Engine } from "./adapters/engine.ts";
 import { makeSpecDir, openGate, type Gate } from "./adapters/gate.ts";
@@ -105,7 +105,7 @@ async function warmStart(deps: RestorerDeps, session: Session, containerId: stri
   const dir = restoreSpecDir(deps.stateDir, containerId);
   await makeSpecDir(dir);
   await noteLayer(deps.stateDir, containerId, await deps.engine.layer(containerId));
-  await writeFile(join(dir, "criu.conf"), criuRestoreConfig, { mode: 0o600 });
+  await writeFile(join(dir, "criu.conf"), criuRestoreConfig(emptyDirectory(deps.stateDir)), { mode: 0o600 });
   const gate = openGate(dir);
   session.gate = gate;
   // Docker keeps this call open until the container is restored, and the container locked: `docker inspect` of it waits too.

@@ -10,7 +10,7 @@ import { DmigrateError, messageOf } from "../shared/errors.ts";
 import { migrationPaths, restoreSpecDir } from "../shared/node-paths.ts";
 import { withSpan } from "../shared/telemetry.ts";
 import { clearAway } from "./clear-away.ts";
-import { hasRestored, readResult } from "./adapters/gate.ts";
+import { hasRestored, readResult, whenRestored } from "./adapters/gate.ts";
 import { placeImages } from "./adapters/images.ts";
 import { within } from "./adapters/engine.ts";
 import { firstCriuError, runtimeFailure } from "./core/failure-text.ts";
@@ -27,19 +27,26 @@ export async function resumeRestore(deps: RestorerDeps, session: Session): Promi
   const releasedAt = performance.now();
   // The journal first: a restarted restorer must know that the container may run.
   advance(deps, session, "let-go");
+  const specDir = restoreSpecDir(deps.stateDir, containerId);
+  const proven = new AbortController();
   const expedited = record.rcuBefore !== undefined && deps.rcu.on();
   try {
+    const restored = whenRestored(specDir, proven.signal);
+    restored.catch(() => undefined); // Then Docker's answer has to do.
     gate.release(placeImages(imagesDir, gate.imagesDir, session.networkReady === true));
-    await withSpan("docker start, released", {}, async () => {
-      const outcome = await within(deps.limits.resumeMs, started, "the container was not restored");
-      if (!outcome.ok) throw new DmigrateError("restore-failed", runtimeFailure(messageOf(outcome.error)));
+    await withSpan("runc restore", {}, async () => {
+      // The container runs as soon as runc says so; containerd's and Docker's bookkeeping goes on meanwhile.
+      const first = Promise.race([restored.then(() => undefined).catch(() => started), started]);
+      const outcome = await within(deps.limits.resumeMs, first, "the container was not restored");
+      if (outcome?.ok === false) throw new DmigrateError("restore-failed", runtimeFailure(messageOf(outcome.error)));
     });
-    prove(deps, containerId);
+    prove(specDir);
   } catch (error) {
-    if (!hasRestored(restoreSpecDir(deps.stateDir, containerId)))
+    if (!hasRestored(specDir))
       await giveUp(deps, session, `the container could not be restored: ${messageOf(error)}`, workDir);
     deps.log.warn({ migrationId, err: error }, "the container was restored, but its start did not end well");
   } finally {
+    proven.abort();
     if (expedited && record.rcuBefore !== undefined) deps.rcu.off(record.rcuBefore);
   }
   advance(deps, session, "proven", { resumeMs: performance.now() - releasedAt, error: undefined });
@@ -50,8 +57,8 @@ export async function resumeRestore(deps: RestorerDeps, session: Session): Promi
  * Throws unless runc says that it restored. That alone is the proof: what was restored may have ended since, and Docker
  * may be slow or fail to say what it made of it. A container that was started cold leaves no such word.
  */
-function prove(deps: RestorerDeps, containerId: string): void {
-  const { status } = readResult(restoreSpecDir(deps.stateDir, containerId));
+function prove(specDir: string): void {
+  const { status } = readResult(specDir);
   if (status !== 0) throw new DmigrateError("restore-failed", `runc restore ended with ${status ?? "no exit code"}`);
 }
 

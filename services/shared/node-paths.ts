@@ -4,6 +4,7 @@
  *     <stateDir>/migrations/<migrationId>/images/     CRIU images: written by the dump, or received
  *     <stateDir>/migrations/<migrationId>/work        CRIU's work directory: logs, lazy-pages.socket
  *     <stateDir>/containers/<containerId>/            destination: tells the wrapper to restore this container
+ *     <stateDir>/empty                                destination: a read-only, empty tmpfs, which the wrapper mounts
  *     <stateDir>/checkpoints/<migrationId>.json       source: what became of a checkpoint, kept for a day
  */
 import { join } from "node:path";
@@ -24,3 +25,5 @@ export function migrationPaths(stateDir: string, migrationId: string): Migration
 export function restoreSpecDir(stateDir: string, containerId: string): string {
   return join(stateDir, "containers", containerId);
 }
+
+export const emptyDirectory = (stateDir: string): string => join(stateDir, "empty");

@@ -8,7 +8,6 @@ const stateSchema = z.object({
     mounts: z.array(z.object({ device: z.string(), destination: z.string() })).nullish(),
     mask_paths: z.array(z.string()).nullish(),
     devices: z.array(z.object({ path: z.string() })).nullish(),
-    namespaces: z.array(z.object({ type: z.string(), path: z.string() })),
   }),
   cgroup_paths: z.record(z.string(), z.string()),
   external_descriptors: z.array(z.string()).nullish(),
@@ -22,8 +21,6 @@ export interface RuncState {
   maskPaths: string[];
   /** The freezer's control group: of version 1 its own, of version 2 the only one. */
   freezerDir?: string;
-  /** Set when the network namespace was there before the container. */
-  networkPath?: string;
   /** What stdin, stdout and stderr of the container's first process were, in the words of /proc/PID/fd. */
   descriptors: string[];
 }
@@ -33,14 +30,12 @@ export function parseRuncState(text: string): RuncState {
   try {
     const { config, cgroup_paths: cgroups, external_descriptors: descriptors } = stateSchema.parse(JSON.parse(text));
     const binds = (config.mounts ?? []).filter(({ device }) => device === "bind");
-    const network = config.namespaces.find(({ type }) => type === "NEWNET")?.path ?? "";
     const freezerDir = cgroups["freezer"] ?? cgroups[""];
     return {
       rootfs: config.rootfs,
       bindMounts: [...binds.map(({ destination }) => destination), ...(config.devices ?? []).map(({ path }) => path)],
       maskPaths: config.mask_paths ?? [],
       ...(freezerDir !== undefined && { freezerDir }),
-      ...(network !== "" && { networkPath: network }),
       descriptors: descriptors ?? [],
     };
   } catch (cause) {

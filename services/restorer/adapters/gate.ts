@@ -6,7 +6,7 @@
  * runc itself is kept waiting for the checkpoint: of all images it reads descriptors.json alone, as the last thing
  * before it calls CRIU, and here that is a FIFO. All that runc does before is then done before the downtime.
  */
-import { closeSync, constants, openSync, readFileSync, writeFileSync, writeSync } from "node:fs";
+import { closeSync, constants, openSync, readFileSync, watch, writeFileSync, writeSync } from "node:fs";
 import { chmod, mkdir, rm } from "node:fs/promises";
 import { Socket } from "node:net";
 import { join } from "node:path";
@@ -155,6 +155,21 @@ export function readResult(dir: string): WrapperResult {
  * they there still or not, so the source must never thaw again.
  */
 export const hasRestored = (dir: string): boolean => readResult(dir).status === 0;
+
+/** Resolves as soon as `hasRestored`; with `signal` aborted, never. Rejects when the directory cannot be watched. */
+export function whenRestored(dir: string, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const watcher = watch(dir, { signal });
+    const look = (): void => {
+      if (!hasRestored(dir)) return;
+      watcher.close();
+      resolve();
+    };
+    watcher.on("change", look);
+    watcher.on("error", reject);
+    look();
+  });
+}
 
 function readNumber(path: string): number | undefined {
   try {

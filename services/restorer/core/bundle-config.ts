@@ -6,6 +6,7 @@
  * network between create and start, to a task that must exist by then (mode `hook`).
  */
 import { z } from "zod";
+import { emptyMountName, externalMount } from "../../shared/core/criu/external.ts";
 import { parseExactJson } from "../../shared/core/exact-json.ts";
 
 const hookSchema = z.looseObject({ path: z.string(), args: z.array(z.string()).optional() });
@@ -78,6 +79,7 @@ export function mendBundleConfig(config: BundleConfig, mode: BundleMode, criuCon
 
 /**
  * CRIU's settings for the restore: connections that the dump found are restored closed, so that their owners notice,
- * and file locks are taken again.
+ * file locks are taken again, and covered directories get the empty one at `emptyDir`.
  */
-export const criuRestoreConfig = "tcp-close\nfile-locks\n";
+export const criuRestoreConfig = (emptyDir: string): string =>
+  ["tcp-close", "file-locks", externalMount(emptyMountName, emptyDir), ""].join("\n");

@@ -63,5 +63,10 @@ test("rejects what is no config.json", () => {
 });
 
 test("CRIU closes connections and takes file locks again", () => {
-  expect(criuRestoreConfig.split("\n")).toEqual(["tcp-close", "file-locks", ""]);
+  expect(criuRestoreConfig("/e").split("\n")).toEqual([
+    "tcp-close",
+    "file-locks",
+    "external mnt[dmigrate-empty]:/e",
+    "",
+  ]);
 });

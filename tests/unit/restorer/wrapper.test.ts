@@ -33,7 +33,9 @@ beforeEach(async () => {
   dir = await mkdtemp(join(tmpdir(), "wrapper-"));
   spec = join(dir, "containers", id);
   await writeFile(join(dir, "runc"), fakeRunc);
-  await chmod(join(dir, "runc"), 0o755);
+  // The empty directory is there: to mount it takes root.
+  await writeFile(join(dir, "mountpoint"), "#!/bin/sh\n");
+  for (const program of ["runc", "mountpoint"]) await chmod(join(dir, program), 0o755);
 });
 afterEach(async () => {
   gate?.close();
