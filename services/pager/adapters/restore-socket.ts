@@ -36,31 +36,38 @@ export type RestoreMessage =
   | { kind: "closed" };
 
 export class RestoreSocket {
-  readonly #listener: number;
+  #listener: number | undefined;
   #connection: number | undefined;
   #pid: number | undefined;
 
   /** Listens in the current directory, since a path to it may be too long for a socket. Throws LinuxError. */
   constructor() {
     rmSync(socketName, { force: true });
-    this.#listener = check("socket", socket(unixFamily, streamType | nonBlock | closeOnExec, 0));
+    const listener = check("socket", socket(unixFamily, streamType | nonBlock | closeOnExec, 0));
+    this.#listener = listener;
     const address = Buffer.alloc(2 + socketName.length + 1);
     address.writeUInt16LE(unixFamily, 0);
     address.write(socketName, 2);
-    check("bind", bind(this.#listener, address, address.length));
-    check("listen", listen(this.#listener, 1));
+    check("bind", bind(listener, address, address.length));
+    check("listen", listen(listener, 1));
   }
 
-  get listener(): number {
+  /** Listens until a restore is there, then undefined: its number may by then be another file's. */
+  get listener(): number | undefined {
     return this.#listener;
   }
 
-  /** Takes the restore's connection, and gives its descriptor. One is taken; no other will be. */
-  accept(): number | undefined {
+  /** The connection of the restore, from `accept` to `close`. */
+  get connection(): number | undefined {
+    return this.#connection;
+  }
+
+  /** Takes the restore's connection, if there is one. One is taken; no other will be. */
+  accept(): boolean {
     const fd = accept4(this.#listener, null, null, nonBlock | closeOnExec);
-    if (fd < 0) return undefined;
+    if (fd < 0) return false;
     this.#connection = fd;
-    return fd;
+    return true;
   }
 
   /** The next message, or undefined when there is no whole one yet. Throws LinuxError, or Error on what CRIU never says. */
@@ -84,14 +91,17 @@ export class RestoreSocket {
     return { kind: "process", pid, fd: bytes.fd };
   }
 
-  closeConnection(): void {
-    if (this.#connection !== undefined) closeSync(this.#connection);
-    this.#connection = undefined;
+  closeListener(): void {
+    if (this.#listener === undefined) return;
+    closeSync(this.#listener);
+    this.#listener = undefined;
+    rmSync(socketName, { force: true });
   }
 
-  closeListener(): void {
-    closeSync(this.#listener);
-    rmSync(socketName, { force: true });
+  closeConnection(): void {
+    if (this.#connection === undefined) return;
+    closeSync(this.#connection);
+    this.#connection = undefined;
   }
 
   #receive(most: number): { data: Buffer; fd: number | undefined } | undefined {

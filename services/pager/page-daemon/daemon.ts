@@ -32,7 +32,6 @@ export class PageDaemon {
   readonly #bulk: PageLane;
   readonly #urgent: PageLane;
   readonly #abort = new AbortController();
-  #connection: number | undefined;
   #backgroundBytes = 0;
   #inFlight = 0;
   #nextProcess = 0;
@@ -52,7 +51,7 @@ export class PageDaemon {
       onNear: (pid, page, pages) => this.#ask(pid, page, pages, 2),
     });
     this.#socket = new RestoreSocket();
-    this.#epoll.add(this.#socket.listener);
+    if (this.#socket.listener !== undefined) this.#epoll.add(this.#socket.listener);
     this.#bulk = this.#lane("pages");
     this.#urgent = this.#lane("faults");
     setInterval(() => this.#look(), statsPeriodMs).unref();
@@ -106,18 +105,18 @@ export class PageDaemon {
   #ready(fds: readonly number[]): void {
     for (const fd of fds) {
       if (fd === this.#socket.listener) this.#accept();
-      else if (fd === this.#connection) this.#receive();
+      else if (fd === this.#socket.connection) this.#receive();
       else this.#spaces.hear(fd);
     }
     this.#afterwards();
   }
 
   #accept(): void {
-    this.#connection = this.#socket.accept();
-    if (this.#connection === undefined) return;
-    this.#epoll.delete(this.#socket.listener);
+    const { listener } = this.#socket;
+    if (listener === undefined || !this.#socket.accept()) return;
+    this.#epoll.delete(listener);
     this.#socket.closeListener();
-    this.#epoll.add(this.#connection);
+    if (this.#socket.connection !== undefined) this.#epoll.add(this.#socket.connection);
   }
 
   #receive(): void {
@@ -126,8 +125,7 @@ export class PageDaemon {
         this.#spaces.adopt(message.pid, message.fd);
         continue;
       }
-      if (this.#connection !== undefined) this.#epoll.delete(this.#connection);
-      this.#connection = undefined;
+      if (this.#socket.connection !== undefined) this.#epoll.delete(this.#socket.connection);
       this.#socket.closeConnection();
       if (message.kind === "closed")
         throw new DmigrateError("restore-failed", "CRIU's restore ended before it was done");
@@ -215,7 +213,7 @@ export class PageDaemon {
   }
 
   #look(): void {
-    if (this.#connection !== undefined || this.#finishedAt !== undefined)
+    if (this.#socket.connection !== undefined || this.#finishedAt !== undefined)
       this.#tell({ kind: "stats", stats: this.stats() });
   }
 
