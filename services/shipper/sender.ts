@@ -16,6 +16,8 @@ export interface Outgoing {
   flags?: number;
   /** From `allocateFrame`. */
   frame: Buffer;
+  /** Called once the system has taken the frame. */
+  release?: () => void;
 }
 type Produce = () => Outgoing | Promise<Outgoing>;
 
@@ -92,8 +94,12 @@ export class Sender {
     this.#wake();
   }
 
-  #write({ type, channel, flags = 0, frame }: Outgoing): void {
-    this.#link.write(type, channel, frame, { flags, onWritten: () => this.#pump() });
+  #write({ type, channel, flags = 0, frame, release }: Outgoing): void {
+    const onWritten = (): void => {
+      release?.();
+      this.#pump();
+    };
+    this.#link.write(type, channel, frame, { flags, onWritten });
   }
 
   #wake(): void {

@@ -82,8 +82,8 @@ const bitmapBytes = (pages: number): number => Math.ceil(pages / 8);
 /** Bytes in front of the page data where the answer is made: the header, the count, and room for a bitmap. */
 export const pageDataOffset = frameHeaderBytes + 4 + bitmapBytes(maxDataPages);
 
-/** A buffer in which an answer of up to `pages` pages is made: read the pages to `pageDataOffset`. */
-export const allocatePages = (pages: number): Buffer => Buffer.allocUnsafeSlow(pageDataOffset + pages * pageBytes);
+/** Of a buffer in which an answer of up to `pages` pages is made: read the pages to `pageDataOffset`. */
+export const bufferBytesOf = (pages: number): number => pageDataOffset + pages * pageBytes;
 
 export interface EncodedPages {
   frame: Buffer;
@@ -98,7 +98,10 @@ export function encodeZeroPages(pages: number): EncodedPages {
   return { frame, flags: pageFlags.allZero, pages, zeroPages: pages };
 }
 
-/** Makes the answer out of `pages` pages that were read into `buffer` at `pageDataOffset`; the buffer is used up. */
+/**
+ * Makes the answer out of `pages` pages that were read into `buffer` at `pageDataOffset`. What it is made of stands in
+ * that buffer until it has left.
+ */
 export function encodePages(buffer: Buffer, pages: number): EncodedPages {
   const bitmap = Buffer.alloc(bitmapBytes(pages));
   let zeroPages = 0;
