@@ -1,8 +1,19 @@
 /** Settings of the pager when it runs alone. */
-import type { z } from "zod";
+import { z } from "zod";
 import { listenSchema, nodeConfigShape, readConfig } from "../shared/config.ts";
+import { pageServerKinds } from "./pagers.ts";
 
-const pagerConfigShape = { ...nodeConfigShape, listen: listenSchema.default({ host: "127.0.0.1", port: 7412 }) };
+/** Settings of the pager that the node agent has as well. */
+export const pagingConfigShape = {
+  /** Who serves the pages: our own page daemon, or `criu lazy-pages`. */
+  pager: z.enum(pageServerKinds).default("userfaultfd"),
+};
+
+const pagerConfigShape = {
+  ...nodeConfigShape,
+  ...pagingConfigShape,
+  listen: listenSchema.default({ host: "127.0.0.1", port: 7412 }),
+};
 
 export type PagerConfig = z.infer<z.ZodObject<typeof pagerConfigShape>>;
 

@@ -8,10 +8,11 @@ import { readPagerConfig } from "./config.ts";
 import { createPager } from "./service.ts";
 
 await runMain(async () => {
-  const { listen, token, logLevel, stateDir, dockerSocket } = readPagerConfig(process.argv.slice(2), process.env);
+  const config = readPagerConfig(process.argv.slice(2), process.env);
+  const { listen, token, logLevel, stateDir, dockerSocket, pager: serveWith } = config;
   const log = createLog("pager", logLevel);
   const telemetry = startTelemetry(["pager"], process.env);
-  const services = [createPager({ stateDir, log })];
+  const services = [createPager({ stateDir, log, serveWith })];
   const resources = createResourceProbe({ docker: openDocker(dockerSocket), stateDir });
   await runUntilSignal(
     await serveServices({ title: "Dmigrate pager", listen, token, services, log, telemetry, resources }),

@@ -7,6 +7,9 @@ import { DmigrateError } from "../shared/errors.ts";
 import type { Log } from "../shared/log.ts";
 import { migrationPaths } from "../shared/node-paths.ts";
 import { requireLazyPages } from "./adapters/criu.ts";
+import { CriuPageServer } from "./criu-page-server.ts";
+import { DaemonPageServer } from "./daemon-page-server.ts";
+import type { PageServer, PageServerEvents } from "./page-server.ts";
 import { Pager } from "./pager.ts";
 
 /**
@@ -20,10 +23,18 @@ export type ConnectPages = (options: {
   signal: AbortSignal;
 }) => Promise<PageSource>;
 
+/** Who serves the pages: our own daemon, or CRIU's, which is slower. */
+export const pageServerKinds = ["userfaultfd", "criu"] as const;
+export type PageServerKind = (typeof pageServerKinds)[number];
+
 export interface PagersDeps {
   criu: string;
   stateDir: string;
   log: Log;
+  serveWith: PageServerKind;
+  /** How long a link that is lost while pages are missing may stay away, with our own daemon. */
+  reconnectMs: number;
+  /** For CRIU's. */
   connectPages: ConnectPages;
 }
 
@@ -76,8 +87,8 @@ export class Pagers {
   }
 
   /**
-   * Ends what can be ended. A pager that processes here still depend on is given `drainMs` to finish; after that CRIU is
-   * left as it is, waiting, rather than ended.
+   * Ends what can be ended. A pager that processes here still depend on is given `drainMs` to finish; after that its page
+   * server is left as it is rather than ended.
    */
   async stop(drainMs: number): Promise<void> {
     await Promise.all(
@@ -92,17 +103,39 @@ export class Pagers {
   }
 
   async #connect(request: CreatePager): Promise<Pager> {
-    const { criu, stateDir, log, connectPages } = this.#deps;
-    const { migrationId, secret, source } = request;
+    const { stateDir, serveWith } = this.#deps;
+    const paths = migrationPaths(stateDir, request.migrationId);
+    const log = this.#deps.log.child({ migrationId: request.migrationId });
+    const startServer = (events: PageServerEvents): Promise<PageServer> =>
+      serveWith === "criu"
+        ? this.#startCriu(request, paths.workDir, events)
+        : this.#startDaemon(request, paths.workDir, log, events);
+    return Pager.create(request, { paths, log, startServer });
+  }
+
+  async #startDaemon(
+    request: CreatePager,
+    workDir: string,
+    log: Log,
+    events: PageServerEvents,
+  ): Promise<DaemonPageServer> {
+    const { migrationId, secret, source, windowBytes } = request;
+    const { criu, reconnectMs } = this.#deps;
+    const options = { migrationId, secret, source, workDir, windowBytes, reconnectMs, log, ...events };
+    const [server] = await Promise.all([DaemonPageServer.start(options), requireLazyPages(criu)]);
+    return server;
+  }
+
+  async #startCriu(request: CreatePager, workDir: string, events: PageServerEvents): Promise<CriuPageServer> {
+    const { criu, connectPages } = this.#deps;
+    const { migrationId, secret, source, windowBytes, chunkBytes } = request;
     // Not AbortSignal.timeout: the connection lives on under this signal.
     const abort = new AbortController();
     const timer = setTimeout(() => abort.abort(), connectTimeoutMs);
     try {
       const layout = layoutOf(await requireLazyPages(criu));
       const pages = await connectPages({ migrationId, secret, source, signal: abort.signal });
-      const paths = migrationPaths(stateDir, migrationId);
-      const deps = { criu, layout, paths, source: pages, log: log.child({ migrationId }) };
-      return await Pager.create(request, deps);
+      return new CriuPageServer({ criu, layout, workDir, windowBytes, chunkBytes, source: pages, ...events });
     } catch (error) {
       abort.abort();
       throw error;

@@ -16,24 +16,31 @@ export interface Outgoing {
   flags?: number;
   /** From `allocateFrame`. */
   frame: Buffer;
+  /** Called once the system has taken the frame. */
+  release?: () => void;
 }
 type Produce = () => Outgoing | Promise<Outgoing>;
 
-/** No frame is begun while this many bytes are in the making, or handed to the socket and not taken by the kernel. */
-const windowBytes = 256 * 1024;
+/**
+ * No frame is begun while this many bytes are in the making, or handed to the socket and not taken by the kernel, unless
+ * told: what is begun, nothing overtakes.
+ */
+const usualWindowBytes = 256 * 1024;
 /** Bytes of ready frames that may wait in a class before `push` makes its caller wait. */
 const maxQueuedBytes = 1024 * 1024;
 
 export class Sender {
   readonly #link: FramedLink;
+  readonly #windowBytes: number;
   readonly #queue = new PriorityQueue<Produce>();
   /** Bytes of frames in the making, such as background pages being read. */
   #producingBytes = 0;
   #room: { priority: Priority; resolve: () => void; reject: (error: Error) => void }[] = [];
   #failure: Error | undefined;
 
-  constructor(link: FramedLink) {
+  constructor(link: FramedLink, windowBytes = usualWindowBytes) {
     this.#link = link;
+    this.#windowBytes = windowBytes;
     void link.closed.then((reason) => this.#fail(reason ?? new Error("the connection was closed")));
   }
 
@@ -74,7 +81,7 @@ export class Sender {
       const next = this.#queue.peek();
       if (next === undefined || !this.#link.open) break;
       // A fault waits for nobody: it is one page.
-      const free = this.#producingBytes + this.#link.pendingBytes < windowBytes;
+      const free = this.#producingBytes + this.#link.pendingBytes < this.#windowBytes;
       if (!free && next.priority !== 0) break;
       this.#queue.pop();
       const made = next.item();
@@ -92,8 +99,12 @@ export class Sender {
     this.#wake();
   }
 
-  #write({ type, channel, flags = 0, frame }: Outgoing): void {
-    this.#link.write(type, channel, frame, { flags, onWritten: () => this.#pump() });
+  #write({ type, channel, flags = 0, frame, release }: Outgoing): void {
+    const onWritten = (): void => {
+      release?.();
+      this.#pump();
+    };
+    this.#link.write(type, channel, frame, { flags, onWritten });
   }
 
   #wake(): void {

@@ -11,6 +11,12 @@ import { messageOf } from "../shared/errors.ts";
 import type { FramedLink, FrameHandler } from "../shared/link/framed.ts";
 import { Sender, type Outgoing } from "./sender.ts";
 
+/**
+ * Several frames in the making keep the link busy while the next are read. Faults do not wait behind them: they have a
+ * connection of their own.
+ */
+const windowBytes = 1024 * 1024;
+
 /** Requests that may wait before no more are read from the connection. */
 const maxWaiting = 8_192;
 
@@ -19,21 +25,26 @@ export interface PageStats {
   zeroPages: number;
 }
 
+/** An answer; `release` is called once its memory may be used again. */
+export interface Answer extends EncodedPages {
+  release: () => void;
+}
+
 /** The frozen memory. Both throw when not even the first page can be read. */
 export interface PageReader {
-  read: (request: PageRequest) => Promise<EncodedPages>;
+  read: (request: PageRequest) => Promise<Answer>;
   /** At once, for a fault. */
-  readNow: (request: PageRequest) => EncodedPages;
+  readNow: (request: PageRequest) => Answer;
 }
 
 /** `memory` is asked anew for each request: it may be opened after the connection was. */
 export function servePages(link: FramedLink, memory: () => PageReader | undefined, stats: PageStats): FrameHandler {
-  const sender = new Sender(link);
+  const sender = new Sender(link, windowBytes);
 
-  const answer = (channel: number, { frame, flags, pages, zeroPages }: EncodedPages): Outgoing => {
+  const answer = (channel: number, { frame, flags, pages, zeroPages, release }: Answer): Outgoing => {
     stats.pagesSent += pages;
     stats.zeroPages += zeroPages;
-    return { type: frameTypes.pages, channel, flags, frame };
+    return { type: frameTypes.pages, channel, flags, frame, release };
   };
   const refuse = (channel: number, error: unknown): Outgoing => ({
     type: frameTypes.pageError,

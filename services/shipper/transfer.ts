@@ -36,7 +36,8 @@ export class Transfer implements Attachable {
   readonly #deps: TransferDeps;
   readonly #ended = new AbortController();
   #jobs: FileJobs | undefined;
-  #pageLink: FramedLink | undefined;
+  /** By role, so that a destination that connects again takes the place of its own lost connection only. */
+  readonly #pageLinks = new Map<Role, FramedLink>();
   #memory: ContainerMemory | undefined;
   #trees: SourceTrees | undefined;
   /** What the last pass sent, tree by tree; the next one sends what differs. */
@@ -69,9 +70,9 @@ export class Transfer implements Attachable {
       this.#bytesOfClosedLinks += link.bytesSent;
     });
     const replaced = new Error("the destination has connected again");
-    if (role === "pages") {
-      this.#pageLink?.close(replaced);
-      this.#pageLink = link;
+    if (role !== "files") {
+      this.#pageLinks.get(role)?.close(replaced);
+      this.#pageLinks.set(role, link);
       return servePages(link, () => this.#memory, this.#stats);
     }
     this.#jobs?.close(replaced);

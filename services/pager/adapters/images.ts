@@ -2,13 +2,8 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { decodeInventory, decodeLazyRanges, decodePstree } from "../../shared/core/criu/process-images.ts";
-import type { PageRange } from "../../shared/core/criu/process-images.ts";
 import { asDmigrateError, DmigrateError, hasErrno } from "../../shared/errors.ts";
-
-export interface ProcessPages {
-  pid: number;
-  ranges: PageRange[];
-}
+import type { ProcessPages } from "../page-server.ts";
 
 const knownImgVersion = 2;
 

@@ -24,6 +24,23 @@ export class PageSet {
     return run && { start: Math.max(run.start, page), end: run.end };
   }
 
+  /** Every run, ascending. The set may not change meanwhile. */
+  all(): readonly Readonly<Run>[] {
+    return this.#runs;
+  }
+
+  /** What the set has of the pages from `page` on, ascending, clipped. */
+  within(page: number, pages: number): Run[] {
+    const found: Run[] = [];
+    const end = page + pages;
+    for (let at = this.#firstEndingAfter(page); at < this.#runs.length; at += 1) {
+      const run = this.#runs[at];
+      if (run === undefined || run.start >= end) break;
+      found.push({ start: Math.max(run.start, page), end: Math.min(run.end, end) });
+    }
+    return found;
+  }
+
   add(start: number, pages: number): void {
     if (pages <= 0) return;
     const added: Run = { start, end: start + pages };

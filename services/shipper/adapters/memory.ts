@@ -4,7 +4,7 @@
  */
 import { closeSync, openSync, read, readFileSync, readSync } from "node:fs";
 import {
-  allocatePages,
+  bufferBytesOf,
   encodePages,
   encodeZeroPages,
   isZeroPage,
@@ -12,14 +12,16 @@ import {
   maxZeroPages,
   pageBytes,
   pageDataOffset,
-  type EncodedPages,
   type PageRequest,
 } from "../../shared/core/frames/page-message.ts";
+import { PayloadPool } from "../../shared/core/frames/payload-pool.ts";
 import type { FrozenProcess } from "../../shared/contracts/dumper.ts";
 import { DmigrateError, messageOf } from "../../shared/errors.ts";
+import type { Answer } from "../serve-pages.ts";
 import { cgroupNames } from "./processes.ts";
 
 export class ContainerMemory {
+  readonly #pool = new PayloadPool();
   readonly #descriptors = new Map<number, number>();
   /** Reads under way: a descriptor may not be closed, and its number given to another file, while one uses it. */
   #reading = 0;
@@ -40,7 +42,7 @@ export class ContainerMemory {
   }
 
   /** Reads up to as many pages as asked, at least one: fewer at the end of readable memory. Throws when none can be. */
-  async read(request: PageRequest): Promise<EncodedPages> {
+  async read(request: PageRequest): Promise<Answer> {
     this.#reading++;
     try {
       return await this.#read(request);
@@ -50,24 +52,36 @@ export class ContainerMemory {
     }
   }
 
-  async #read(request: PageRequest): Promise<EncodedPages> {
+  async #read(request: PageRequest): Promise<Answer> {
     const fd = this.#descriptorOf(request.pid);
     const asked = Math.min(request.pages, maxDataPages);
-    const buffer = allocatePages(asked);
-    const bytes = await readAt(fd, buffer, pageDataOffset, asked * pageBytes, request.vaddr);
-    const pages = wholePages(bytes, request);
-    const answer = encodePages(buffer, pages);
-    if (answer.zeroPages < maxDataPages || request.pages === maxDataPages) return answer;
-    return encodeZeroPages(await this.#zeroRun(fd, request, buffer, pages));
+    const buffer = this.#pool.take(bufferBytesOf(asked));
+    const release = (): void => this.#pool.release(buffer);
+    try {
+      const bytes = await readAt(fd, buffer, pageDataOffset, asked * pageBytes, request.vaddr);
+      const pages = wholePages(bytes, request);
+      const answer = encodePages(buffer, pages);
+      if (answer.zeroPages < maxDataPages || request.pages === maxDataPages) return { ...answer, release };
+      return { ...encodeZeroPages(await this.#zeroRun(fd, request, buffer, pages)), release };
+    } catch (error) {
+      release();
+      throw error;
+    }
   }
 
   /** The same, at once: for a fault, whose process stands still meanwhile. */
-  readNow(request: PageRequest): EncodedPages {
+  readNow(request: PageRequest): Answer {
     const fd = this.#descriptorOf(request.pid);
     const asked = Math.min(request.pages, maxDataPages);
-    const buffer = allocatePages(asked);
-    const bytes = readSync(fd, buffer, pageDataOffset, asked * pageBytes, request.vaddr);
-    return encodePages(buffer, wholePages(bytes, request));
+    const buffer = this.#pool.take(bufferBytesOf(asked));
+    const release = (): void => this.#pool.release(buffer);
+    try {
+      const bytes = readSync(fd, buffer, pageDataOffset, asked * pageBytes, request.vaddr);
+      return { ...encodePages(buffer, wholePages(bytes, request)), release };
+    } catch (error) {
+      release();
+      throw error;
+    }
   }
 
   /** No more reads; those under way end first. */

@@ -37,6 +37,7 @@ async function startService(criuVersion = "4.2.1"): Promise<void> {
   service = createPager({
     stateDir: directory,
     log,
+    serveWith: "criu",
     criu: await installFakeCriu(directory, criuVersion),
     connectPages: () => {
       connections += 1;
@@ -188,6 +189,11 @@ test("readiness tells CRIU's version and names what to mend", async () => {
     ok: false,
     fix: expect.stringMatching(/install CRIU/) as string,
   });
-  const none = createPager({ stateDir: directory, log: createLog("pager", "silent"), criu: "/nonexistent/criu" });
+  const none = createPager({
+    stateDir: directory,
+    log: createLog("pager", "silent"),
+    serveWith: "criu",
+    criu: "/nonexistent/criu",
+  });
   expect(await none.checks()).toMatchObject([{ name: "criu", ok: false }]);
 });

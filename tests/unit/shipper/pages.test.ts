@@ -4,7 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { Endpoint } from "../../../services/shared/contracts/common.ts";
 import {
-  allocatePages,
+  bufferBytesOf,
   encodePages,
   encodeZeroPages,
   pageBytes,
@@ -16,24 +16,26 @@ import { openLink } from "../../../services/shared/link/dial.ts";
 import { frameOf, frameTypes } from "../../../services/shared/core/frames/frame.ts";
 import { createLog } from "../../../services/shared/log.ts";
 import { listenForData, type DataListener } from "../../../services/shipper/adapters/data-listener.ts";
-import { servePages, type PageReader } from "../../../services/shipper/serve-pages.ts";
+import { servePages, type Answer, type PageReader } from "../../../services/shipper/serve-pages.ts";
 
 const migrationId = "m-0123456789abcdef";
 const secret = "5a".repeat(32);
 const log = createLog("test", "silent");
 
+const release = (): void => undefined;
+
 /** Every page is filled with the low byte of its number; pages of a number divisible by four are zero. */
-function readNow({ pid, vaddr, pages }: PageRequest): ReturnType<typeof encodePages> {
+function readNow({ pid, vaddr, pages }: PageRequest): Answer {
   if (pid !== 1) throw new Error(`no process ${pid}`);
   const first = Number(vaddr) / pageBytes;
-  if (first >= 1_000_000) return encodeZeroPages(pages);
+  if (first >= 1_000_000) return { ...encodeZeroPages(pages), release };
   const count = Math.min(pages, 64);
-  const buffer = allocatePages(count);
+  const buffer = Buffer.alloc(bufferBytesOf(count));
   for (let page = 0; page < count; page++) {
     const from = pageDataOffset + page * pageBytes;
     buffer.fill((first + page) % 4 === 0 ? 0 : (first + page) & 0xff, from, from + pageBytes);
   }
-  return encodePages(buffer, count);
+  return { ...encodePages(buffer, count), release };
 }
 
 const memory: PageReader = {

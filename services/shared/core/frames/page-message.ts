@@ -17,7 +17,8 @@ export const maxZeroPages = 4096;
 export const pageFlags = { allZero: 1, someZero: 2 } as const;
 
 export const protocolVersion = 1;
-export const roles = ["files", "pages"] as const;
+/** `faults` is for pages that somebody waits for: nothing bulky goes over it. */
+export const roles = ["files", "pages", "faults"] as const;
 export type Role = (typeof roles)[number];
 
 export function encodeHello(role: Role): Buffer {
@@ -81,8 +82,8 @@ const bitmapBytes = (pages: number): number => Math.ceil(pages / 8);
 /** Bytes in front of the page data where the answer is made: the header, the count, and room for a bitmap. */
 export const pageDataOffset = frameHeaderBytes + 4 + bitmapBytes(maxDataPages);
 
-/** A buffer in which an answer of up to `pages` pages is made: read the pages to `pageDataOffset`. */
-export const allocatePages = (pages: number): Buffer => Buffer.allocUnsafeSlow(pageDataOffset + pages * pageBytes);
+/** Of a buffer in which an answer of up to `pages` pages is made: read the pages to `pageDataOffset`. */
+export const bufferBytesOf = (pages: number): number => pageDataOffset + pages * pageBytes;
 
 export interface EncodedPages {
   frame: Buffer;
@@ -97,7 +98,10 @@ export function encodeZeroPages(pages: number): EncodedPages {
   return { frame, flags: pageFlags.allZero, pages, zeroPages: pages };
 }
 
-/** Makes the answer out of `pages` pages that were read into `buffer` at `pageDataOffset`; the buffer is used up. */
+/**
+ * Makes the answer out of `pages` pages that were read into `buffer` at `pageDataOffset`. What it is made of stands in
+ * that buffer until it has left.
+ */
 export function encodePages(buffer: Buffer, pages: number): EncodedPages {
   const bitmap = Buffer.alloc(bitmapBytes(pages));
   let zeroPages = 0;
@@ -120,35 +124,57 @@ export function encodePages(buffer: Buffer, pages: number): EncodedPages {
   return { frame, flags, pages, zeroPages };
 }
 
-/** The pages of an answer: whole, with the zero pages put back in; null when all are zero. */
-export function decodePages(payload: Buffer, flags: number): { pages: number; data: Buffer | null } {
+/** Consecutive pages of an answer: `first` counts from the answer's first page. */
+export interface PageSpan {
+  first: number;
+  pages: number;
+  /** Where in the payload their contents begin; undefined when all of them are zero. */
+  at: number | undefined;
+}
+
+/** What an answer says, its pages left where they are in the payload. Throws FrameError. */
+export function decodeSpans(payload: Buffer, flags: number): { pages: number; spans: PageSpan[] } {
   if (payload.length < 4) throw new FrameError("an answer with pages is too short");
   const pages = payload.readUInt32LE(0);
   if (flags === pageFlags.allZero) {
     if (pages === 0 || pages > maxZeroPages || payload.length !== 4)
       throw new FrameError("a malformed run of zero pages");
-    return { pages, data: null };
+    return { pages, spans: [{ first: 0, pages, at: undefined }] };
   }
   if (pages === 0 || pages > maxDataPages) throw new FrameError(`an answer carries ${pages} pages`);
   if (flags === 0) {
     if (payload.length !== 4 + pages * pageBytes) throw new FrameError("an answer's length and page count differ");
-    return { pages, data: payload.subarray(4) };
+    return { pages, spans: [{ first: 0, pages, at: 4 }] };
   }
   if (flags !== pageFlags.someZero) throw new FrameError(`unknown flags ${flags} on an answer with pages`);
-  return { pages, data: expand(payload, pages) };
+  return { pages, spans: spansOfBitmap(payload, pages) };
 }
 
-function expand(payload: Buffer, pages: number): Buffer {
-  const data = Buffer.alloc(pages * pageBytes);
-  let from = 4 + bitmapBytes(pages);
+function spansOfBitmap(payload: Buffer, pages: number): PageSpan[] {
+  const spans: PageSpan[] = [];
+  let at = 4 + bitmapBytes(pages);
   for (let page = 0; page < pages; page++) {
-    if (((payload[4 + (page >> 3)] ?? 0) >> (page & 7)) & 1) continue;
-    if (payload.length < from + pageBytes) throw new FrameError("an answer's length and bitmap differ");
-    payload.copy(data, page * pageBytes, from, from + pageBytes);
-    from += pageBytes;
+    const isZero = ((payload[4 + (page >> 3)] ?? 0) >> (page & 7)) & 1;
+    const last = spans.at(-1);
+    if (last !== undefined && (last.at === undefined) === (isZero === 1)) last.pages++;
+    else spans.push({ first: page, pages: 1, at: isZero === 1 ? undefined : at });
+    if (isZero === 0) at += pageBytes;
   }
-  if (from !== payload.length) throw new FrameError("an answer's length and bitmap differ");
-  return data;
+  if (at !== payload.length) throw new FrameError("an answer's length and bitmap differ");
+  return spans;
+}
+
+/** The pages of an answer: whole, with the zero pages put back in; null when all are zero. Throws FrameError. */
+export function decodePages(payload: Buffer, flags: number): { pages: number; data: Buffer | null } {
+  const { pages, spans } = decodeSpans(payload, flags);
+  const [first] = spans;
+  if (spans.length === 1 && first !== undefined)
+    return { pages, data: first.at === undefined ? null : payload.subarray(first.at) };
+  const data = Buffer.alloc(pages * pageBytes);
+  for (const span of spans) {
+    if (span.at !== undefined) payload.copy(data, span.first * pageBytes, span.at, span.at + span.pages * pageBytes);
+  }
+  return { pages, data };
 }
 
 export const encodePageError = (text: string): Buffer => frameOf(Buffer.from(text.slice(0, 500)));

@@ -1,0 +1,76 @@
+/** epoll(7) over descriptors that Node's event loop cannot watch: a thread of Node's pool waits in it. */
+import { closeSync } from "node:fs";
+import koffi from "koffi";
+import { LinuxError } from "../../shared/adapters/linux.ts";
+
+const libc = koffi.load(null);
+const create = libc.func("int epoll_create1(int)") as (...args: unknown[]) => number;
+const control = libc.func("int epoll_ctl(int, int, int, void *)") as (...args: unknown[]) => number;
+const wait = libc.func("int epoll_wait(int, void *, int, int)");
+
+const closeOnExec = 0o2000000;
+const operations = { add: 1, delete: 2 } as const;
+const readable = 1;
+/** A packed struct on x86-64, with padding after the event mask elsewhere. */
+const eventBytes = process.arch === "x64" ? 12 : 16;
+const dataAt = eventBytes - 8;
+const mostEvents = 64;
+/** The waiting thread looks up this often, so that it can end. */
+const turnMs = 250;
+
+export class Epoll {
+  readonly #fd: number;
+  readonly #onReady: (fds: number[]) => void;
+  readonly #waited = Buffer.alloc(mostEvents * eventBytes);
+  readonly #polled = Buffer.alloc(mostEvents * eventBytes);
+  #stopped = false;
+
+  /** `onReady` gets the descriptors with something to read, again and again until it was read. */
+  constructor(onReady: (fds: number[]) => void) {
+    this.#fd = create(closeOnExec);
+    if (this.#fd < 0) throw new LinuxError("epoll_create1", koffi.errno());
+    this.#onReady = onReady;
+    this.#wait();
+  }
+
+  add(fd: number): void {
+    this.#control(operations.add, fd);
+  }
+
+  /** To be called before a descriptor is closed. */
+  delete(fd: number): void {
+    this.#control(operations.delete, fd);
+  }
+
+  /** Looks at once, without waiting. */
+  poll(): number[] {
+    const count = (wait as (...args: unknown[]) => number)(this.#fd, this.#polled, mostEvents, 0);
+    return count > 0 ? decode(this.#polled, count) : [];
+  }
+
+  /** No more calls of `onReady`. */
+  stop(): void {
+    this.#stopped = true;
+  }
+
+  #wait(): void {
+    wait.async(this.#fd, this.#waited, mostEvents, turnMs, (error: unknown, count: number) => {
+      if (this.#stopped) {
+        closeSync(this.#fd);
+        return;
+      }
+      if (error === null && count > 0) this.#onReady(decode(this.#waited, count));
+      this.#wait();
+    });
+  }
+
+  #control(operation: number, fd: number): void {
+    const event = Buffer.alloc(eventBytes);
+    event.writeUInt32LE(readable, 0);
+    event.writeInt32LE(fd, dataAt);
+    if (control(this.#fd, operation, fd, event) !== 0) throw new LinuxError("epoll_ctl", koffi.errno());
+  }
+}
+
+const decode = (events: Buffer, count: number): number[] =>
+  Array.from({ length: count }, (_, at) => events.readInt32LE(at * eventBytes + dataAt));

@@ -1,0 +1,304 @@
+/**
+ * The memory of the restored processes: hears what the kernel tells of it, and fills in what arrives.
+ *
+ * The one rule: between an event that takes pages away (remove, unmap, move, fork) and the note of it here, nothing is
+ * copied. The kernel refuses copies from the begin of such a change until its event was read; here, events are read and
+ * noted in one go, and all copying is done by the same thread.
+ *
+ * The last close of a userfaultfd makes what is missing read as zeros. So one is closed only when nothing is missing, or
+ * when the process is gone.
+ */
+import koffi from "koffi";
+import type { PageSpan } from "../../shared/core/frames/page-message.ts";
+import { pageBytes } from "../../shared/core/page-server/codec.ts";
+import {
+  closeUserfaultfd,
+  copyPages,
+  readEvents,
+  unregister,
+  wake,
+  zeroPages,
+  isAlive,
+} from "../adapters/userfaultfd.ts";
+import type { MemoryEvent } from "../adapters/userfaultfd.ts";
+import { FaultPattern } from "../core/fault-pattern.ts";
+import { LatencyHistogram } from "../core/latency-histogram.ts";
+import { MissingPages, type Place } from "../core/missing-pages.ts";
+import { WantedPages } from "../core/wanted-pages.ts";
+import type { ProcessPages } from "../page-server.ts";
+
+interface AddressSpace {
+  readonly fd: number;
+  /** The process of the images whose pages it has: its own, or that of the ancestor it was forked from. */
+  readonly pid: number;
+  readonly missing: MissingPages;
+  readonly pattern: FaultPattern;
+  /** Pages that threads wait for, and since when. */
+  readonly waiting: Map<number, number>;
+}
+
+export interface AddressSpacesOptions {
+  /** Descriptors to watch, and to watch no more. */
+  watch: (fd: number) => void;
+  unwatch: (fd: number) => void;
+  /** A thread waits for a page: of process `pid`, and of the images. */
+  onFault: (pid: number, image: number) => void;
+  /** Pages are worth having soon; they were taken from the wanted ones. */
+  onNear: (pid: number, image: number, pages: number) => void;
+}
+
+/** Largest fetch of a fault's neighbours, in pages: 128 KiB. */
+const nearPages = 32;
+
+export class AddressSpaces {
+  readonly #options: AddressSpacesOptions;
+  readonly #spaces = new Map<number, AddressSpace>();
+  readonly #ranges = new Map<number, ProcessPages["ranges"]>();
+  readonly wanted = new Map<number, WantedPages>();
+  readonly faultLatency = new LatencyHistogram();
+  pagesFaulted = 0;
+  pagesPrefetched = 0;
+  zeroPages = 0;
+  /** Pages whose thread waits for zeros, refused while the memory changes. */
+  #unsettled: { space: AddressSpace; page: number }[] = [];
+  #finished = false;
+
+  constructor(options: AddressSpacesOptions) {
+    this.#options = options;
+  }
+
+  /** None is left. */
+  get empty(): boolean {
+    return this.#spaces.size === 0;
+  }
+
+  /** What is missing in each process of the images. */
+  learn(processes: readonly ProcessPages[]): void {
+    for (const { pid, ranges } of processes) {
+      this.#ranges.set(pid, ranges);
+      this.wanted.set(pid, new WantedPages(ranges));
+    }
+  }
+
+  /** Takes over the userfaultfd of a process. */
+  adopt(pid: number, fd: number): void {
+    const missing = new MissingPages(this.#ranges.get(pid) ?? []);
+    this.#add({ fd, pid, missing, pattern: new FaultPattern(), waiting: new Map() });
+  }
+
+  /** Every process is restored: what is not mapped now never will be. */
+  finish(): void {
+    this.#finished = true;
+    this.closeWhole();
+  }
+
+  /** Reads what the kernel tells through a descriptor, if it is one of ours. */
+  hear(fd: number): void {
+    const space = this.#spaces.get(fd);
+    if (space === undefined) return;
+    for (const event of readEvents(fd)) this.#note(space, event);
+    this.closeWhole();
+  }
+
+  /** Reads all there is to hear, and tries again what was refused. */
+  hearAll(): void {
+    for (const fd of [...this.#spaces.keys()]) this.hear(fd);
+    const again = this.#unsettled;
+    this.#unsettled = [];
+    for (const { space, page } of again) if (this.#spaces.get(space.fd) === space) this.#giveZero(space, page);
+  }
+
+  /** Something is to be tried again, after a pause. */
+  get unsettled(): boolean {
+    return this.#unsettled.length > 0;
+  }
+
+  /**
+   * Fills in pages of process `pid`, wherever they are missing. False when the memory is changing: hear, and fill again;
+   * what is filled already is then passed over.
+   */
+  fill(pid: number, image: number, pages: number, spans: readonly PageSpan[], payload: Buffer): boolean {
+    const base = koffi.address(payload);
+    for (const space of this.#spaces.values()) {
+      if (space.pid !== pid) continue;
+      for (const place of space.missing.placesOf(image, pages)) {
+        for (const span of spans) {
+          const start = Math.max(place.image, image + span.first);
+          const end = Math.min(place.image + place.pages, image + span.first + span.pages);
+          if (start >= end) continue;
+          const skipped = BigInt((start - image - span.first) * pageBytes);
+          const source = span.at === undefined ? undefined : base + BigInt(span.at) + skipped;
+          const part = { page: place.page + start - place.image, image: start, pages: end - start };
+          const outcome = this.#fillPart(space, part, source);
+          if (outcome === "changing") return false;
+          if (outcome === "gone") break;
+        }
+      }
+      this.#closeIfWhole(space);
+    }
+    return true;
+  }
+
+  /** Everything that is missing is to be asked for: for when nothing is under way any more. */
+  wantMissing(): void {
+    for (const { pid, missing } of this.#spaces.values()) {
+      const wanted = this.wanted.get(pid);
+      for (const { image, pages } of missing.all()) wanted?.add(image, pages);
+    }
+  }
+
+  /** Lets go of processes that have ended. */
+  dropDead(): void {
+    for (const space of [...this.#spaces.values()]) if (!isAlive(space.fd)) this.#close(space);
+  }
+
+  /** Lets go of processes that have all they need. */
+  closeWhole(): void {
+    for (const space of [...this.#spaces.values()]) this.#closeIfWhole(space);
+  }
+
+  #fillPart(
+    space: AddressSpace,
+    { page, image, pages }: Place,
+    source: bigint | undefined,
+  ): "done" | "changing" | "gone" {
+    let done = 0;
+    let part = pages;
+    while (done < pages) {
+      const at = page + done;
+      const { outcome, pages: filled } =
+        source === undefined
+          ? zeroPages(space.fd, at, part)
+          : copyPages(space.fd, at, source + BigInt(done * pageBytes), part);
+      if (outcome === "changing") return "changing";
+      if (outcome === "gone") {
+        this.#close(space);
+        return "gone";
+      }
+      if (outcome === "absent" && part > 1) {
+        // Perhaps a border between two mappings: each takes its own.
+        part = Math.ceil(part / 2);
+        continue;
+      }
+      const advance = outcome === "done" ? filled : 1;
+      if (outcome === "absent") this.#passOver(space, at, image + done);
+      else this.#filled(space, at, advance, source === undefined);
+      if (outcome !== "done") wake(space.fd, at, 1);
+      done += advance;
+      part = pages - done;
+    }
+    return "done";
+  }
+
+  /** A page that no registered mapping holds: unmapped meanwhile, or, while the restore goes on, not mapped yet. */
+  #passOver(space: AddressSpace, page: number, image: number): void {
+    if (!this.#finished) {
+      this.wanted.get(space.pid)?.add(image, 1);
+      return;
+    }
+    space.missing.delete(page, 1);
+    space.waiting.delete(page);
+  }
+
+  #filled(space: AddressSpace, page: number, pages: number, isZero: boolean): void {
+    space.missing.delete(page, pages);
+    if (isZero) this.zeroPages += pages;
+    let faulted = 0;
+    for (const [at, since] of space.waiting) {
+      if (at < page || at >= page + pages) continue;
+      space.waiting.delete(at);
+      this.faultLatency.record(performance.now() - since);
+      faulted += 1;
+    }
+    this.pagesFaulted += faulted;
+    this.pagesPrefetched += pages - faulted;
+  }
+
+  #note(space: AddressSpace, event: MemoryEvent): void {
+    switch (event.kind) {
+      case "fault":
+        this.#fault(space, event.page);
+        return;
+      case "fork":
+        this.#add({
+          fd: event.child,
+          pid: space.pid,
+          missing: space.missing.clone(),
+          pattern: new FaultPattern(),
+          waiting: new Map(),
+        });
+        return;
+      case "move":
+        space.missing.move(event.from, event.to, event.pages);
+        this.#forgetWaiting(space, event.from, event.pages);
+        wake(space.fd, event.from, event.pages);
+        return;
+      case "remove":
+        // The mapping stays: what is touched there from now on is zero. That the kernel can do alone; if it will not,
+        // the fault comes here, and finds nothing missing.
+        unregister(space.fd, event.page, event.pages);
+        this.#drop(space, event.page, event.pages);
+        return;
+      case "unmap":
+        this.#drop(space, event.page, event.pages);
+        return;
+    }
+  }
+
+  #drop(space: AddressSpace, page: number, pages: number): void {
+    const dropped = space.missing.within(page, pages);
+    space.missing.delete(page, pages);
+    this.#forgetWaiting(space, page, pages);
+    wake(space.fd, page, pages);
+    const isShared = [...this.#spaces.values()].some((other) => other !== space && other.pid === space.pid);
+    if (!isShared) for (const { image, pages: count } of dropped) this.wanted.get(space.pid)?.delete(image, count);
+  }
+
+  #forgetWaiting({ waiting }: AddressSpace, page: number, pages: number): void {
+    for (const at of waiting.keys()) if (at >= page && at < page + pages) waiting.delete(at);
+  }
+
+  #fault(space: AddressSpace, page: number): void {
+    const image = space.missing.imageOf(page);
+    if (image === undefined) {
+      this.#giveZero(space, page);
+      return;
+    }
+    if (space.waiting.has(page)) return;
+    space.waiting.set(page, performance.now());
+    const wanted = this.wanted.get(space.pid);
+    wanted?.delete(image, 1);
+    this.#options.onFault(space.pid, image);
+    for (const ahead of space.pattern.next(page)) {
+      for (const place of space.missing.within(ahead.page, ahead.pages)) {
+        for (const run of wanted?.takeWithin(place.image, place.pages, nearPages) ?? [])
+          this.#options.onNear(space.pid, run.page, run.pages);
+      }
+    }
+  }
+
+  /** A page that the images do not have: zero, unless somebody filled it a moment ago. */
+  #giveZero(space: AddressSpace, page: number): void {
+    const { outcome } = zeroPages(space.fd, page, 1);
+    if (outcome === "changing") this.#unsettled.push({ space, page });
+    // Nobody waits in a process that is gone.
+    else if (outcome === "exists" || outcome === "absent") wake(space.fd, page, 1);
+  }
+
+  #add(space: AddressSpace): void {
+    this.#spaces.set(space.fd, space);
+    this.#options.watch(space.fd);
+  }
+
+  #closeIfWhole(space: AddressSpace): void {
+    if (this.#finished && space.missing.empty && this.#spaces.get(space.fd) === space) this.#close(space);
+  }
+
+  #close(space: AddressSpace): void {
+    this.#spaces.delete(space.fd);
+    this.#options.unwatch(space.fd);
+    closeUserfaultfd(space.fd);
+    const isShared = [...this.#spaces.values()].some((other) => other.pid === space.pid);
+    if (!isShared) this.wanted.delete(space.pid);
+  }
+}

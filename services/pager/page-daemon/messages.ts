@@ -1,0 +1,36 @@
+/** What the agent and its page daemon tell each other over the channel between parent and child. */
+import type { Endpoint } from "../../shared/contracts/common.ts";
+import type { ErrorCode } from "../../shared/errors.ts";
+import type { PageServerStats, ProcessPages } from "../page-server.ts";
+
+export interface StartDaemon {
+  migrationId: string;
+  secret: string;
+  source: Endpoint;
+  /** CRIU's work directory; the socket is made there. */
+  workDir: string;
+  /** Most bytes asked for in the background and not yet there. */
+  windowBytes: number;
+  /** How long a lost link may stay away. */
+  reconnectMs: number;
+}
+
+export type ToDaemon =
+  | { kind: "start"; options: StartDaemon }
+  | { kind: "serve"; processes: readonly ProcessPages[] }
+  /** End, unless processes here may need pages and `force` is false. */
+  | { kind: "stop"; force: boolean };
+
+export type FromDaemon =
+  /** Linked to the source, and listening for CRIU. */
+  | { kind: "ready" }
+  /** The pages to serve are known. */
+  | { kind: "serving" }
+  | { kind: "stats"; stats: PageServerStats }
+  /** Processes run here on pages that only the source has: from now on until `drained`. */
+  | { kind: "needed" }
+  | { kind: "link"; lost: string | undefined }
+  | { kind: "drained"; drainMs: number; stats: PageServerStats }
+  | { kind: "failed"; code: ErrorCode; message: string }
+  /** Not stopped: processes still need it. */
+  | { kind: "refused" };

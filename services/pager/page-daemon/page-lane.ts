@@ -1,0 +1,123 @@
+/**
+ * One connection to the source's memory, and what was asked over it. When it is lost it is made anew, and what was not
+ * answered is asked again: requests are never lost, only late.
+ */
+import { setTimeout as sleep } from "node:timers/promises";
+import { frameTypes, FrameError, type Frame } from "../../shared/core/frames/frame.ts";
+import { PayloadPool } from "../../shared/core/frames/payload-pool.ts";
+import { decodeSpans, encodePageRequest, type PageSpan, type Role } from "../../shared/core/frames/page-message.ts";
+import { pageBytes } from "../../shared/core/page-server/codec.ts";
+import { asDmigrateError, DmigrateError, messageOf } from "../../shared/errors.ts";
+import { openLink, type DialOptions } from "../../shared/link/dial.ts";
+import type { FramedLink } from "../../shared/link/framed.ts";
+
+export interface PageRequest {
+  pid: number;
+  /** First page, in the images. */
+  page: number;
+  pages: number;
+  priority: 0 | 2 | 3;
+}
+
+export interface PageAnswer {
+  request: PageRequest;
+  /** At least one, at most as many as asked. */
+  pages: number;
+  spans: PageSpan[];
+  /** Holds the contents; used again once the handler is through. */
+  payload: Buffer;
+}
+
+export interface PageLaneOptions extends Omit<DialOptions, "role" | "allocate"> {
+  role: Exclude<Role, "files">;
+  reconnectMs: number;
+  /** A promise holds up the lane until it is settled. */
+  onAnswer: (answer: PageAnswer) => void | Promise<void>;
+  /** With a reason when the link is lost, without when it is back. */
+  onLink: (lost: string | undefined) => void;
+  /** The source cannot give these pages, or stays away. */
+  onFailure: (error: DmigrateError) => void;
+}
+
+const firstPauseMs = 100;
+const longestPauseMs = 2_000;
+
+export class PageLane {
+  readonly #options: PageLaneOptions;
+  readonly #pool = new PayloadPool();
+  readonly #unanswered = new Map<number, PageRequest>();
+  #link: FramedLink | undefined;
+  #lastChannel = 0;
+  #bytesOfLostLinks = 0;
+
+  constructor(options: PageLaneOptions) {
+    this.#options = options;
+  }
+
+  get bytesReceived(): number {
+    return this.#bytesOfLostLinks + (this.#link?.bytesReceived ?? 0);
+  }
+
+  /** Connects once. Throws `unavailable`, `unauthorized` or `cancelled`. */
+  async connect(): Promise<void> {
+    const allocate = (bytes: number): Buffer => this.#pool.take(bytes);
+    const link = await openLink({ ...this.#options, allocate }, (frame) => this.#receive(frame));
+    this.#link = link;
+    const again = [...this.#unanswered];
+    for (const [channel, request] of again) this.#write(link, channel, request);
+    void link.closed.then((reason) => {
+      this.#bytesOfLostLinks += link.bytesReceived;
+      this.#link = undefined;
+      if (!this.#options.signal.aborted) void this.#reconnect(messageOf(reason ?? new Error("closed")));
+    });
+  }
+
+  request(request: PageRequest): void {
+    this.#lastChannel = (this.#lastChannel + 1) >>> 0;
+    this.#unanswered.set(this.#lastChannel, request);
+    if (this.#link !== undefined) this.#write(this.#link, this.#lastChannel, request);
+  }
+
+  async #reconnect(reason: string): Promise<void> {
+    const { onLink, onFailure, reconnectMs, signal } = this.#options;
+    onLink(reason);
+    const deadline = performance.now() + reconnectMs;
+    for (let pause = firstPauseMs; !signal.aborted; pause = Math.min(pause * 2, longestPauseMs)) {
+      try {
+        await this.connect();
+        onLink(undefined);
+        return;
+      } catch (error) {
+        if (signal.aborted) return;
+        if (performance.now() > deadline) {
+          onFailure(asDmigrateError(error, "unavailable", "the source stayed away"));
+          return;
+        }
+      }
+      await sleep(pause);
+    }
+  }
+
+  #write(link: FramedLink, channel: number, { pid, page, pages, priority }: PageRequest): void {
+    const vaddr = BigInt(page) * BigInt(pageBytes);
+    link.write(frameTypes.pageRequest, channel, encodePageRequest({ pid, vaddr, pages, priority }));
+  }
+
+  #receive({ type, channel, flags, payload }: Frame): void | Promise<void> {
+    const request = this.#unanswered.get(channel);
+    if (request === undefined) throw new FrameError(`the source answered request ${channel}, which was not asked`);
+    if (type === frameTypes.pageError) {
+      this.#unanswered.delete(channel);
+      const text = `the source could not read pages: ${payload.toString()}`;
+      this.#options.onFailure(new DmigrateError("transfer-failed", text));
+      return;
+    }
+    if (type !== frameTypes.pages) throw new FrameError(`the source sent a frame of type ${type} on a page connection`);
+    const { pages, spans } = decodeSpans(payload, flags);
+    if (pages > request.pages) throw new FrameError(`${pages} pages arrived where ${request.pages} were asked`);
+    this.#unanswered.delete(channel);
+    const wait = this.#options.onAnswer({ request, pages, spans, payload });
+    if (wait === undefined) this.#pool.release(payload);
+    else return wait.finally(() => this.#pool.release(payload));
+  }
+}

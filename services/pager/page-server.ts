@@ -1,0 +1,38 @@
+/** Who gives the restored processes their pages: a page daemon of ours, or CRIU's. The pager drives either the same way. */
+import type { LatencySummary } from "./core/latency-histogram.ts";
+import type { PageRange } from "../shared/core/criu/process-images.ts";
+
+export interface ProcessPages {
+  /** Pid inside the container. */
+  pid: number;
+  ranges: PageRange[];
+}
+
+export interface PageServerStats {
+  pagesFaulted: number;
+  pagesPrefetched: number;
+  zeroPages: number;
+  faults: number;
+  faultLatencyMs: LatencySummary;
+  bytesReceived: number;
+}
+
+export interface PageServer {
+  readonly stats: PageServerStats;
+  /** Whether processes may be running here on pages that only the source has. */
+  readonly needed: boolean;
+  /** Makes ready for a restore to connect. Throws `restore-failed` or `timeout`. */
+  serve(imagesDir: string, processes: readonly ProcessPages[]): Promise<void>;
+  /**
+   * Ends it. False when processes may need it and `force` is false: without their pages they would go on with zeros in
+   * their memory.
+   */
+  stop(force: boolean): Promise<boolean>;
+}
+
+/** What a page server tells; nothing after `stop`. */
+export interface PageServerEvents {
+  /** Every page is here, or the processes that needed it are gone. Milliseconds from the first need on. */
+  onDrained: (drainMs: number) => void;
+  onFailure: (error: unknown) => void;
+}

@@ -1,0 +1,103 @@
+/** With a real userfaultfd: the kernel tells, and takes, as it does for a restored process. */
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { Epoll } from "../../../services/pager/adapters/epoll.ts";
+import { AddressSpaces } from "../../../services/pager/page-daemon/address-spaces.ts";
+import { pageBytes } from "../../../services/shared/core/page-server/codec.ts";
+import { canUserfault, openUserfaultRegion, useMemory, type UserfaultRegion } from "../../helpers/userfault-region.ts";
+
+const pid = 7;
+const pages = 64;
+
+/** What the first word of page `at` of the memory was at the source. */
+const wordOf = (at: number): number => 0x1000 + at;
+const words = (from: number, count: number): number[] => Array.from({ length: count }, (_, at) => wordOf(from + at));
+
+let region: UserfaultRegion;
+let epoll: Epoll;
+let spaces: AddressSpaces;
+let faults: number[];
+
+/** Fills pages from `image` on with what they were, as an answer of the source does. */
+async function arrive(image: number, count: number): Promise<void> {
+  const payload = Buffer.alloc(4 + count * pageBytes);
+  for (let at = 0; at < count; at += 1) payload.writeUInt32LE(wordOf(image + at - region.first), 4 + at * pageBytes);
+  while (!spaces.fill(pid, image, count, [{ first: 0, pages: count, at: 4 }], payload)) {
+    await new Promise((resolve) => setTimeout(resolve, 1));
+    spaces.hearAll();
+  }
+}
+
+beforeEach(() => {
+  faults = [];
+  region = openUserfaultRegion(pages);
+  epoll = new Epoll((fds) => {
+    for (const fd of fds) spaces.hear(fd);
+  });
+  spaces = new AddressSpaces({
+    watch: (fd) => epoll.add(fd),
+    unwatch: (fd) => epoll.delete(fd),
+    onFault: (_pid, image) => {
+      faults.push(image - region.first);
+      void arrive(image, 1);
+    },
+    // Nothing but faults brings pages here, so that each is seen.
+    onNear: () => undefined,
+  });
+  spaces.learn([{ pid, ranges: [{ page: region.first, pages }] }]);
+  spaces.adopt(pid, region.fd);
+});
+afterEach(() => epoll.stop());
+
+describe.skipIf(!canUserfault())("the memory of a restored process", () => {
+  test("is there when it is touched", async () => {
+    const found = await useMemory([{ kind: "read", page: region.first, pages: 5 }]);
+    expect(found).toEqual(words(0, 5));
+    expect(faults).toEqual([0, 1, 2, 3, 4]);
+    expect(spaces).toMatchObject({ pagesFaulted: 5, pagesPrefetched: 0 });
+    expect(spaces.faultLatency.count).toBe(5);
+  });
+
+  test("is zero where the process has given it up, whatever arrives later", async () => {
+    await useMemory([{ kind: "forget", page: region.first + 8, pages: 2 }]);
+    await arrive(region.first, pages);
+    const found = await useMemory([{ kind: "read", page: region.first + 7, pages: 4 }]);
+    expect(found).toEqual([wordOf(7), 0, 0, wordOf(10)]);
+    expect(faults).toEqual([]);
+  });
+
+  test("follows a move, by fault and by what arrives", async () => {
+    const to = region.spare + 3;
+    const moved = await useMemory([
+      { kind: "move", page: region.first + 16, pages: 8, to },
+      { kind: "read", page: to, pages: 2 },
+    ]);
+    expect(moved).toEqual(words(16, 2));
+    await arrive(region.first, pages);
+    expect(await useMemory([{ kind: "read", page: to, pages: 8 }])).toEqual(words(16, 8));
+    expect(faults).toEqual([16, 17]);
+  });
+
+  test("is let go once nothing is missing, though parts were unmapped and split", async () => {
+    await useMemory([
+      { kind: "unmap", page: region.first + 24, pages: 3 },
+      { kind: "move", page: region.first + 40, pages: 1, to: region.spare },
+    ]);
+    await arrive(region.first, 30);
+    spaces.finish();
+    expect(spaces.empty).toBe(false);
+    await arrive(region.first + 30, pages - 30);
+    expect(spaces.empty).toBe(true);
+    const found = await useMemory([
+      { kind: "read", page: region.first, pages: 24 },
+      { kind: "read", page: region.first + 27, pages: 13 },
+      { kind: "read", page: region.spare, pages: 1 },
+    ]);
+    expect(found).toEqual([...words(0, 24), ...words(27, 13), wordOf(40)]);
+  });
+
+  test("has all its zero pages without their contents", async () => {
+    expect(spaces.fill(pid, region.first, pages, [{ first: 0, pages, at: undefined }], Buffer.alloc(4))).toBe(true);
+    expect(await useMemory([{ kind: "read", page: region.first, pages }])).toEqual(words(0, pages).fill(0));
+    expect(spaces.zeroPages).toBe(pages);
+  });
+});
