@@ -15,10 +15,9 @@ import { ContainerMemory } from "./adapters/memory.ts";
 import { findSourceTrees, type SourceTrees } from "./adapters/container-trees.ts";
 import { saveImage } from "./adapters/image.ts";
 import type { Attachable } from "./adapters/data-listener.ts";
-import type { TreeEntry } from "./core/tree-diff.ts";
 import { FileJobs } from "./file-jobs.ts";
 import { servePages } from "./serve-pages.ts";
-import { shipTrees } from "./ship-trees.ts";
+import { shipAll, shipChanges, type Pass, type SentTrees } from "./ship-trees.ts";
 import { shipImages } from "./ship-images.ts";
 
 export interface TransferDeps {
@@ -40,7 +39,7 @@ export class Transfer implements Attachable {
   #memory: ContainerMemory | undefined;
   #trees: SourceTrees | undefined;
   /** What the last pass sent, tree by tree; the next one sends what differs. */
-  #sent: TreeEntry[] | undefined;
+  #sent: SentTrees | undefined;
   #passUnderWay = false;
   /** Links there were and are, for their byte counts. */
   readonly #links = new Set<FramedLink>();
@@ -105,16 +104,19 @@ export class Transfer implements Attachable {
     return this.#pass(signal, async (jobs, bounded) => {
       const { containerId, volumes } = this.request;
       this.#trees = await findSourceTrees(this.#deps.docker, containerId, volumes);
-      return shipTrees({ jobs, ...this.#trees, previous: undefined, priority: 4, signal: bounded });
+      return shipAll({ jobs, ...this.#trees, priority: 4, signal: bounded });
     });
   }
 
   /** Sends what changed since the last pass; the container is frozen. */
   delta(signal: AbortSignal): Promise<Shipped> {
     return this.#pass(signal, (jobs, bounded) => {
-      if (this.#trees === undefined || this.#sent === undefined)
+      const sent = this.#sent;
+      if (this.#trees === undefined || sent === undefined)
         throw new DmigrateError("conflict", "there was no first pass over the files; POST …/first-pass comes first");
-      return shipTrees({ jobs, ...this.#trees, previous: this.#sent, priority: 1, signal: bounded });
+      // What the destination has is known again once the pass is over.
+      this.#sent = undefined;
+      return shipChanges({ jobs, ...this.#trees, priority: 1, signal: bounded }, sent);
     });
   }
 
@@ -137,25 +139,29 @@ export class Transfer implements Attachable {
     const reason = new DmigrateError("cancelled", "the transfer was ended");
     this.#ended.abort(reason);
     for (const link of this.#links) link.close(reason);
+    this.#remember(undefined);
     this.#memory?.close();
     this.#memory = undefined;
   }
 
-  async #pass(
-    signal: AbortSignal,
-    work: (jobs: FileJobs, signal: AbortSignal) => Promise<{ files: number; sent: TreeEntry[] }>,
-  ): Promise<Shipped> {
+  async #pass(signal: AbortSignal, work: (jobs: FileJobs, signal: AbortSignal) => Promise<Pass>): Promise<Shipped> {
     if (this.#passUnderWay) throw new DmigrateError("conflict", "a pass over the files is under way already");
     this.#passUnderWay = true;
     try {
       return await this.#job(signal, async (jobs, bounded) => {
         const { files, sent } = await work(jobs, bounded);
-        this.#sent = sent;
+        this.#remember(sent);
         return files;
       });
     } finally {
       this.#passUnderWay = false;
     }
+  }
+
+  #remember(sent: SentTrees | undefined): void {
+    this.#sent?.watched?.watch.close();
+    this.#sent = sent;
+    if (this.#ended.signal.aborted) sent?.watched?.watch.close();
   }
 
   async #job(signal: AbortSignal, work: (jobs: FileJobs, signal: AbortSignal) => Promise<number>): Promise<Shipped> {
