@@ -7,7 +7,7 @@ import { withSpan } from "../shared/telemetry.ts";
 import { statDescriptor } from "../shared/adapters/linux.ts";
 import type { NamedTree, SourceTrees } from "./adapters/container-trees.ts";
 import { RecordWriter } from "./adapters/record-writer.ts";
-import { closeRoots, openRoots, takeSnapshot, type Snapshot } from "./adapters/snapshot.ts";
+import { closeRoots, openRoots, takeSnapshot, type LookOptions, type Snapshot } from "./adapters/snapshot.ts";
 import { RefreshDoubt, refreshTree, type NamesToLookAt } from "./adapters/tree-refresh.ts";
 import { sendTree } from "./adapters/tree-sender.ts";
 import { scanWriters, type Writers } from "./adapters/writers.ts";
@@ -27,7 +27,7 @@ export interface PassOptions extends SourceTrees {
 export interface SentTrees {
   roots: TreeEntry[];
   /** Until the next pass: it must be closed. */
-  watched: { watch: ChangeWatch; indexes: TreeIndex[] } | undefined;
+  watched: { watch: ChangeWatch; indexes: TreeIndex[]; uncertain: TreeEntry[] } | undefined;
 }
 
 export interface Pass {
@@ -51,12 +51,12 @@ export async function shipAll(options: PassOptions): Promise<Pass> {
       span.setAttribute("entries", sum(taken.map(({ entries }) => entries)));
       return taken;
     });
-    const files = await send(options, snapshots, false);
     const roots = snapshots.map(({ root }) => root);
-    roots.forEach(unmark);
     const indexes = roots.map((root) => new TreeIndex(root));
     watch.keepOnly((identity) => indexes.some((index) => index.has(identity)));
-    return { files, sent: { roots, watched: { watch, indexes } } };
+    const files = await send(options, snapshots, false);
+    const uncertain = roots.flatMap(unmark);
+    return { files, sent: { roots, watched: { watch, indexes, uncertain } } };
   } catch (error) {
     watch.close();
     throw error;
@@ -78,7 +78,8 @@ export async function shipChanges(options: PassOptions, { roots, watched }: Sent
     for (const [at, { tree }] of options.trees.entries()) {
       const index = watched?.indexes[at];
       const look = { tree, writers, exact: true, signal: options.signal };
-      let marked = index && changes && (await refresh(index, changes, look));
+      const names = index && changes && namesToLookAt(index, changes, writers, watched.uncertain);
+      let marked = names && (await refresh(index, names, look));
       let snapshot: Snapshot | undefined = index && { root: index.root, entries: 0, bytes: 0 };
       if (snapshot === undefined || marked === undefined) {
         snapshot = await takeSnapshot(look);
@@ -96,13 +97,7 @@ export async function shipChanges(options: PassOptions, { roots, watched }: Sent
 }
 
 /** Answers how many entries must be sent; undefined when the whole tree must be looked at. */
-async function refresh(
-  index: TreeIndex,
-  changes: Changes,
-  look: Parameters<typeof takeSnapshot>[0],
-): Promise<number | undefined> {
-  const names = namesToLookAt(index, changes, look.writers);
-  if (names === undefined) return undefined;
+async function refresh(index: TreeIndex, names: NamesToLookAt, look: LookOptions): Promise<number | undefined> {
   try {
     return await refreshTree(index, names, look);
   } catch (error) {
@@ -112,7 +107,12 @@ async function refresh(
 }
 
 /** Undefined when any file may have changed. */
-function namesToLookAt(index: TreeIndex, changes: Changes, { files }: Writers): NamesToLookAt | undefined {
+function namesToLookAt(
+  index: TreeIndex,
+  changes: Changes,
+  { files }: Writers,
+  uncertain: readonly TreeEntry[],
+): NamesToLookAt | undefined {
   if (files === undefined) return undefined;
   const all: NamesToLookAt = new Map();
   const add = (directory: TreeEntry, names: Iterable<string>): void => {
@@ -128,7 +128,7 @@ function namesToLookAt(index: TreeIndex, changes: Changes, { files }: Writers): 
   for (const identity of files) index.find(identity).forEach(addEntry);
   for (const [identity, names] of changes.names) for (const entry of index.find(identity)) add(entry, names);
   for (const [entry, names] of changes.written) if (index.find(entry.identity).includes(entry)) add(entry, names);
-  for (const entry of index.uncertain) if (index.find(entry.identity).includes(entry)) addEntry(entry);
+  for (const entry of uncertain) if (index.find(entry.identity).includes(entry)) addEntry(entry);
   return all;
 }
 

@@ -87,13 +87,16 @@ export function visit(entry: TreeEntry, action: (entry: TreeEntry) => void): voi
   for (const child of entry.children?.values() ?? []) visit(child, action);
 }
 
-/** Takes all marks off: the tree is as the destination has it. */
-export function unmark(root: TreeEntry): void {
+/** Takes all marks off: the tree was sent. Answers the entries that may differ from what was sent. */
+export function unmark(root: TreeEntry): TreeEntry[] {
+  const uncertain: TreeEntry[] = [];
   visit(root, (entry) => {
     entry.send = false;
     entry.fresh = false;
     entry.removed = [];
+    if (!entry.certain) uncertain.push(entry);
   });
+  return uncertain;
 }
 
 /** Timestamps come from a clock that ticks: up to 10 ms on Linux, a second or two where a file system keeps no finer. */

@@ -7,8 +7,6 @@ import type { TreeEntry } from "./tree-diff.ts";
 export class TreeIndex {
   readonly root: TreeEntry;
   readonly #entries = new Map<string, TreeEntry | TreeEntry[]>();
-  /** What may have changed without a report: looked at again in any case. */
-  readonly uncertain: TreeEntry[] = [];
 
   constructor(root: TreeEntry) {
     this.root = root;
@@ -19,7 +17,6 @@ export class TreeIndex {
   add(entry: TreeEntry): void {
     this.#put(entry.identity, entry);
     if (entry.mergedIdentity !== undefined) this.#put(entry.mergedIdentity, entry);
-    if (!entry.certain) this.uncertain.push(entry);
     for (const child of entry.children?.values() ?? []) this.add(child);
   }
 
