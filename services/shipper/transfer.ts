@@ -26,15 +26,18 @@ export interface TransferDeps {
   dataPort: number;
 }
 
-/** How long a job waits for the destination to connect (again). */
+/** How long a job waits for the destination to connect. */
 const connectWaitMs = 5_000;
+
+/** More than any destination asks for; those that it has lost and this side has not noticed are among them. */
+const maxLinks = 64;
 
 export class Transfer implements Attachable {
   readonly request: CreateTransfer;
   readonly key: Buffer;
   readonly #deps: TransferDeps;
   readonly #ended = new AbortController();
-  #jobs: FileJobs | undefined;
+  readonly #jobs: FileJobs;
   #pageLink: FramedLink | undefined;
   #memory: ContainerMemory | undefined;
   #trees: SourceTrees | undefined;
@@ -51,13 +54,17 @@ export class Transfer implements Attachable {
     this.request = request;
     this.key = Buffer.from(request.secret, "hex");
     this.#deps = deps;
+    this.#jobs = new FileJobs(request.compression === "zstd");
   }
 
   /** Whether a repeated request is the same one. */
   isSame(request: CreateTransfer): boolean {
-    const { secret, containerId, volumes } = this.request;
+    const { secret, containerId, volumes, compression } = this.request;
     const sameSecret = timingSafeEqual(Buffer.from(secret), Buffer.from(request.secret));
-    const same = containerId === request.containerId && JSON.stringify(volumes) === JSON.stringify(request.volumes);
+    const same =
+      containerId === request.containerId &&
+      compression === request.compression &&
+      JSON.stringify(volumes) === JSON.stringify(request.volumes);
     return sameSecret && same;
   }
 
@@ -67,17 +74,16 @@ export class Transfer implements Attachable {
       this.#links.delete(link);
       this.#bytesOfClosedLinks += link.bytesSent;
     });
+    if (this.#links.size > maxLinks) link.close(new Error("too many connections"));
     const replaced = new Error("the destination has connected again");
     if (role === "pages") {
       this.#pageLink?.close(replaced);
       this.#pageLink = link;
       return servePages(link, () => this.#memory, this.#stats);
     }
-    this.#jobs?.close(replaced);
-    const jobs = new FileJobs(link);
-    this.#jobs = jobs;
+    const handler = this.#jobs.attach(link);
     this.#connected.dispatchEvent(new Event("connected"));
-    return (frame) => jobs.handle(frame);
+    return handler;
   }
 
   report(): TransferReport {
@@ -86,7 +92,7 @@ export class Transfer implements Attachable {
     return {
       migrationId: this.request.migrationId,
       dataPort: this.#deps.dataPort,
-      connected: this.#jobs?.open === true,
+      connected: this.#jobs.open,
       bytesSent,
       ...this.#stats,
     };
@@ -138,6 +144,7 @@ export class Transfer implements Attachable {
   end(): void {
     const reason = new DmigrateError("cancelled", "the transfer was ended");
     this.#ended.abort(reason);
+    this.#jobs.close(reason);
     for (const link of this.#links) link.close(reason);
     this.#remember(undefined);
     this.#memory?.close();
@@ -176,7 +183,7 @@ export class Transfer implements Attachable {
 
   async #whenConnected(signal: AbortSignal): Promise<FileJobs> {
     const deadline = AbortSignal.any([signal, AbortSignal.timeout(connectWaitMs)]);
-    while (this.#jobs?.open !== true) {
+    while (!this.#jobs.open) {
       await new Promise<void>((resolve, reject) => {
         const give = (): void =>
           reject(

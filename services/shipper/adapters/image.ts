@@ -3,7 +3,8 @@ import { PassThrough, Readable } from "node:stream";
 import { text } from "node:stream/consumers";
 import type Docker from "dockerode";
 import { dockerError } from "../../shared/adapters/docker.ts";
-import { allocateFrame, frameHeaderBytes, maxDataBytes } from "../../shared/core/frames/frame.ts";
+import { maxDataBytes } from "../../shared/core/frames/frame.ts";
+import { allocateJobFrame, jobHeaderBytes } from "../../shared/core/frames/job-message.ts";
 import { DmigrateError } from "../../shared/errors.ts";
 import type { JobWork } from "../file-jobs.ts";
 import { askDocker } from "./ask-docker.ts";
@@ -16,8 +17,8 @@ export async function saveImage(docker: Docker, imageId: string, { send, signal 
   };
   signal.addEventListener("abort", abort, { once: true });
   try {
-    let frame = allocateFrame(maxDataBytes);
-    let end = frameHeaderBytes;
+    let frame = allocateJobFrame(maxDataBytes);
+    let end = jobHeaderBytes;
     for await (const chunk of stream as AsyncIterable<Buffer>) {
       for (let at = 0; at < chunk.length;) {
         const taken = chunk.copy(frame, end, at);
@@ -25,11 +26,11 @@ export async function saveImage(docker: Docker, imageId: string, { send, signal 
         end += taken;
         if (end < frame.length) continue;
         await send(frame);
-        frame = allocateFrame(maxDataBytes);
-        end = frameHeaderBytes;
+        frame = allocateJobFrame(maxDataBytes);
+        end = jobHeaderBytes;
       }
     }
-    if (end > frameHeaderBytes) await send(frame.subarray(0, end));
+    if (end > jobHeaderBytes) await send(frame.subarray(0, end));
   } catch (error) {
     signal.throwIfAborted();
     throw dockerError(error, `saving image ${imageId}`);

@@ -1,6 +1,7 @@
 /** Packs records into frames: small ones share a frame, a large file's data fills its own. */
 import { read, readSync } from "node:fs";
-import { allocateFrame, frameHeaderBytes, maxDataBytes } from "../../shared/core/frames/frame.ts";
+import { maxDataBytes } from "../../shared/core/frames/frame.ts";
+import { allocateJobFrame, jobHeaderBytes } from "../../shared/core/frames/job-message.ts";
 import {
   chunkHeaderBytes,
   recordBytes,
@@ -17,7 +18,7 @@ const minChunkBytes = 32 * 1024;
 export class RecordWriter {
   readonly #send: (frame: Buffer) => Promise<void>;
   #frame: Buffer | undefined;
-  #end = frameHeaderBytes;
+  #end = jobHeaderBytes;
 
   /** `send` takes each full frame, and waits while the connection is busy. */
   constructor(send: (frame: Buffer) => Promise<void>) {
@@ -59,7 +60,7 @@ export class RecordWriter {
   /** Sends what is packed so far. */
   async flush(): Promise<void> {
     const frame = this.#frame;
-    if (frame === undefined || this.#end === frameHeaderBytes) return;
+    if (frame === undefined || this.#end === jobHeaderBytes) return;
     this.#frame = undefined;
     await this.#send(frame.subarray(0, this.#end));
   }
@@ -73,8 +74,8 @@ export class RecordWriter {
     if (this.#frame !== undefined && this.#end + bytes <= this.#frame.length) return this.#frame;
     await this.flush();
     // A few bytes more than the data, so that a read of a whole block fits behind its header.
-    this.#frame = allocateFrame(maxDataBytes + chunkHeaderBytes);
-    this.#end = frameHeaderBytes;
+    this.#frame = allocateJobFrame(maxDataBytes + chunkHeaderBytes);
+    this.#end = jobHeaderBytes;
     return this.#frame;
   }
 }

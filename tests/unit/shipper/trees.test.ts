@@ -26,6 +26,7 @@ import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { linkPair } from "../../helpers/link-pair.ts";
 import { printTree } from "../../helpers/tree-print.ts";
+import type { FrameHandler } from "../../../services/shared/link/framed.ts";
 import { createLog } from "../../../services/shared/log.ts";
 import { RecordWriter } from "../../../services/shipper/adapters/record-writer.ts";
 import { takeSnapshot, type SourceTree } from "../../../services/shipper/adapters/snapshot.ts";
@@ -54,19 +55,20 @@ beforeEach(() => {
   mkdirSync(source);
   mkdirSync(target);
   processes = [];
-  const handlers: { jobs?: FileJobs; receive?: ReceiveJobs } = {};
+  const handlers: { source?: FrameHandler; target?: FrameHandler } = {};
   const { links } = linkPair(
-    (frame) => handlers.jobs?.handle(frame),
-    (frame) => handlers.receive?.handle(frame),
+    (frame) => handlers.source?.(frame),
+    (frame) => handlers.target?.(frame),
   );
-  jobs = handlers.jobs = new FileJobs(links[0]);
+  jobs = new FileJobs();
   const place = { path: target, layer: undefined, keepAttributes: true, label: "volume v" };
-  handlers.receive = new ReceiveJobs({
-    link: links[1],
+  const receive = new ReceiveJobs({
     log,
     onDone: () => undefined,
     open: (spec) => new TreesJob(spec.kind === "trees" ? spec.trees : [], () => Promise.resolve(place), signal),
   });
+  handlers.source = jobs.attach(links[0]);
+  handlers.target = receive.attach(links[1]);
 });
 
 afterEach(() => {
