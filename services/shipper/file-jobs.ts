@@ -23,6 +23,7 @@ import { asDmigrateError, DmigrateError, messageOf } from "../shared/errors.ts";
 import type { FramedLink, FrameHandler } from "../shared/link/framed.ts";
 import { FrameCompressor } from "./adapters/frame-compressor.ts";
 import { JobFrames } from "./job-frames.ts";
+import { FramePool } from "./core/frame-pool.ts";
 import type { Priority } from "./core/priority-queue.ts";
 import { StreamScheduler } from "./stream-scheduler.ts";
 
@@ -33,7 +34,12 @@ interface Running {
 }
 
 export interface JobWork {
-  /** Sends one frame of data; waits while the destination is busy. Rejects once the job has failed. */
+  /** A frame to fill from `jobHeaderBytes` on. */
+  takeFrame: () => Buffer;
+  /**
+   * Sends one frame of data, or the beginning of one; it is the job's from now on. Waits while the destination is busy.
+   * Rejects once the job has failed.
+   */
   send: (frame: Buffer) => Promise<void>;
   /** Aborted when the job has failed or was cancelled. */
   signal: AbortSignal;
@@ -45,6 +51,7 @@ const reconnectMs = 20_000;
 export class FileJobs {
   readonly #scheduler = new StreamScheduler();
   readonly #compressor: FrameCompressor;
+  readonly #pool = new FramePool();
   readonly #running = new Map<number, Running>();
   #lastJob = 0;
 
@@ -82,7 +89,13 @@ export class FileJobs {
     signal.throwIfAborted();
     this.#lastJob++;
     const channel = this.#lastJob;
-    const frames = new JobFrames(this.#scheduler, this.#compressor, channel, priority);
+    const frames = new JobFrames({
+      scheduler: this.#scheduler,
+      compressor: this.#compressor,
+      pool: this.#pool,
+      channel,
+      priority,
+    });
     const stop = new AbortController();
     const { promise: done, resolve, reject } = Promise.withResolvers<number>();
     // What ended the job first is why it failed; what follows from it is not told.
@@ -106,7 +119,7 @@ export class FileJobs {
     try {
       await frames.send(frameTypes.jobBegin, encodeJob(spec));
       // A failure of the destination ends the job at once, whatever the work is waiting for.
-      await Promise.race([work({ send, signal: stop.signal }), done]);
+      await Promise.race([work({ takeFrame: () => this.#pool.take(), send, signal: stop.signal }), done]);
       await frames.send(frameTypes.jobEnd, allocateJobFrame(0));
       return await done;
     } catch (error) {

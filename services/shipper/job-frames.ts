@@ -2,6 +2,7 @@
 import { frameTypes, type FrameType } from "../shared/core/frames/frame.ts";
 import { maxEarlyFrames, maxUnappliedBytes, numberJobFrame } from "../shared/core/frames/job-message.ts";
 import type { FrameCompressor } from "./adapters/frame-compressor.ts";
+import type { FramePool } from "./core/frame-pool.ts";
 import type { Entry, Priority } from "./core/priority-queue.ts";
 import type { Parcel, StreamScheduler } from "./stream-scheduler.ts";
 
@@ -12,6 +13,15 @@ interface Kept {
   bytes: number;
 }
 
+export interface JobFramesOptions {
+  scheduler: StreamScheduler;
+  compressor: FrameCompressor;
+  pool: FramePool;
+  /** The job's number. */
+  channel: number;
+  priority: Priority;
+}
+
 /** Room for one more frame of any size. */
 const fullBytes = maxUnappliedBytes - 512 * 1024;
 const fullFrames = maxEarlyFrames / 2;
@@ -19,6 +29,7 @@ const fullFrames = maxEarlyFrames / 2;
 export class JobFrames {
   readonly #scheduler: StreamScheduler;
   readonly #compressor: FrameCompressor;
+  readonly #pool: FramePool;
   readonly #channel: number;
   readonly #priority: Priority;
   /** By number, in order. */
@@ -28,9 +39,10 @@ export class JobFrames {
   #ended: Error | undefined;
   #room: { resolve: () => void; reject: (error: Error) => void }[] = [];
 
-  constructor(scheduler: StreamScheduler, compressor: FrameCompressor, channel: number, priority: Priority) {
+  constructor({ scheduler, compressor, pool, channel, priority }: JobFramesOptions) {
     this.#scheduler = scheduler;
     this.#compressor = compressor;
+    this.#pool = pool;
     this.#channel = channel;
     this.#priority = priority;
   }
@@ -38,7 +50,9 @@ export class JobFrames {
   /** Sends a frame of data, compressed if that pays. */
   async sendData(frame: Buffer): Promise<void> {
     const { frame: packed, flags } = await this.#compressor.pack(frame, this.#scheduler.waiting > 0);
-    await this.send(frameTypes.jobData, packed, flags, frame.length);
+    const { length } = frame;
+    if (packed !== frame) this.#pool.release(frame);
+    await this.send(frameTypes.jobData, packed, flags, length);
   }
 
   /** Sends a frame from `allocateJobFrame`; waits while too much was not applied yet. Rejects when the job has ended. */
@@ -61,6 +75,7 @@ export class JobFrames {
       this.#kept.delete(number);
       this.#keptBytes -= bytes;
       sentBytes += entry.item.frame.length;
+      this.#pool.release(entry.item.frame);
     }
     this.#compressor.noteApplied(sentBytes, this.#scheduler.waiting > 0);
     this.#wake();

@@ -15,6 +15,7 @@ import {
   readJobPayload,
   type JobSpec,
 } from "../shared/core/frames/job-message.ts";
+import { PayloadPool } from "../shared/core/frames/payload-pool.ts";
 import { messageOf } from "../shared/errors.ts";
 import type { FramedLink, FrameHandler } from "../shared/link/framed.ts";
 import type { Log } from "../shared/log.ts";
@@ -23,7 +24,8 @@ import { Arrivals } from "./core/arrivals.ts";
 
 /** What takes a job's bytes. */
 export interface JobSink {
-  write: (payload: Buffer) => Promise<void>;
+  /** `release` is called once the bytes are not looked at any more; never, if that can't be told. */
+  write: (bytes: Buffer, release: () => void) => Promise<void>;
   finish: () => Promise<{ files: number }>;
   /** Ends it early; safe after `finish` too. */
   abort: () => Promise<void>;
@@ -36,6 +38,7 @@ export interface ReceiveJobsOptions {
 }
 
 interface Arrived {
+  payload: Buffer;
   type: FrameType;
   flags: number;
   body: Buffer;
@@ -55,6 +58,7 @@ interface Answer {
 }
 
 const maxJobs = 8;
+const leastPooledBytes = 64 * 1024;
 /** How many ended jobs' answers are kept to be repeated. */
 const keptAnswers = 16;
 /** A source that is told of each applied frame at the latest when so many were. */
@@ -63,6 +67,7 @@ const acknowledgeEvery = 8;
 export class ReceiveJobs {
   readonly #options: ReceiveJobsOptions;
   readonly #links: FramedLink[] = [];
+  readonly #pool = new PayloadPool();
   readonly #running = new Map<number, Job>();
   /** Of jobs that have ended, the newest last. */
   readonly #answers = new Map<number, Answer>();
@@ -87,6 +92,11 @@ export class ReceiveJobs {
     return (frame) => this.#handle(frame);
   }
 
+  /** Memory for payloads of the connections that are attached. */
+  readonly allocate = (bytes: number): Buffer =>
+    // A smaller one would keep far more memory than it is counted for.
+    bytes < leastPooledBytes ? Buffer.allocUnsafeSlow(bytes) : this.#pool.take(bytes);
+
   /** Ends all jobs; the source is not told. */
   async abortAll(): Promise<void> {
     const jobs = [...this.#running];
@@ -108,7 +118,7 @@ export class ReceiveJobs {
       void this.#drop(channel, job);
       return;
     }
-    if (!job.arrivals.put(number, { type, flags, body })) return;
+    if (!job.arrivals.put(number, { type, flags, payload, body })) return;
     job.bytes += body.length;
     if (job.bytes > maxUnappliedBytes) throw new FrameError("the source sends more than this side has room for");
     if (!job.applying) void this.#apply(channel, job);
@@ -142,7 +152,7 @@ export class ReceiveJobs {
   }
 
   /** True when the job is over. */
-  async #applyOne(channel: number, job: Job, { type, flags, body }: Arrived): Promise<boolean> {
+  async #applyOne(channel: number, job: Job, { type, flags, payload, body }: Arrived): Promise<boolean> {
     if (type === frameTypes.jobBegin) {
       if (job.sink !== undefined) throw new FrameError(`job ${channel} begins twice`);
       job.sink = this.#options.open(decodeJob(body));
@@ -151,7 +161,13 @@ export class ReceiveJobs {
     const { sink } = job;
     if (sink === undefined) throw new FrameError(`a frame of job ${channel}, which was not begun`);
     if (type === frameTypes.jobData) {
-      await sink.write((flags & jobDataFlags.zstd) === 0 ? body : await unpack(body));
+      const release = (): void => this.#pool.release(payload);
+      if ((flags & jobDataFlags.zstd) === 0) await sink.write(body, release);
+      else {
+        const unpacked = await unpack(body);
+        release();
+        await sink.write(unpacked, () => undefined);
+      }
       return false;
     }
     const { files } = await sink.finish();

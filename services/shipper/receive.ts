@@ -147,7 +147,7 @@ export class Receive {
     const { signal } = this.#ended;
     for (let pauseMs = firstPauseMs; ; pauseMs = Math.min(2 * pauseMs, maxPauseMs)) {
       try {
-        return await this.#open({ migrationId, secret, source, role: "files", signal });
+        return await this.#open({ migrationId, secret, source, role: "files", signal, allocate: this.#jobs.allocate });
       } catch (error) {
         const again = error instanceof DmigrateError && error.code === "unavailable";
         if (!again || performance.now() + pauseMs > deadline) throw error;
@@ -159,17 +159,17 @@ export class Receive {
   async #open(options: Parameters<typeof openLink>[0]): Promise<FramedLink> {
     // The source may send right behind its welcome: the frame waits for the handler.
     const { promise: attached, resolve } = Promise.withResolvers<FrameHandler>();
-    let handler: FrameHandler | undefined;
+    const state: { handler?: FrameHandler } = {};
     const link = await openLink(options, (frame) =>
-      handler === undefined ? attached.then((handle) => handle(frame)) : handler(frame),
+      state.handler === undefined ? attached.then((handle) => handle(frame)) : state.handler(frame),
     );
     this.#links.add(link);
     void link.closed.then(() => {
       this.#links.delete(link);
       this.#bytesOfClosedLinks += link.bytesReceived;
     });
-    handler = this.#jobs.attach(link);
-    resolve(handler);
+    state.handler = this.#jobs.attach(link);
+    resolve(state.handler);
     return link;
   }
 
@@ -180,7 +180,7 @@ export class Receive {
       this.#sinks.delete(sink);
     };
     return {
-      write: (payload) => sink.write(payload),
+      write: (bytes, release) => sink.write(bytes, release),
       finish: async () => {
         const done = await sink.finish();
         this.#sinks.delete(sink);

@@ -149,7 +149,7 @@ async function send(options: PassOptions, snapshots: readonly Snapshot[], exact:
   const name = ({ name }: NamedTree): NamedTree["name"] => name;
   return withSpan("send files", {}, () =>
     jobs.run({ kind: "trees", trees: trees.map(name) }, priority, signal, async (job) => {
-      const writer = new RecordWriter(job.send);
+      const writer = new RecordWriter(job);
       for (const [index, { tree }] of trees.entries()) {
         const snapshot = snapshots[index];
         if (snapshot?.root.send !== true) continue;

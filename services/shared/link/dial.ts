@@ -15,6 +15,8 @@ export interface DialOptions {
   source: Endpoint;
   role: Role;
   signal: AbortSignal;
+  /** Gives the memory for payloads, when it is not to be new each time. */
+  allocate?: (bytes: number) => Buffer;
 }
 
 /**
@@ -34,12 +36,16 @@ export async function openLink(options: DialOptions, onFrame: FrameHandler): Pro
   });
   const welcomed = new EventTarget();
   let welcome = false;
-  const link = openFedLink(socket, (frame) => {
-    if (welcome) return onFrame(frame);
-    if (frame.type !== frameTypes.welcome) throw new FrameError("the source did not welcome this side");
-    welcome = true;
-    welcomed.dispatchEvent(new Event("welcome"));
-  });
+  const link = openFedLink(
+    socket,
+    (frame) => {
+      if (welcome) return onFrame(frame);
+      if (frame.type !== frameTypes.welcome) throw new FrameError("the source did not welcome this side");
+      welcome = true;
+      welcomed.dispatchEvent(new Event("welcome"));
+    },
+    options.allocate,
+  );
   fed.link = link;
   const abort = (): void => link.close(new DmigrateError("cancelled", "the data connection was cancelled"));
   signal.addEventListener("abort", abort, { once: true });

@@ -38,9 +38,12 @@ export function openFramedLink(socket: Duplex, onFrame: FrameHandler): FramedLin
   return link;
 }
 
-/** The same for a socket whose bytes go into one buffer (`onread`), which spares an allocation for each read. */
-export function openFedLink(socket: Duplex, onFrame: FrameHandler): FedLink {
-  const decoder = new FrameDecoder();
+/**
+ * The same for a socket whose bytes go into one buffer (`onread`), which spares an allocation for each read. `allocate`
+ * gives the memory for payloads, when it is not to be new each time.
+ */
+export function openFedLink(socket: Duplex, onFrame: FrameHandler, allocate?: (bytes: number) => Buffer): FedLink {
+  const decoder = new FrameDecoder(allocate);
   let bytesSent = 0;
   let bytesReceived = 0;
   let sequence = 0;

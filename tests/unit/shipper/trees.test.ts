@@ -32,6 +32,7 @@ import { RecordWriter } from "../../../services/shipper/adapters/record-writer.t
 import { takeSnapshot, type SourceTree } from "../../../services/shipper/adapters/snapshot.ts";
 import { sendTree } from "../../../services/shipper/adapters/tree-sender.ts";
 import { TreesJob } from "../../../services/shipper/adapters/trees-job.ts";
+import { makeFullFrame } from "../../../services/shipper/core/frame-pool.ts";
 import { markChanges, type TreeEntry } from "../../../services/shipper/core/tree-diff.ts";
 import { FileJobs } from "../../../services/shipper/file-jobs.ts";
 import { ReceiveJobs } from "../../../services/shipper/receive-jobs.ts";
@@ -275,9 +276,12 @@ describe("a tree that changes while it is read", () => {
     markChanges(undefined, root);
     change();
     const frames: Buffer[] = [];
-    const writer = new RecordWriter((frame) => {
-      frames.push(frame);
-      return Promise.resolve();
+    const writer = new RecordWriter({
+      takeFrame: makeFullFrame,
+      send: (frame) => {
+        frames.push(frame);
+        return Promise.resolve();
+      },
     });
     await sendTree({ tree: tree(), root, writer, prune: !exact, exact, signal });
     await writer.flush();

@@ -82,6 +82,12 @@ export class FrameDecoder {
   #sequence = 0;
   #chunk: Buffer = Buffer.alloc(0);
   #at = 0;
+  readonly #allocate: (bytes: number) => Buffer;
+
+  /** `allocate` gives the memory for payloads: of just that length, and at most `maxPayloadBytes`. */
+  constructor(allocate: (bytes: number) => Buffer = (bytes) => Buffer.allocUnsafeSlow(bytes)) {
+    this.#allocate = allocate;
+  }
 
   /** Gives more bytes, once the last were used up. They must stay as they are until then, or until `keep`. */
   feed(chunk: Buffer): void {
@@ -138,7 +144,7 @@ export class FrameDecoder {
       type: type as FrameType,
       flags: header.readUInt8(5),
       channel: header.readUInt32LE(8),
-      payload: Buffer.allocUnsafeSlow(length),
+      payload: this.#allocate(length),
     };
   }
 }
