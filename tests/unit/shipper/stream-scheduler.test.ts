@@ -3,7 +3,6 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { frameTypes } from "../../../services/shared/core/frames/frame.ts";
 import type { FramedLink } from "../../../services/shared/link/framed.ts";
-import type { Priority } from "../../../services/shipper/core/priority-queue.ts";
 import { StreamScheduler, type Parcel } from "../../../services/shipper/stream-scheduler.ts";
 
 const windowBytes = 256 * 1024;
