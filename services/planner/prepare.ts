@@ -23,7 +23,7 @@ export async function prepare(run: Run, profile: ContainerProfile, plan: Plan): 
   const transfer = await create(run, "transfer", () =>
     source.shipper.post(
       "/transfers",
-      { migrationId: id, secret, containerId: profile.id, volumes },
+      { migrationId: id, secret, containerId: profile.id, volumes, compression: plan.compression },
       transferSchema,
       call,
     ),
@@ -31,7 +31,12 @@ export async function prepare(run: Run, profile: ContainerProfile, plan: Plan): 
   throwIfCancelled(run);
   const link = { host: source.dataHost, port: transfer.dataPort };
   await create(run, "receive", () =>
-    destination.shipper.post("/receives", { migrationId: id, secret, source: link }, receiveSchema, call),
+    destination.shipper.post(
+      "/receives",
+      { migrationId: id, secret, source: link, streams: plan.streams },
+      receiveSchema,
+      call,
+    ),
   );
   throwIfCancelled(run);
   if (plan.shipImage) {

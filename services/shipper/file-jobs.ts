@@ -1,67 +1,79 @@
 /**
- * File jobs of the source, over one connection: each is begun, fed with data, ended, and then done once the
+ * File jobs of the source, over any number of connections: each is begun, fed with data, ended, and then done once the
  * destination says that everything is written.
  *
  *     begin ──> data … ──> end ──> done | failed (by the destination, at any time) | cancelled (by this side)
+ *
+ * A frame is kept until the destination has applied it. When a connection is lost, the destination says which frames
+ * have arrived as soon as it has connected again, and the others are sent again; nothing is sent twice.
  */
-import { FrameError, frameOf, frameTypes, type Frame } from "../shared/core/frames/frame.ts";
-import { decodeDone, decodeFailed, encodeJob, type JobSpec } from "../shared/core/frames/job-message.ts";
+import { setTimeout as sleep } from "node:timers/promises";
+import { FrameError, frameTypes, type Frame, type FrameType } from "../shared/core/frames/frame.ts";
+import {
+  allocateJobFrame,
+  decodeAck,
+  decodeDone,
+  decodeFailed,
+  decodeState,
+  encodeJob,
+  numberJobFrame,
+  type JobSpec,
+} from "../shared/core/frames/job-message.ts";
 import { asDmigrateError, DmigrateError, messageOf } from "../shared/errors.ts";
-import type { FramedLink } from "../shared/link/framed.ts";
+import type { FramedLink, FrameHandler } from "../shared/link/framed.ts";
+import { FrameCompressor } from "./adapters/frame-compressor.ts";
+import { JobFrames } from "./job-frames.ts";
+import { FramePool } from "./core/frame-pool.ts";
 import type { Priority } from "./core/priority-queue.ts";
-import { Sender } from "./sender.ts";
+import { StreamScheduler } from "./stream-scheduler.ts";
 
 interface Running {
+  frames: JobFrames;
   resolve: (files: number) => void;
   reject: (error: Error) => void;
 }
 
 export interface JobWork {
-  /** Sends one frame of data; waits while the connection is busy. Rejects once the job has failed. */
+  /** A frame to fill from `jobHeaderBytes` on. */
+  takeFrame: () => Buffer;
+  /**
+   * Sends one frame of data, or the beginning of one; it is the job's from now on. Waits while the destination is busy.
+   * Rejects once the job has failed.
+   */
   send: (frame: Buffer) => Promise<void>;
   /** Aborted when the job has failed or was cancelled. */
   signal: AbortSignal;
 }
 
+/** How long jobs wait for the destination to connect again. */
+const reconnectMs = 20_000;
+
 export class FileJobs {
-  readonly #link: FramedLink;
-  readonly #sender: Sender;
+  readonly #scheduler = new StreamScheduler();
+  readonly #compressor: FrameCompressor;
+  readonly #pool = new FramePool();
   readonly #running = new Map<number, Running>();
   #lastJob = 0;
 
-  constructor(link: FramedLink) {
-    this.#link = link;
-    this.#sender = new Sender(link);
-    void link.closed.then((reason) => {
-      const error = new DmigrateError(
-        "transfer-failed",
-        `the connection to the destination was lost: ${reason === undefined ? "it was closed" : messageOf(reason)}`,
-        { cause: reason },
-      );
-      for (const { reject } of this.#running.values()) reject(error);
-      this.#running.clear();
-    });
+  /** `compress`: what the plan assumes; measurements while running decide. */
+  constructor(compress = false) {
+    this.#compressor = new FrameCompressor(compress);
   }
 
   get open(): boolean {
-    return this.#link.open;
+    return this.#scheduler.open;
+  }
+
+  /** Uses one more connection; the answer handles what comes by it. */
+  attach(link: FramedLink): FrameHandler {
+    this.#scheduler.add(link);
+    void link.closed.then((reason) => this.#lost(reason));
+    return (frame) => this.#handle(frame);
   }
 
   close(reason: Error): void {
-    this.#link.close(reason);
-  }
-
-  /** Handles a frame of the destination. */
-  handle({ type, channel, payload }: Frame): void {
-    const job = this.#running.get(channel);
-    // The answer to a job that this side has given up in the meantime.
-    if (job === undefined && channel >= 1 && channel <= this.#lastJob) return;
-    if (job === undefined) throw new FrameError(`an answer to job ${channel}, which does not exist`);
-    this.#running.delete(channel);
-    if (type === frameTypes.jobDone) job.resolve(decodeDone(payload).files);
-    else if (type === frameTypes.jobFailed)
-      job.reject(new DmigrateError("transfer-failed", `the destination: ${decodeFailed(payload).message}`));
-    else throw new FrameError(`a frame of type ${type} on the file connection`);
+    for (const link of [...this.#scheduler.links]) link.close(reason);
+    this.#failAll(reason);
   }
 
   /**
@@ -77,6 +89,13 @@ export class FileJobs {
     signal.throwIfAborted();
     this.#lastJob++;
     const channel = this.#lastJob;
+    const frames = new JobFrames({
+      scheduler: this.#scheduler,
+      compressor: this.#compressor,
+      pool: this.#pool,
+      channel,
+      priority,
+    });
     const stop = new AbortController();
     const { promise: done, resolve, reject } = Promise.withResolvers<number>();
     // What ended the job first is why it failed; what follows from it is not told.
@@ -85,34 +104,96 @@ export class FileJobs {
       failure.first ??= error;
       reject(error);
       stop.abort(error);
+      frames.end(error);
     };
     done.catch(() => undefined);
-    this.#running.set(channel, { resolve, reject: fail });
+    this.#running.set(channel, { frames, resolve, reject: fail });
     const cancel = (): void =>
       fail(new DmigrateError("cancelled", "the transfer was cancelled", { cause: signal.reason }));
     signal.addEventListener("abort", cancel, { once: true });
-    if (!this.#link.open) fail(new DmigrateError("transfer-failed", "the connection to the destination was lost"));
+    if (!this.open) fail(new DmigrateError("transfer-failed", "the connection to the destination was lost"));
     const send = async (frame: Buffer): Promise<void> => {
       stop.signal.throwIfAborted();
-      await this.#sender.push(priority, { type: frameTypes.jobData, channel, frame });
+      await frames.sendData(frame);
     };
     try {
-      await this.#sender.push(priority, { type: frameTypes.jobBegin, channel, frame: encodeJob(spec) });
+      await frames.send(frameTypes.jobBegin, encodeJob(spec));
       // A failure of the destination ends the job at once, whatever the work is waiting for.
-      await Promise.race([work({ send, signal: stop.signal }), done]);
-      await this.#sender.push(priority, { type: frameTypes.jobEnd, channel, frame: frameOf(Buffer.alloc(0)) });
+      await Promise.race([work({ takeFrame: () => this.#pool.take(), send, signal: stop.signal }), done]);
+      await frames.send(frameTypes.jobEnd, allocateJobFrame(0));
       return await done;
     } catch (error) {
-      stop.abort(error);
-      if (this.#running.delete(channel) || signal.aborted) this.#sendCancel(channel, priority);
-      throw failure.first ?? asDmigrateError(error, "transfer-failed", "sending files");
+      fail(asDmigrateError(error, "transfer-failed", "sending files"));
+      if (this.#running.delete(channel) || signal.aborted) this.#cancelThere(channel, priority);
+      throw failure.first ?? error;
     } finally {
       signal.removeEventListener("abort", cancel);
     }
   }
 
-  #sendCancel(channel: number, priority: Priority): void {
-    const frame = frameOf(Buffer.alloc(0));
-    this.#sender.enqueue(priority, frame.length, () => ({ type: frameTypes.jobCancel, channel, frame }));
+  /** Handles a frame of the destination. */
+  #handle({ type, channel, payload }: Frame): void {
+    if (type === frameTypes.jobState) {
+      this.#resume(payload);
+      return;
+    }
+    const job = this.#running.get(channel);
+    // About a job that has ended here in the meantime.
+    if (job === undefined && channel >= 1 && channel <= this.#lastJob) return;
+    if (job === undefined) throw new FrameError(`an answer to job ${channel}, which does not exist`);
+    if (type === frameTypes.jobAck) {
+      job.frames.acknowledge(decodeAck(payload));
+      return;
+    }
+    this.#finish(job, channel, type, payload);
+  }
+
+  #finish({ frames, resolve, reject }: Running, channel: number, type: FrameType, payload: Buffer): void {
+    if (type === frameTypes.jobDone) resolve(decodeDone(payload).files);
+    else if (type === frameTypes.jobFailed)
+      reject(new DmigrateError("transfer-failed", `the destination: ${decodeFailed(payload).message}`));
+    else throw new FrameError(`a frame of type ${type} on the file connection`);
+    frames.end(new Error("the job is over"));
+    this.#running.delete(channel);
+  }
+
+  /** The destination has connected (again), and says what it has of the jobs. */
+  #resume(payload: Buffer): void {
+    const { jobs } = decodeState(payload);
+    const states = new Map(jobs.map((state) => [state.job, state]));
+    for (const [channel, { frames }] of this.#running) {
+      const { next = 0, early = [] } = states.get(channel) ?? {};
+      frames.sendLostAgain(next, new Set(early));
+    }
+    for (const { job } of jobs) if (!this.#running.has(job) && job <= this.#lastJob) this.#cancelThere(job, 4);
+  }
+
+  #lost(reason: Error | undefined): void {
+    if (this.open || this.#running.size === 0) return;
+    const error = new DmigrateError(
+      "transfer-failed",
+      `the connection to the destination was lost: ${reason === undefined ? "it was closed" : messageOf(reason)}`,
+      { cause: reason },
+    );
+    void this.#waitForReturn(error);
+  }
+
+  async #waitForReturn(error: Error): Promise<void> {
+    const last = this.#lastJob;
+    await sleep(reconnectMs, undefined, { ref: false });
+    if (this.open) return;
+    for (const [channel, { reject }] of this.#running) if (channel <= last) reject(error);
+  }
+
+  #failAll(error: Error): void {
+    for (const { reject } of this.#running.values()) reject(error);
+    this.#running.clear();
+  }
+
+  #cancelThere(channel: number, priority: Priority): void {
+    const frame = allocateJobFrame(0);
+    numberJobFrame(frame, 0);
+    if (this.open)
+      this.#scheduler.push({ type: frameTypes.jobCancel, channel, flags: 0, frame, link: undefined }, priority);
   }
 }

@@ -1,101 +1,208 @@
-/** The destination's side of the file connection: takes jobs, answers each with done or failed. */
+/**
+ * The destination's side of the file jobs: takes their frames from any number of connections, applies them in each
+ * job's order, answers each job with done or failed. Jobs outlive connections: on each new one it says which frames
+ * have arrived, and repeats the answers that may have been lost.
+ */
 import { FrameError, frameTypes, type Frame, type FrameType } from "../shared/core/frames/frame.ts";
-import { decodeJob, encodeDone, encodeFailed, type JobSpec } from "../shared/core/frames/job-message.ts";
+import {
+  decodeJob,
+  encodeAck,
+  encodeDone,
+  encodeFailed,
+  encodeState,
+  jobDataFlags,
+  maxUnappliedBytes,
+  readJobPayload,
+  type JobSpec,
+} from "../shared/core/frames/job-message.ts";
+import { PayloadPool } from "../shared/core/frames/payload-pool.ts";
 import { messageOf } from "../shared/errors.ts";
-import type { FramedLink } from "../shared/link/framed.ts";
+import type { FramedLink, FrameHandler } from "../shared/link/framed.ts";
 import type { Log } from "../shared/log.ts";
+import { unpack } from "./adapters/frame-compressor.ts";
+import { Arrivals } from "./core/arrivals.ts";
 
 /** What takes a job's bytes. */
 export interface JobSink {
-  write: (payload: Buffer) => Promise<void>;
+  /** `release` is called once the bytes are not looked at any more; never, if that can't be told. */
+  write: (bytes: Buffer, release: () => void) => Promise<void>;
   finish: () => Promise<{ files: number }>;
   /** Ends it early; safe after `finish` too. */
   abort: () => Promise<void>;
 }
 
 export interface ReceiveJobsOptions {
-  link: FramedLink;
   open: (spec: JobSpec) => JobSink;
   onDone: (files: number) => void;
   log: Log;
 }
 
-const maxJobs = 8;
+interface Arrived {
+  payload: Buffer;
+  type: FrameType;
+  flags: number;
+  body: Buffer;
+}
 
-/** Handles the frames of one connection. When it is gone, its jobs are aborted. */
+interface Job {
+  arrivals: Arrivals<Arrived>;
+  /** Of frames that arrived and were not applied. */
+  bytes: number;
+  applying: boolean;
+  sink: JobSink | undefined;
+}
+
+interface Answer {
+  type: FrameType;
+  frame: () => Buffer;
+}
+
+const maxJobs = 8;
+const leastPooledBytes = 64 * 1024;
+/** How many ended jobs' answers are kept to be repeated. */
+const keptAnswers = 16;
+/** A source that is told of each applied frame at the latest when so many were. */
+const acknowledgeEvery = 8;
+
 export class ReceiveJobs {
   readonly #options: ReceiveJobsOptions;
-  readonly #running = new Map<number, JobSink>();
-  #lastJob = 0;
+  readonly #links: FramedLink[] = [];
+  readonly #pool = new PayloadPool();
+  readonly #running = new Map<number, Job>();
+  /** Of jobs that have ended, the newest last. */
+  readonly #answers = new Map<number, Answer>();
+  /** Jobs that have ended here; a migration has a few dozen. */
+  readonly #over = new Set<number>();
 
   constructor(options: ReceiveJobsOptions) {
     this.#options = options;
-    void options.link.closed.then(() => this.#abortAll());
   }
 
-  handle({ type, channel, payload }: Frame): void | Promise<void> {
-    if (type === frameTypes.jobBegin) {
-      this.#begin(channel, payload);
+  /** Uses one more connection; the answer handles what comes by it. */
+  attach(link: FramedLink): FrameHandler {
+    this.#links.push(link);
+    void link.closed.then(() => this.#links.splice(this.#links.indexOf(link), 1));
+    for (const [channel, { type, frame }] of this.#answers) link.write(type, channel, frame());
+    const jobs = [...this.#running].map(([job, { arrivals }]) => ({
+      job,
+      next: arrivals.next,
+      early: arrivals.early,
+    }));
+    link.write(frameTypes.jobState, 0, encodeState({ jobs }));
+    return (frame) => this.#handle(frame);
+  }
+
+  /** Memory for payloads of the connections that are attached. */
+  readonly allocate = (bytes: number): Buffer =>
+    // A smaller one would keep far more memory than it is counted for.
+    bytes < leastPooledBytes ? Buffer.allocUnsafeSlow(bytes) : this.#pool.take(bytes);
+
+  /** Ends all jobs; the source is not told. */
+  async abortAll(): Promise<void> {
+    const jobs = [...this.#running];
+    await Promise.all(jobs.map(([channel, job]) => this.#drop(channel, job)));
+  }
+
+  #handle({ type, flags, channel, payload }: Frame): void {
+    const isOfJob =
+      type === frameTypes.jobBegin ||
+      type === frameTypes.jobData ||
+      type === frameTypes.jobEnd ||
+      type === frameTypes.jobCancel;
+    if (!isOfJob) throw new FrameError(`a frame of type ${type} on the file connection`);
+    // What was under way when this side said that the job had failed.
+    if (this.#over.has(channel)) return;
+    const { number, body } = readJobPayload(payload);
+    const job = this.#running.get(channel) ?? this.#begin(channel);
+    if (type === frameTypes.jobCancel) {
+      void this.#drop(channel, job);
       return;
     }
-    const sink = this.#running.get(channel);
-    if (sink === undefined) {
-      // What was under way when this side said that the job had failed.
-      if (channel >= 1 && channel <= this.#lastJob) return;
-      throw new FrameError(`a frame of job ${channel}, which was not begun`);
-    }
-    switch (type) {
-      case frameTypes.jobData:
-        return sink.write(payload).catch((error: unknown) => this.#failed(channel, sink, error));
-      case frameTypes.jobEnd:
-        // Not waited for: what follows belongs to other jobs.
-        void this.#finish(channel, sink);
-        return;
-      case frameTypes.jobCancel:
-        this.#running.delete(channel);
-        return this.#abort(sink);
-      default:
-        throw new FrameError(`a frame of type ${type} on the file connection`);
-    }
+    if (!job.arrivals.put(number, { type, flags, payload, body })) return;
+    job.bytes += body.length;
+    if (job.bytes > maxUnappliedBytes) throw new FrameError("the source sends more than this side has room for");
+    if (!job.applying) void this.#apply(channel, job);
   }
 
-  #begin(channel: number, payload: Buffer): void {
-    if (channel !== this.#lastJob + 1) throw new FrameError(`job ${channel} where job ${this.#lastJob + 1} was due`);
-    this.#lastJob = channel;
+  #begin(channel: number): Job {
     if (this.#running.size >= maxJobs) throw new FrameError(`more than ${maxJobs} jobs at once`);
-    this.#running.set(channel, this.#options.open(decodeJob(payload)));
+    const job: Job = { arrivals: new Arrivals(), bytes: 0, applying: false, sink: undefined };
+    this.#running.set(channel, job);
+    return job;
   }
 
-  async #finish(channel: number, sink: JobSink): Promise<void> {
+  /** Applies what has arrived, in order. */
+  async #apply(channel: number, job: Job): Promise<void> {
+    job.applying = true;
     try {
-      const { files } = await sink.finish();
-      this.#running.delete(channel);
-      this.#options.onDone(files);
-      this.#answer(frameTypes.jobDone, channel, encodeDone({ files }));
+      let applied = 0;
+      for (let frame = job.arrivals.take(); frame !== undefined; frame = job.arrivals.take()) {
+        if (await this.#applyOne(channel, job, frame)) return;
+        if (!this.#running.has(channel)) return;
+        job.bytes -= frame.body.length;
+        applied++;
+        if (applied % acknowledgeEvery === 0) this.#write(frameTypes.jobAck, channel, encodeAck(job.arrivals.next));
+      }
+      this.#write(frameTypes.jobAck, channel, encodeAck(job.arrivals.next));
     } catch (error) {
-      await this.#failed(channel, sink, error);
+      await this.#failed(channel, job, error);
+    } finally {
+      job.applying = false;
     }
   }
 
-  async #failed(channel: number, sink: JobSink, error: unknown): Promise<void> {
-    // Cancelled, or the connection is gone: nobody waits for an answer.
-    if (!this.#running.delete(channel)) return;
+  /** True when the job is over. */
+  async #applyOne(channel: number, job: Job, { type, flags, payload, body }: Arrived): Promise<boolean> {
+    if (type === frameTypes.jobBegin) {
+      if (job.sink !== undefined) throw new FrameError(`job ${channel} begins twice`);
+      job.sink = this.#options.open(decodeJob(body));
+      return false;
+    }
+    const { sink } = job;
+    if (sink === undefined) throw new FrameError(`a frame of job ${channel}, which was not begun`);
+    if (type === frameTypes.jobData) {
+      const release = (): void => this.#pool.release(payload);
+      if ((flags & jobDataFlags.zstd) === 0) await sink.write(body, release);
+      else {
+        const unpacked = await unpack(body);
+        release();
+        await sink.write(unpacked, () => undefined);
+      }
+      return false;
+    }
+    const { files } = await sink.finish();
+    if (!this.#running.delete(channel)) return true;
+    this.#options.onDone(files);
+    this.#answer(channel, { type: frameTypes.jobDone, frame: () => encodeDone({ files }) });
+    return true;
+  }
+
+  async #failed(channel: number, job: Job, error: unknown): Promise<void> {
+    // Cancelled, or this side was ended: nobody waits for an answer.
+    if (!this.#running.has(channel)) return;
     this.#options.log.warn({ err: error }, "a file job failed");
-    this.#answer(frameTypes.jobFailed, channel, encodeFailed(messageOf(error)));
-    await this.#abort(sink);
+    await this.#drop(channel, job);
+    const message = messageOf(error);
+    this.#answer(channel, { type: frameTypes.jobFailed, frame: () => encodeFailed(message) });
   }
 
-  #answer(type: FrameType, channel: number, frame: Buffer): void {
-    this.#options.link.write(type, channel, frame);
+  #answer(channel: number, answer: Answer): void {
+    this.#over.add(channel);
+    this.#answers.set(channel, answer);
+    const [oldest] = this.#answers.keys();
+    if (this.#answers.size > keptAnswers && oldest !== undefined) this.#answers.delete(oldest);
+    this.#write(answer.type, channel, answer.frame());
   }
 
-  async #abort(sink: JobSink): Promise<void> {
-    await sink.abort().catch((error: unknown) => this.#options.log.warn({ err: error }, "ending a file job failed"));
+  #write(type: FrameType, channel: number, frame: Buffer): void {
+    this.#links.find(({ open }) => open)?.write(type, channel, frame);
   }
 
-  async #abortAll(): Promise<void> {
-    const sinks = [...this.#running.values()];
-    this.#running.clear();
-    await Promise.all(sinks.map((sink) => this.#abort(sink)));
+  async #drop(channel: number, job: Job): Promise<void> {
+    this.#running.delete(channel);
+    this.#over.add(channel);
+    await job.sink?.abort().catch((error: unknown) => {
+      this.#options.log.warn({ err: error }, "ending a file job failed");
+    });
   }
 }

@@ -1,6 +1,6 @@
 /**
- * The destination's side of one migration: keeps the file connection to the source, and knows where each tree goes.
- * A connection that breaks is made again; the job it broke is the source's to repeat.
+ * The destination's side of one migration: keeps the file connections to the source, and knows where each tree goes.
+ * A connection that breaks is made again, and the jobs go on where they were.
  */
 import { mkdir, rm } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -10,7 +10,7 @@ import { readNotedLayer } from "../shared/adapters/overlay-layer.ts";
 import type { CreateReceive, Receive as ReceiveReport, ReceiveTarget } from "../shared/contracts/shipper.ts";
 import type { JobSpec, TreeName } from "../shared/core/frames/job-message.ts";
 import { DmigrateError, messageOf } from "../shared/errors.ts";
-import type { FramedLink } from "../shared/link/framed.ts";
+import type { FramedLink, FrameHandler } from "../shared/link/framed.ts";
 import { openLink } from "../shared/link/dial.ts";
 import type { Log } from "../shared/log.ts";
 import { migrationPaths } from "../shared/node-paths.ts";
@@ -36,9 +36,10 @@ export class Receive {
   readonly #deps: ReceiveDeps;
   readonly #log: Log;
   readonly #ended = new AbortController();
-  /** Resolves once the connection is given up for good. */
-  #keeping: Promise<void> | undefined;
-  #link: FramedLink | undefined;
+  /** Resolve once a connection is given up for good. */
+  #keeping: Promise<void>[] = [];
+  readonly #links = new Set<FramedLink>();
+  readonly #jobs: ReceiveJobs;
   #places: Map<string, TreePlace> | undefined;
   #bytesOfClosedLinks = 0;
   #filesReceived = 0;
@@ -49,25 +50,39 @@ export class Receive {
     this.request = request;
     this.#deps = deps;
     this.#log = deps.log.child({ migrationId: request.migrationId });
+    this.#jobs = new ReceiveJobs({
+      log: this.#log,
+      open: (spec) => this.#track(this.#sinkOf(spec)),
+      onDone: (files) => (this.#filesReceived += files),
+    });
   }
 
-  isSame({ secret, source }: CreateReceive): boolean {
+  isSame({ secret, source, streams }: CreateReceive): boolean {
     const mine = this.request;
     const sameSecret = timingSafeEqual(Buffer.from(mine.secret), Buffer.from(secret));
-    return sameSecret && mine.source.host === source.host && mine.source.port === source.port;
+    const sameSource = mine.source.host === source.host && mine.source.port === source.port;
+    return sameSecret && sameSource && mine.streams === streams;
   }
 
   /** Connects to the source. Throws `unavailable`, `unauthorized`, or `cancelled`. */
   async connect(): Promise<void> {
-    const link = await this.#dial(firstConnectMs);
-    this.#keeping = this.#keep(link);
+    const links: FramedLink[] = [];
+    try {
+      for (let stream = 0; stream < this.request.streams; stream++) links.push(await this.#dial(firstConnectMs));
+    } catch (error) {
+      for (const link of links) link.close(new Error("the others could not be made"));
+      throw error;
+    }
+    this.#keeping = links.map((link) => this.#keep(link));
+    // Without any connection nothing will come any more.
+    void Promise.all(this.#keeping).then(() => this.#jobs.abortAll());
   }
 
   report(): ReceiveReport {
     return {
       migrationId: this.request.migrationId,
-      connected: this.#link?.open === true,
-      bytesReceived: this.#bytesOfClosedLinks + (this.#link?.bytesReceived ?? 0),
+      connected: [...this.#links].some(({ open }) => open),
+      bytesReceived: [...this.#links].reduce((sum, { bytesReceived }) => sum + bytesReceived, this.#bytesOfClosedLinks),
       filesReceived: this.#filesReceived,
     };
   }
@@ -96,21 +111,24 @@ export class Receive {
   /** The same, but what was received stays. */
   async stop(): Promise<void> {
     this.#ended.abort(new DmigrateError("cancelled", "the receive was ended"));
-    await this.#keeping;
+    await Promise.all(this.#keeping);
+    await this.#jobs.abortAll();
     await Promise.all([...this.#sinks].map((sink) => sink.abort()));
   }
 
   async #keep(first: FramedLink): Promise<void> {
     for (let link = first; ;) {
+      const opened = performance.now();
       const reason = await link.closed;
-      this.#bytesOfClosedLinks += link.bytesReceived;
-      this.#link = undefined;
       if (this.#isEnded()) return;
       this.#log.warn(
         { reason: reason && messageOf(reason) },
         "the connection to the source was lost; connecting again",
       );
       try {
+        // One that the source closes again and again is not made again without end in no time.
+        if (performance.now() - opened < firstPauseMs)
+          await sleep(firstPauseMs, undefined, { signal: this.#ended.signal });
         link = await this.#dial(reconnectMs);
       } catch (error) {
         if (!this.#isEnded()) this.#log.error({ err: error }, "the source stays out of reach");
@@ -129,7 +147,7 @@ export class Receive {
     const { signal } = this.#ended;
     for (let pauseMs = firstPauseMs; ; pauseMs = Math.min(2 * pauseMs, maxPauseMs)) {
       try {
-        return await this.#open({ migrationId, secret, source, role: "files", signal });
+        return await this.#open({ migrationId, secret, source, role: "files", signal, allocate: this.#jobs.allocate });
       } catch (error) {
         const again = error instanceof DmigrateError && error.code === "unavailable";
         if (!again || performance.now() + pauseMs > deadline) throw error;
@@ -139,13 +157,19 @@ export class Receive {
   }
 
   async #open(options: Parameters<typeof openLink>[0]): Promise<FramedLink> {
-    // The source may begin a job right behind its welcome: the frame waits for the handler.
-    const { promise: jobs, resolve } = Promise.withResolvers<ReceiveJobs>();
-    let handler: ReceiveJobs | undefined;
-    const link = await openLink(options, async (frame) => (handler ??= await jobs).handle(frame));
-    this.#link = link;
-    const open = (spec: JobSpec): JobSink => this.#track(this.#sinkOf(spec));
-    resolve(new ReceiveJobs({ link, log: this.#log, open, onDone: (files) => (this.#filesReceived += files) }));
+    // The source may send right behind its welcome: the frame waits for the handler.
+    const { promise: attached, resolve } = Promise.withResolvers<FrameHandler>();
+    const state: { handler?: FrameHandler } = {};
+    const link = await openLink(options, (frame) =>
+      state.handler === undefined ? attached.then((handle) => handle(frame)) : state.handler(frame),
+    );
+    this.#links.add(link);
+    void link.closed.then(() => {
+      this.#links.delete(link);
+      this.#bytesOfClosedLinks += link.bytesReceived;
+    });
+    state.handler = this.#jobs.attach(link);
+    resolve(state.handler);
     return link;
   }
 
@@ -156,7 +180,7 @@ export class Receive {
       this.#sinks.delete(sink);
     };
     return {
-      write: (payload) => sink.write(payload),
+      write: (bytes, release) => sink.write(bytes, release),
       finish: async () => {
         const done = await sink.finish();
         this.#sinks.delete(sink);

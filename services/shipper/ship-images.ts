@@ -14,8 +14,8 @@ const noAttributes: Attributes = { mode: 0o600, uid: 0, gid: 0, accessNs: 0n, mo
 /** Answers the number of files. Throws `conflict` when there are no images yet, or `transfer-failed`. */
 export async function shipImages(jobs: FileJobs, imagesDir: string, signal: AbortSignal): Promise<number> {
   const names = listImages(imagesDir);
-  return jobs.run({ kind: "trees", trees: [{ kind: "images" }] }, 1, signal, async ({ send }) => {
-    const writer = new RecordWriter(send);
+  return jobs.run({ kind: "trees", trees: [{ kind: "images" }] }, 1, signal, async (job) => {
+    const writer = new RecordWriter(job);
     await writer.write({ type: "tree", index: 0, expectedBytes: 0 });
     const root = { attributes: noAttributes, fresh: false, prune: true };
     await writer.write({ type: "directory", name: Buffer.alloc(0), ...root });

@@ -1,42 +1,155 @@
-/** One pass over a container's trees: look, compare with what was sent before, send what differs. */
+/**
+ * Passes over a container's trees. The first one, while the container runs, looks at everything and sends it; the next
+ * one, inside the freeze, looks at what was reported to have changed since. Where reports can't be relied on it looks at
+ * everything again and compares.
+ */
 import { withSpan } from "../shared/telemetry.ts";
-import type { SourceTrees } from "./adapters/container-trees.ts";
+import { statDescriptor } from "../shared/adapters/linux.ts";
+import type { NamedTree, SourceTrees } from "./adapters/container-trees.ts";
 import { RecordWriter } from "./adapters/record-writer.ts";
-import { takeSnapshot, type Snapshot } from "./adapters/snapshot.ts";
+import { closeRoots, openRoots, takeSnapshot, type LookOptions, type Snapshot } from "./adapters/snapshot.ts";
+import { RefreshDoubt, refreshTree, type NamesToLookAt } from "./adapters/tree-refresh.ts";
 import { sendTree } from "./adapters/tree-sender.ts";
-import { scanWriters } from "./adapters/writers.ts";
+import { scanWriters, type Writers } from "./adapters/writers.ts";
+import { ChangeWatch, type Changes } from "./change-watch.ts";
 import type { Priority } from "./core/priority-queue.ts";
-import { markChanges, type TreeEntry } from "./core/tree-diff.ts";
+import { markChanges, unmark, type TreeEntry } from "./core/tree-diff.ts";
+import { TreeIndex } from "./core/tree-index.ts";
 import type { FileJobs } from "./file-jobs.ts";
 
-export interface ShipTreesOptions extends SourceTrees {
+export interface PassOptions extends SourceTrees {
   jobs: FileJobs;
-  /** The roots of the pass before; undefined for the first, while the container still runs. */
-  previous: TreeEntry[] | undefined;
   priority: Priority;
   signal: AbortSignal;
 }
 
+/** What the destination has: the roots as they were sent, and what is known to have changed since. */
+export interface SentTrees {
+  roots: TreeEntry[];
+  /** Until the next pass: it must be closed. */
+  watched: { watch: ChangeWatch; indexes: TreeIndex[]; uncertain: TreeEntry[] } | undefined;
+}
+
+export interface Pass {
+  /** Written at the destination. */
+  files: number;
+  sent: SentTrees;
+}
+
+/** Sends everything, as well as can be while the container runs. */
+export async function shipAll(options: PassOptions): Promise<Pass> {
+  const watch = new ChangeWatch();
+  try {
+    const snapshots = await withSpan("look at files", {}, async (span) => {
+      for (const { tree } of options.trees) {
+        const roots = openRoots(tree);
+        watch.watchTree(roots.fd, statDescriptor(roots.fd).identity);
+        closeRoots(roots);
+      }
+      const taken = await lookAtAll(options, (entry, mergedFd) => watch.watchMerged(entry, mergedFd));
+      for (const { root } of taken) markChanges(undefined, root);
+      span.setAttribute("entries", sum(taken.map(({ entries }) => entries)));
+      return taken;
+    });
+    const roots = snapshots.map(({ root }) => root);
+    const indexes = roots.map((root) => new TreeIndex(root));
+    watch.keepOnly((identity) => indexes.some((index) => index.has(identity)));
+    const files = await send(options, snapshots, false);
+    const uncertain = roots.flatMap(unmark);
+    return { files, sent: { roots, watched: { watch, indexes, uncertain } } };
+  } catch (error) {
+    watch.close();
+    throw error;
+  }
+}
+
 /**
- * Answers the number of files written, and what was seen: the next pass compares with it. With `previous` the pass is
- * exact: the container must be frozen, and whatever can't be sent is a failure.
+ * Sends what differs from what was sent before, exactly: the container must be frozen, and whatever can't be sent is a
+ * failure. `sent` is used up, whatever comes of it.
  */
-export async function shipTrees(options: ShipTreesOptions): Promise<{ files: number; sent: TreeEntry[] }> {
-  const { jobs, trees, freezer, previous, priority, signal } = options;
-  const exact = previous !== undefined;
+export async function shipChanges(options: PassOptions, { roots, watched }: SentTrees): Promise<Pass> {
+  const changes = watched?.watch.take();
+  const trouble = watched?.watch.trouble;
+  watched?.watch.close();
   const snapshots = await withSpan("look at files", {}, async (span) => {
-    const writers = scanWriters(() => freezer.processes());
+    const writers = scanWriters(() => options.freezer.processes());
     const taken: Snapshot[] = [];
-    for (const { tree } of trees) taken.push(await takeSnapshot(tree, writers, exact, signal));
-    const marked = taken.map(({ root }, index) => markChanges(previous?.[index], root));
-    span.setAttributes({ entries: sum(taken.map(({ entries }) => entries)), changed: sum(marked) });
+    let changed = 0;
+    for (const [at, { tree }] of options.trees.entries()) {
+      const index = watched?.indexes[at];
+      const look = { tree, writers, exact: true, signal: options.signal };
+      const names = index && changes && namesToLookAt(index, changes, writers, watched.uncertain);
+      let marked = names && (await refresh(index, names, look));
+      let snapshot: Snapshot | undefined = index && { root: index.root, entries: 0, bytes: 0 };
+      if (snapshot === undefined || marked === undefined) {
+        snapshot = await takeSnapshot(look);
+        marked = markChanges(roots[at], snapshot.root);
+      }
+      taken.push(snapshot);
+      changed += marked;
+    }
+    span.setAttributes({ entries: sum(taken.map(({ entries }) => entries)), changed });
+    if (trouble !== undefined) span.setAttribute("why everything", trouble);
     return taken;
   });
-  const sent = snapshots.map(({ root }) => root);
-  if (!sent.some(({ send }) => send)) return { files: 0, sent };
-  const files = await withSpan("send files", {}, () =>
-    jobs.run({ kind: "trees", trees: trees.map(({ name }) => name) }, priority, signal, async (job) => {
-      const writer = new RecordWriter(job.send);
+  const files = await send(options, snapshots, true);
+  return { files, sent: { roots: snapshots.map(({ root }) => root), watched: undefined } };
+}
+
+/** Answers how many entries must be sent; undefined when the whole tree must be looked at. */
+async function refresh(index: TreeIndex, names: NamesToLookAt, look: LookOptions): Promise<number | undefined> {
+  try {
+    return await refreshTree(index, names, look);
+  } catch (error) {
+    if (error instanceof RefreshDoubt) return undefined;
+    throw error;
+  }
+}
+
+/** Undefined when any file may have changed. */
+function namesToLookAt(
+  index: TreeIndex,
+  changes: Changes,
+  { files }: Writers,
+  uncertain: readonly TreeEntry[],
+): NamesToLookAt | undefined {
+  if (files === undefined) return undefined;
+  const all: NamesToLookAt = new Map();
+  const add = (directory: TreeEntry, names: Iterable<string>): void => {
+    const there = all.get(directory);
+    if (there === undefined) all.set(directory, new Set(names));
+    else for (const name of names) there.add(name);
+  };
+  const addEntry = (entry: TreeEntry): void => {
+    if (entry.children !== undefined) add(entry, []);
+    if (entry.parent !== undefined) add(entry.parent, [entry.name]);
+  };
+  for (const identity of changes.files) index.find(identity).forEach(addEntry);
+  for (const identity of files) index.find(identity).forEach(addEntry);
+  for (const [identity, names] of changes.names) for (const entry of index.find(identity)) add(entry, names);
+  for (const [entry, names] of changes.written) if (index.find(entry.identity).includes(entry)) add(entry, names);
+  for (const entry of uncertain) if (index.find(entry.identity).includes(entry)) addEntry(entry);
+  return all;
+}
+
+async function lookAtAll(
+  { trees, freezer, signal }: PassOptions,
+  onDirectory: (entry: TreeEntry, mergedFd: number) => void,
+): Promise<Snapshot[]> {
+  const writers = scanWriters(() => freezer.processes());
+  const taken: Snapshot[] = [];
+  for (const { tree } of trees) taken.push(await takeSnapshot({ tree, writers, exact: false, signal, onDirectory }));
+  return taken;
+}
+
+/** Sends what the snapshots mark. */
+async function send(options: PassOptions, snapshots: readonly Snapshot[], exact: boolean): Promise<number> {
+  const { jobs, trees, priority, signal } = options;
+  if (!snapshots.some(({ root }) => root.send)) return 0;
+  const name = ({ name }: NamedTree): NamedTree["name"] => name;
+  return withSpan("send files", {}, () =>
+    jobs.run({ kind: "trees", trees: trees.map(name) }, priority, signal, async (job) => {
+      const writer = new RecordWriter(job);
       for (const [index, { tree }] of trees.entries()) {
         const snapshot = snapshots[index];
         if (snapshot?.root.send !== true) continue;
@@ -47,7 +160,6 @@ export async function shipTrees(options: ShipTreesOptions): Promise<{ files: num
       await writer.flush();
     }),
   );
-  return { files, sent };
 }
 
 const sum = (numbers: readonly number[]): number => numbers.reduce((total, each) => total + each, 0);

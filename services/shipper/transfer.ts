@@ -15,10 +15,9 @@ import { ContainerMemory } from "./adapters/memory.ts";
 import { findSourceTrees, type SourceTrees } from "./adapters/container-trees.ts";
 import { saveImage } from "./adapters/image.ts";
 import type { Attachable } from "./adapters/data-listener.ts";
-import type { TreeEntry } from "./core/tree-diff.ts";
 import { FileJobs } from "./file-jobs.ts";
 import { servePages } from "./serve-pages.ts";
-import { shipTrees } from "./ship-trees.ts";
+import { shipAll, shipChanges, type Pass, type SentTrees } from "./ship-trees.ts";
 import { shipImages } from "./ship-images.ts";
 
 export interface TransferDeps {
@@ -27,21 +26,24 @@ export interface TransferDeps {
   dataPort: number;
 }
 
-/** How long a job waits for the destination to connect (again). */
+/** How long a job waits for the destination to connect. */
 const connectWaitMs = 5_000;
+
+/** More than any destination asks for; those that it has lost and this side has not noticed are among them. */
+const maxLinks = 64;
 
 export class Transfer implements Attachable {
   readonly request: CreateTransfer;
   readonly key: Buffer;
   readonly #deps: TransferDeps;
   readonly #ended = new AbortController();
-  #jobs: FileJobs | undefined;
+  readonly #jobs: FileJobs;
   /** By role, so that a destination that connects again takes the place of its own lost connection only. */
   readonly #pageLinks = new Map<Role, FramedLink>();
   #memory: ContainerMemory | undefined;
   #trees: SourceTrees | undefined;
   /** What the last pass sent, tree by tree; the next one sends what differs. */
-  #sent: TreeEntry[] | undefined;
+  #sent: SentTrees | undefined;
   #passUnderWay = false;
   /** Links there were and are, for their byte counts. */
   readonly #links = new Set<FramedLink>();
@@ -53,13 +55,17 @@ export class Transfer implements Attachable {
     this.request = request;
     this.key = Buffer.from(request.secret, "hex");
     this.#deps = deps;
+    this.#jobs = new FileJobs(request.compression === "zstd");
   }
 
   /** Whether a repeated request is the same one. */
   isSame(request: CreateTransfer): boolean {
-    const { secret, containerId, volumes } = this.request;
+    const { secret, containerId, volumes, compression } = this.request;
     const sameSecret = timingSafeEqual(Buffer.from(secret), Buffer.from(request.secret));
-    const same = containerId === request.containerId && JSON.stringify(volumes) === JSON.stringify(request.volumes);
+    const same =
+      containerId === request.containerId &&
+      compression === request.compression &&
+      JSON.stringify(volumes) === JSON.stringify(request.volumes);
     return sameSecret && same;
   }
 
@@ -69,17 +75,16 @@ export class Transfer implements Attachable {
       this.#links.delete(link);
       this.#bytesOfClosedLinks += link.bytesSent;
     });
+    if (this.#links.size > maxLinks) link.close(new Error("too many connections"));
     const replaced = new Error("the destination has connected again");
     if (role !== "files") {
       this.#pageLinks.get(role)?.close(replaced);
       this.#pageLinks.set(role, link);
       return servePages(link, () => this.#memory, this.#stats);
     }
-    this.#jobs?.close(replaced);
-    const jobs = new FileJobs(link);
-    this.#jobs = jobs;
+    const handler = this.#jobs.attach(link);
     this.#connected.dispatchEvent(new Event("connected"));
-    return (frame) => jobs.handle(frame);
+    return handler;
   }
 
   report(): TransferReport {
@@ -88,7 +93,7 @@ export class Transfer implements Attachable {
     return {
       migrationId: this.request.migrationId,
       dataPort: this.#deps.dataPort,
-      connected: this.#jobs?.open === true,
+      connected: this.#jobs.open,
       bytesSent,
       ...this.#stats,
     };
@@ -106,16 +111,19 @@ export class Transfer implements Attachable {
     return this.#pass(signal, async (jobs, bounded) => {
       const { containerId, volumes } = this.request;
       this.#trees = await findSourceTrees(this.#deps.docker, containerId, volumes);
-      return shipTrees({ jobs, ...this.#trees, previous: undefined, priority: 4, signal: bounded });
+      return shipAll({ jobs, ...this.#trees, priority: 4, signal: bounded });
     });
   }
 
   /** Sends what changed since the last pass; the container is frozen. */
   delta(signal: AbortSignal): Promise<Shipped> {
     return this.#pass(signal, (jobs, bounded) => {
-      if (this.#trees === undefined || this.#sent === undefined)
+      const sent = this.#sent;
+      if (this.#trees === undefined || sent === undefined)
         throw new DmigrateError("conflict", "there was no first pass over the files; POST …/first-pass comes first");
-      return shipTrees({ jobs, ...this.#trees, previous: this.#sent, priority: 1, signal: bounded });
+      // What the destination has is known again once the pass is over.
+      this.#sent = undefined;
+      return shipChanges({ jobs, ...this.#trees, priority: 1, signal: bounded }, sent);
     });
   }
 
@@ -137,26 +145,31 @@ export class Transfer implements Attachable {
   end(): void {
     const reason = new DmigrateError("cancelled", "the transfer was ended");
     this.#ended.abort(reason);
+    this.#jobs.close(reason);
     for (const link of this.#links) link.close(reason);
+    this.#remember(undefined);
     this.#memory?.close();
     this.#memory = undefined;
   }
 
-  async #pass(
-    signal: AbortSignal,
-    work: (jobs: FileJobs, signal: AbortSignal) => Promise<{ files: number; sent: TreeEntry[] }>,
-  ): Promise<Shipped> {
+  async #pass(signal: AbortSignal, work: (jobs: FileJobs, signal: AbortSignal) => Promise<Pass>): Promise<Shipped> {
     if (this.#passUnderWay) throw new DmigrateError("conflict", "a pass over the files is under way already");
     this.#passUnderWay = true;
     try {
       return await this.#job(signal, async (jobs, bounded) => {
         const { files, sent } = await work(jobs, bounded);
-        this.#sent = sent;
+        this.#remember(sent);
         return files;
       });
     } finally {
       this.#passUnderWay = false;
     }
+  }
+
+  #remember(sent: SentTrees | undefined): void {
+    this.#sent?.watched?.watch.close();
+    this.#sent = sent;
+    if (this.#ended.signal.aborted) sent?.watched?.watch.close();
   }
 
   async #job(signal: AbortSignal, work: (jobs: FileJobs, signal: AbortSignal) => Promise<number>): Promise<Shipped> {
@@ -171,7 +184,7 @@ export class Transfer implements Attachable {
 
   async #whenConnected(signal: AbortSignal): Promise<FileJobs> {
     const deadline = AbortSignal.any([signal, AbortSignal.timeout(connectWaitMs)]);
-    while (this.#jobs?.open !== true) {
+    while (!this.#jobs.open) {
       await new Promise<void>((resolve, reject) => {
         const give = (): void =>
           reject(

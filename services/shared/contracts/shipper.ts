@@ -21,6 +21,8 @@ export const createTransferSchema = z.strictObject({
   secret: secretSchema,
   containerId: containerIdSchema,
   volumes: z.array(volumeNameSchema).max(256),
+  /** What files are sent as until measurements decide: the plan's guess. */
+  compression: z.enum(["none", "zstd"]).default("none"),
 });
 export type CreateTransfer = z.infer<typeof createTransferSchema>;
 
@@ -50,6 +52,8 @@ export const createReceiveSchema = z.strictObject({
   migrationId: migrationIdSchema,
   secret: secretSchema,
   source: endpointSchema,
+  /** Connections for files; with more than one, one is kept for what the downtime waits for. */
+  streams: z.int().min(1).max(16).default(2),
 });
 export type CreateReceive = z.infer<typeof createReceiveSchema>;
 

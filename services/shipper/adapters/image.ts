@@ -3,21 +3,21 @@ import { PassThrough, Readable } from "node:stream";
 import { text } from "node:stream/consumers";
 import type Docker from "dockerode";
 import { dockerError } from "../../shared/adapters/docker.ts";
-import { allocateFrame, frameHeaderBytes, maxDataBytes } from "../../shared/core/frames/frame.ts";
+import { jobHeaderBytes } from "../../shared/core/frames/job-message.ts";
 import { DmigrateError } from "../../shared/errors.ts";
 import type { JobWork } from "../file-jobs.ts";
 import { askDocker } from "./ask-docker.ts";
 
 /** Sends an image of this node. Throws `not-found`, `upstream`. */
-export async function saveImage(docker: Docker, imageId: string, { send, signal }: JobWork): Promise<void> {
+export async function saveImage(docker: Docker, imageId: string, { takeFrame, send, signal }: JobWork): Promise<void> {
   const stream = await askDocker(`image ${imageId}`, docker.getImage(imageId).get());
   const abort = (): void => {
     destroy(stream);
   };
   signal.addEventListener("abort", abort, { once: true });
   try {
-    let frame = allocateFrame(maxDataBytes);
-    let end = frameHeaderBytes;
+    let frame = takeFrame();
+    let end = jobHeaderBytes;
     for await (const chunk of stream as AsyncIterable<Buffer>) {
       for (let at = 0; at < chunk.length;) {
         const taken = chunk.copy(frame, end, at);
@@ -25,11 +25,11 @@ export async function saveImage(docker: Docker, imageId: string, { send, signal 
         end += taken;
         if (end < frame.length) continue;
         await send(frame);
-        frame = allocateFrame(maxDataBytes);
-        end = frameHeaderBytes;
+        frame = takeFrame();
+        end = jobHeaderBytes;
       }
     }
-    if (end > frameHeaderBytes) await send(frame.subarray(0, end));
+    if (end > jobHeaderBytes) await send(frame.subarray(0, end));
   } catch (error) {
     signal.throwIfAborted();
     throw dockerError(error, `saving image ${imageId}`);

@@ -1,6 +1,7 @@
 /** Packs records into frames: small ones share a frame, a large file's data fills its own. */
 import { read, readSync } from "node:fs";
-import { allocateFrame, frameHeaderBytes, maxDataBytes } from "../../shared/core/frames/frame.ts";
+import { maxDataBytes } from "../../shared/core/frames/frame.ts";
+import { jobHeaderBytes } from "../../shared/core/frames/job-message.ts";
 import {
   chunkHeaderBytes,
   recordBytes,
@@ -8,6 +9,7 @@ import {
   writeRecord,
   type TreeRecord,
 } from "../../shared/core/frames/tree-record.ts";
+import type { JobWork } from "../file-jobs.ts";
 
 /** Reads below this are done at once: handing them to a thread costs more than they do. */
 const smallReadBytes = 64 * 1024;
@@ -16,12 +18,14 @@ const minChunkBytes = 32 * 1024;
 
 export class RecordWriter {
   readonly #send: (frame: Buffer) => Promise<void>;
+  readonly #takeFrame: () => Buffer;
   #frame: Buffer | undefined;
-  #end = frameHeaderBytes;
+  #end = jobHeaderBytes;
 
-  /** `send` takes each full frame, and waits while the connection is busy. */
-  constructor(send: (frame: Buffer) => Promise<void>) {
+  /** `send` takes each full frame, and waits while the connection is busy; `takeFrame` gives new ones. */
+  constructor({ send, takeFrame }: Pick<JobWork, "send" | "takeFrame">) {
     this.#send = send;
+    this.#takeFrame = takeFrame;
   }
 
   /** Undefined when it went into the frame under way; otherwise to be awaited. */
@@ -59,7 +63,7 @@ export class RecordWriter {
   /** Sends what is packed so far. */
   async flush(): Promise<void> {
     const frame = this.#frame;
-    if (frame === undefined || this.#end === frameHeaderBytes) return;
+    if (frame === undefined || this.#end === jobHeaderBytes) return;
     this.#frame = undefined;
     await this.#send(frame.subarray(0, this.#end));
   }
@@ -72,9 +76,8 @@ export class RecordWriter {
   async #roomFor(bytes: number): Promise<Buffer> {
     if (this.#frame !== undefined && this.#end + bytes <= this.#frame.length) return this.#frame;
     await this.flush();
-    // A few bytes more than the data, so that a read of a whole block fits behind its header.
-    this.#frame = allocateFrame(maxDataBytes + chunkHeaderBytes);
-    this.#end = frameHeaderBytes;
+    this.#frame = this.#takeFrame();
+    this.#end = jobHeaderBytes;
     return this.#frame;
   }
 }

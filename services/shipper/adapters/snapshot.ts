@@ -69,58 +69,89 @@ export function kindOf(stat: FileStat, layer: boolean): EntryKind {
  * Walks a tree. `exact`: nothing changes it any more, so an entry that vanishes is an error; otherwise it is left out.
  * Throws `not-migratable` where the tree is too deep or has a mount in it.
  */
-export async function takeSnapshot(
-  tree: SourceTree,
-  writers: Writers,
-  exact: boolean,
-  signal: AbortSignal,
-): Promise<Snapshot> {
-  const rootFd = openTrustedDirectory(tree.path);
-  let mergedFd: number | undefined;
+export async function takeSnapshot(options: LookOptions): Promise<Snapshot> {
+  const roots = openRoots(options.tree);
   try {
-    if (tree.mergedPath !== undefined) mergedFd = openTrustedDirectory(tree.mergedPath);
-    const walk = new Walk(tree, writers, exact, signal, localFileSystems.has(statfsSync(descriptorPath(rootFd)).type));
-    const root = await walk.directory(rootFd, mergedFd, statDescriptor(rootFd), 0);
-    return { root, entries: walk.entries, bytes: walk.bytes };
+    const look = new TreeLook(options, roots);
+    const root = await look.directory(roots.fd, roots.mergedFd, statDescriptor(roots.fd), 0);
+    return { root, entries: look.entries, bytes: look.bytes };
   } finally {
-    close(rootFd);
-    if (mergedFd !== undefined) close(mergedFd);
+    closeRoots(roots);
   }
 }
 
-class Walk {
+export interface LookOptions {
+  tree: SourceTree;
+  writers: Writers;
+  exact: boolean;
+  signal: AbortSignal;
+  /** Called with each directory of a layer that is also open where the container sees it, before it is listed. */
+  onDirectory?: (entry: TreeEntry, mergedFd: number) => void;
+}
+
+/** A tree's root, and that of the merged mount where there is one. */
+export interface Roots {
+  fd: number;
+  mergedFd: number | undefined;
+}
+
+export function openRoots({ path, mergedPath }: SourceTree): Roots {
+  const fd = openTrustedDirectory(path);
+  try {
+    return { fd, mergedFd: mergedPath === undefined ? undefined : openTrustedDirectory(mergedPath) };
+  } catch (error) {
+    close(fd);
+    throw error;
+  }
+}
+
+export function closeRoots({ fd, mergedFd }: Roots): void {
+  close(fd);
+  if (mergedFd !== undefined) close(mergedFd);
+}
+
+/** Looks at entries of one tree. */
+export class TreeLook {
   readonly #tree: SourceTree;
   readonly #writers: Writers;
   readonly #exact: boolean;
   readonly #signal: AbortSignal;
+  readonly #onDirectory: LookOptions["onDirectory"];
   readonly #local: boolean;
   entries = 0;
   bytes = 0;
 
-  constructor(tree: SourceTree, writers: Writers, exact: boolean, signal: AbortSignal, local: boolean) {
+  constructor({ tree, writers, exact, signal, onDirectory }: LookOptions, roots: Roots) {
     this.#tree = tree;
     this.#writers = writers;
     this.#exact = exact;
     this.#signal = signal;
-    this.#local = local;
+    this.#onDirectory = onDirectory;
+    this.#local = localFileSystems.has(statfsSync(descriptorPath(roots.fd)).type);
   }
 
   async directory(fd: number, mergedFd: number | undefined, stat: FileStat, depth: number): Promise<TreeEntry> {
-    const layer = this.#tree.mergedPath !== undefined;
     const entry = this.#entry(stat, undefined);
-    entry.opaque = layer && getAttribute(fd, opaqueAttribute)?.toString() === "y";
+    entry.opaque = this.isOpaque(fd);
+    if (mergedFd !== undefined) this.#onDirectory?.(entry, mergedFd);
     const children = new Map<string, TreeEntry>();
     entry.children = children;
     for (const name of readDirectory(fd)) {
       const wait = breathe(this.#signal);
       if (wait !== undefined) await wait;
-      const child = await this.#child(fd, mergedFd, name, depth);
-      if (child !== undefined) children.set(name.toString("latin1"), child);
+      const child = await this.child(fd, mergedFd, name, depth);
+      if (child !== undefined) adopt(entry, name.toString("latin1"), child);
     }
     return entry;
   }
 
-  async #child(fd: number, mergedFd: number | undefined, name: Buffer, depth: number): Promise<TreeEntry | undefined> {
+  /** Overlay: nothing of the lower layers shows through this directory. */
+  isOpaque(fd: number): boolean {
+    return this.#tree.mergedPath !== undefined && getAttribute(fd, opaqueAttribute)?.toString() === "y";
+  }
+
+  /** The entry of a name, with all below it; undefined when it vanished meanwhile. */
+  async child(fd: number, mergedFd: number | undefined, name: Buffer, depth: number): Promise<TreeEntry | undefined> {
     const stat = this.#unlessGone(() => statAt(fd, name));
     if (stat === undefined) return undefined;
     if ((stat.mode & fileType) !== types.directory) {
@@ -152,8 +183,13 @@ class Walk {
       kind,
       signature: stat.signature,
       identity: stat.identity,
+      mergedIdentity: kind === "file" ? mergedStat?.identity : undefined,
+      parent: undefined,
+      name: "",
       links: stat.links,
       certain: this.#certain(stat, kind, layer, mergedStat),
+      // The second look is taken of a container that stands still: there the time has nothing to tell.
+      recent: !this.#exact && !changeTimeTells(stat.changeNs, this.#writers.startedNs),
       opaque: false,
       children: undefined,
       send: false,
@@ -162,11 +198,10 @@ class Walk {
     };
   }
 
-  /** Whether any later change is bound to show in the stat, and no process can be in the midst of one. */
+  /** Whether a later change shows in the stat at all, and no process can be in the midst of one. */
   #certain(stat: FileStat, kind: EntryKind, layer: boolean, mergedStat: FileStat | undefined): boolean {
-    const { files, startedNs } = this.#writers;
-    // The second look is taken of a container that stands still: there the time has nothing to tell.
-    if (!this.#local || (!this.#exact && !changeTimeTells(stat.changeNs, startedNs))) return false;
+    const { files } = this.#writers;
+    if (!this.#local) return false;
     if (kind !== "file") return true;
     if (files === undefined || files.has(stat.identity)) return false;
     if (!layer) return true;
@@ -187,8 +222,15 @@ class Walk {
   }
 }
 
-const tryStat = (fd: number, name: Buffer): FileStat | undefined => quiet(() => statAt(fd, name));
-const tryOpen = (fd: number, name: Buffer): number | undefined =>
+/** Puts an entry into a directory, in place of what had the name. */
+export function adopt(directory: TreeEntry, name: string, child: TreeEntry): void {
+  child.parent = directory;
+  child.name = name;
+  directory.children?.set(name, child);
+}
+
+export const tryStat = (fd: number, name: Buffer): FileStat | undefined => quiet(() => statAt(fd, name));
+export const tryOpen = (fd: number, name: Buffer): number | undefined =>
   quiet(() => openBeneath(fd, name, directoryFlagsToOpen));
 
 /** In the merged mount an entry may have changed meanwhile; without its numbers it is merely not certain. */

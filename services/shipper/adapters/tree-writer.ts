@@ -85,6 +85,11 @@ export class TreeWriter {
     this.#tree = tree;
   }
 
+  /** The write that goes on in the background. */
+  get writing(): Promise<void> | undefined {
+    return this.#writing;
+  }
+
   /** True once the root directory was left: nothing more may come for this tree. */
   get finished(): boolean {
     return this.#finished;

@@ -43,7 +43,15 @@ export class TreesJob {
   }
 
   /** Applies a frame of records. Throws what can be told to the source. */
-  async write(payload: Buffer): Promise<void> {
+  async write(payload: Buffer, release: () => void): Promise<void> {
+    await this.#applyAll(payload);
+    // The last chunk may still be on its way into its file.
+    const writing = this.#open?.writer.writing;
+    if (writing === undefined) release();
+    else void writing.then(release, release);
+  }
+
+  async #applyAll(payload: Buffer): Promise<void> {
     for (const record of readRecords(payload)) {
       const pause = breathe(this.#signal);
       if (pause !== undefined) await pause;

@@ -1,6 +1,6 @@
 /**
  * Files that a container's processes can change without the change time showing it, or are changing: those mapped
- * shared and writable, and those open for writing.
+ * shared, and those open for writing.
  *
  * A write through a mapping sets the change time only when the page becomes writable. A page that is writable already
  * is changed silently, so a file mapped before it is read must be sent again once the container stands still. A mapping
@@ -40,7 +40,8 @@ export function scanWriters(processes: () => number[]): Writers {
 function addMapped(pid: number, files: Set<string>): void {
   for (const line of readFileSync(`/proc/${pid}/maps`, "latin1").split("\n")) {
     const [range = "", permissions = "", , , inode = "0"] = line.split(" ", 5);
-    if (permissions[1] !== "w" || permissions[3] !== "s" || inode === "0") continue;
+    // Writable or not: mprotect can make it so for the moment of a write.
+    if (permissions[3] !== "s" || inode === "0") continue;
     // maps pads its addresses to 8 digits, map_files does not.
     const [from = "", to = ""] = range.split("-").map((address) => address.replace(/^0+(?=.)/, ""));
     ignoreGone(() => files.add(statPathWithoutSync(`/proc/${pid}/map_files/${from}-${to}`).identity));

@@ -3,7 +3,7 @@
  * the sending that follows the marks are adapters'.
  *
  * The rule: an entry is left out only if it was sent before, has the same signature (all that a stat shows, with the
- * change time), and was certain both times. See `certain` in adapters/snapshot.ts for when it is.
+ * change time), was certain both times, and not changed just before the first look. See adapters/snapshot.ts.
  */
 
 export type EntryKind = "directory" | "file" | "symlink" | "node" | "whiteout";
@@ -13,11 +13,18 @@ export interface TreeEntry {
   kind: EntryKind;
   /** Everything a stat shows that a change would change. */
   signature: string;
-  /** Which file it is; names that share it are hard links. */
+  /** Which file it is, inode then device; names that share it are hard links. */
   identity: string;
+  /** Of a file in a layer: the identity by which the container's processes know it. */
+  mergedIdentity: string | undefined;
+  /** In which directory, and by which name (as latin1); the root of a tree is in none. */
+  parent: TreeEntry | undefined;
+  name: string;
   links: number;
-  /** False when a change after the stat might not show in the next one. */
+  /** False when a process might change it without a trace, or it was not sent as it was seen. */
   certain: boolean;
+  /** Changed so shortly before the stat that one more change might have the same time. */
+  recent: boolean;
   /** Overlay: nothing of the lower layers shows through. */
   opaque: boolean;
   children: Map<string, TreeEntry> | undefined;
@@ -36,9 +43,14 @@ export function markChanges(previous: TreeEntry | undefined, current: TreeEntry)
   return markAncestors(current);
 }
 
-function markOwn(previous: TreeEntry | undefined, current: TreeEntry): void {
+/** The same for one entry and what is below it; its links and ancestors are the caller's. */
+export function markOwn(previous: TreeEntry | undefined, current: TreeEntry): void {
   current.send =
-    previous === undefined || !previous.certain || !current.certain || previous.signature !== current.signature;
+    previous === undefined ||
+    !previous.certain ||
+    previous.recent ||
+    !current.certain ||
+    previous.signature !== current.signature;
   if (current.children === undefined) return;
   const before = previous?.kind === "directory" ? previous : undefined;
   const sameOpaque = before !== undefined && before.opaque && before.identity === current.identity;
@@ -70,9 +82,21 @@ function markAncestors(entry: TreeEntry): number {
   return marked + (entry.send ? 1 : 0);
 }
 
-function visit(entry: TreeEntry, action: (entry: TreeEntry) => void): void {
+export function visit(entry: TreeEntry, action: (entry: TreeEntry) => void): void {
   action(entry);
   for (const child of entry.children?.values() ?? []) visit(child, action);
+}
+
+/** Takes all marks off: the tree was sent. Answers the entries that may differ from what was sent. */
+export function unmark(root: TreeEntry): TreeEntry[] {
+  const uncertain: TreeEntry[] = [];
+  visit(root, (entry) => {
+    entry.send = false;
+    entry.fresh = false;
+    entry.removed = [];
+    if (!entry.certain) uncertain.push(entry);
+  });
+  return uncertain;
 }
 
 /** Timestamps come from a clock that ticks: up to 10 ms on Linux, a second or two where a file system keeps no finer. */

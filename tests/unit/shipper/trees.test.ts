@@ -26,15 +26,17 @@ import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { linkPair } from "../../helpers/link-pair.ts";
 import { printTree } from "../../helpers/tree-print.ts";
+import type { FrameHandler } from "../../../services/shared/link/framed.ts";
 import { createLog } from "../../../services/shared/log.ts";
 import { RecordWriter } from "../../../services/shipper/adapters/record-writer.ts";
 import { takeSnapshot, type SourceTree } from "../../../services/shipper/adapters/snapshot.ts";
 import { sendTree } from "../../../services/shipper/adapters/tree-sender.ts";
 import { TreesJob } from "../../../services/shipper/adapters/trees-job.ts";
+import { makeFullFrame } from "../../../services/shipper/core/frame-pool.ts";
 import { markChanges, type TreeEntry } from "../../../services/shipper/core/tree-diff.ts";
 import { FileJobs } from "../../../services/shipper/file-jobs.ts";
 import { ReceiveJobs } from "../../../services/shipper/receive-jobs.ts";
-import { shipTrees } from "../../../services/shipper/ship-trees.ts";
+import { shipAll, shipChanges, type Pass, type SentTrees } from "../../../services/shipper/ship-trees.ts";
 
 const log = createLog("test", "silent");
 const { signal } = new AbortController();
@@ -45,6 +47,7 @@ let target: string;
 let jobs: FileJobs;
 /** Processes that count as the container's. */
 let processes: number[];
+const watches: { close: () => void }[] = [];
 
 beforeEach(() => {
   dir = mkdtempSync(join(tmpdir(), "dmigrate-trees-"));
@@ -53,32 +56,45 @@ beforeEach(() => {
   mkdirSync(source);
   mkdirSync(target);
   processes = [];
-  const handlers: { jobs?: FileJobs; receive?: ReceiveJobs } = {};
+  const handlers: { source?: FrameHandler; target?: FrameHandler } = {};
   const { links } = linkPair(
-    (frame) => handlers.jobs?.handle(frame),
-    (frame) => handlers.receive?.handle(frame),
+    (frame) => handlers.source?.(frame),
+    (frame) => handlers.target?.(frame),
   );
-  jobs = handlers.jobs = new FileJobs(links[0]);
+  jobs = new FileJobs();
   const place = { path: target, layer: undefined, keepAttributes: true, label: "volume v" };
-  handlers.receive = new ReceiveJobs({
-    link: links[1],
+  const receive = new ReceiveJobs({
     log,
     onDone: () => undefined,
     open: (spec) => new TreesJob(spec.kind === "trees" ? spec.trees : [], () => Promise.resolve(place), signal),
   });
+  handlers.source = jobs.attach(links[0]);
+  handlers.target = receive.attach(links[1]);
 });
 
 afterEach(() => {
   jobs.close(new Error("the test is over"));
+  for (const watch of watches.splice(0)) watch.close();
   rmSync(dir, { recursive: true, force: true });
 });
 
 const tree = (): SourceTree => ({ path: source, mergedPath: undefined, label: "volume v" });
 
-async function pass(previous?: TreeEntry[]): Promise<{ files: number; sent: TreeEntry[] }> {
-  const freezer = { processes: () => processes } as Parameters<typeof shipTrees>[0]["freezer"];
+/** How the second pass finds what changed: by the kernel's reports (as root, else it looks at all), or by looking. */
+let mode: "reports" | "looking" = "reports";
+
+async function pass(previous?: SentTrees): Promise<Pass> {
+  const freezer = { processes: () => processes } as Parameters<typeof shipAll>[0]["freezer"];
   const trees = [{ name: { kind: "volume" as const, name: "v" }, tree: tree() }];
-  return shipTrees({ jobs, trees, freezer, previous, priority: previous === undefined ? 4 : 1, signal });
+  const done =
+    previous === undefined
+      ? await shipAll({ jobs, trees, freezer, priority: 4, signal })
+      : await shipChanges(
+          { jobs, trees, freezer, priority: 1, signal },
+          mode === "reports" ? previous : { ...previous, watched: undefined },
+        );
+  if (done.sent.watched !== undefined) watches.push(done.sent.watched.watch);
+  return done;
 }
 
 const inSource = (...names: string[]): string => join(source, ...names);
@@ -136,7 +152,11 @@ describe("a tree", () => {
   });
 });
 
-describe("the second pass", () => {
+describe.each(["reports", "looking"] as const)("the second pass, by %s", (how) => {
+  beforeEach(() => {
+    mode = how;
+  });
+
   test("sends nothing when nothing changed", async () => {
     fill();
     await settle();
@@ -162,11 +182,38 @@ describe("the second pass", () => {
     expect(printTree(target)).toEqual(printTree(source));
   });
 
-  test("repairs what changed during the first", async () => {
+  test("sees a change within the same tick of the clock", async () => {
     writeFileSync(inSource("just written"), "first");
-    // No time has passed: a change within the clock's tick would not show.
     const { sent } = await pass();
+    writeFileSync(inSource("just written"), "other");
     expect((await pass(sent)).files).toBe(1);
+    expect(readFileSync(inTarget("just written"), "utf8")).toBe("other");
+  });
+
+  test("sees a write by a name that is gone since", async () => {
+    fill();
+    await settle();
+    const { sent } = await pass();
+    mkdirSync(inSource("new"));
+    linkSync(inSource("big"), inSource("new/name"));
+    writeFileSync(inSource("new/name"), "changed");
+    rmSync(inSource("new"), { recursive: true });
+    await pass(sent);
+    expect(printTree(target)).toEqual(printTree(source));
+  });
+
+  test("sees what happened in a directory that was moved away and back, and in one that took its place", async () => {
+    fill();
+    await settle();
+    const { sent } = await pass();
+    renameSync(inSource("dir"), inSource("away"));
+    mkdirSync(inSource("dir"));
+    writeFileSync(inSource("dir/other"), "other");
+    writeFileSync(inSource("away/sub/deep"), "DEEP");
+    renameSync(inSource("dir"), inSource("x"));
+    renameSync(inSource("away"), inSource("dir"));
+    await pass(sent);
+    expect(printTree(target)).toEqual(printTree(source));
   });
 
   test("sends files that a process holds open for writing again, changed or not", async () => {
@@ -216,7 +263,7 @@ describe("the second pass", () => {
         await pass(sent);
         expect(printTree(target)).toEqual(printTree(source));
       }),
-      { numRuns: 60 },
+      { numRuns: 150 },
     );
   });
 });
@@ -225,13 +272,16 @@ describe("a tree that changes while it is read", () => {
   /** Looks at the tree, lets it change, then sends it: the records that leave. */
   async function sendAfter(exact: boolean, change: () => void): Promise<{ bytes: Buffer; root: TreeEntry }> {
     const writers = { startedNs: BigInt(Date.now()) * 1_000_000n, files: new Set<string>() };
-    const { root } = await takeSnapshot(tree(), writers, exact, signal);
+    const { root } = await takeSnapshot({ tree: tree(), writers, exact, signal });
     markChanges(undefined, root);
     change();
     const frames: Buffer[] = [];
-    const writer = new RecordWriter((frame) => {
-      frames.push(frame);
-      return Promise.resolve();
+    const writer = new RecordWriter({
+      takeFrame: makeFullFrame,
+      send: (frame) => {
+        frames.push(frame);
+        return Promise.resolve();
+      },
     });
     await sendTree({ tree: tree(), root, writer, prune: !exact, exact, signal });
     await writer.flush();
@@ -300,7 +350,7 @@ describe("a tree that changes while it is read", () => {
     expect(bytes.includes("the other one")).toBe(true);
     swap();
     const writers = { startedNs: BigInt(Date.now()) * 1_000_000n, files: new Set<string>() };
-    const later = await takeSnapshot(tree(), writers, true, signal);
+    const later = await takeSnapshot({ tree: tree(), writers, exact: true, signal });
     markChanges(root, later.root);
     expect(later.root.children?.get("dir")?.children?.get("secret")?.send).toBe(true);
   });

@@ -26,6 +26,8 @@ export const frameTypes = {
   jobDone: 35,
   jobFailed: 36,
   jobCancel: 37,
+  jobAck: 38,
+  jobState: 39,
 } as const;
 export type FrameType = (typeof frameTypes)[keyof typeof frameTypes];
 

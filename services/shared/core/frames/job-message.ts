@@ -1,7 +1,38 @@
-/** Payloads of file jobs' control frames: small and rare, so they are JSON, validated by schema. */
+/**
+ * Payloads of file jobs. A job's frames go over several connections, so each of jobBegin, jobData, jobEnd and jobCancel
+ * begins with its number within the job, from 0; what follows is in that order whatever the way it took.
+ *
+ *     jobBegin, jobEnd, jobCancel   u32 number, JSON
+ *     jobData                       u32 number, data: by the frame's flags as it is, or as a zstd frame
+ *     jobAck                        u32: all frames of the job below this number were applied
+ *     jobState                      JSON: which frames have arrived; told on each new connection
+ *     jobDone, jobFailed            JSON
+ *
+ * Control frames are small and rare, so they are JSON, validated by schema.
+ */
 import { z } from "zod";
 import { imageIdSchema, volumeNameSchema } from "../../contracts/common.ts";
-import { FrameError, frameOf } from "./frame.ts";
+import { allocateFrame, FrameError, frameHeaderBytes, frameOf } from "./frame.ts";
+
+const numberBytes = 4;
+/** What stands before a job frame's own bytes: the frame's header, and the number. */
+export const jobHeaderBytes = frameHeaderBytes + numberBytes;
+/** Bytes of one job that may be under way, sent and not applied: what a receiver must be ready to keep. */
+export const maxUnappliedBytes = 8 * 1024 * 1024;
+export const jobDataFlags = { zstd: 1 } as const;
+
+/** A frame for `bytes` of a job, behind the room that its number takes. */
+export const allocateJobFrame = (bytes: number): Buffer => allocateFrame(numberBytes + bytes);
+
+export function numberJobFrame(frame: Buffer, number: number): void {
+  frame.writeUInt32LE(number, frameHeaderBytes);
+}
+
+/** Splits a job frame's payload. */
+export function readJobPayload(payload: Buffer): { number: number; body: Buffer } {
+  if (payload.length < numberBytes) throw new FrameError("a frame of a job has no number");
+  return { number: payload.readUInt32LE(0), body: payload.subarray(numberBytes) };
+}
 
 /** What a tree is the content of. */
 const treeSchema = z.discriminatedUnion("kind", [
@@ -22,6 +53,22 @@ export type JobSpec = z.infer<typeof jobSchema>;
 const doneSchema = z.strictObject({ files: z.int().min(0) });
 const failedSchema = z.strictObject({ message: z.string().max(2_000) });
 
+/** Most frames that may have arrived before one that is missing. */
+export const maxEarlyFrames = 4_096;
+const stateSchema = z.strictObject({
+  jobs: z
+    .array(
+      z.strictObject({
+        job: z.int().min(1),
+        /** All frames below this number have arrived, and these. */
+        next: z.int().min(0),
+        early: z.array(z.int().min(0)).max(maxEarlyFrames),
+      }),
+    )
+    .max(64),
+});
+export type JobState = z.infer<typeof stateSchema>;
+
 const encode = (value: unknown): Buffer => frameOf(Buffer.from(JSON.stringify(value)));
 
 function decode<T>(schema: z.ZodType<T>, payload: Buffer, what: string): T {
@@ -36,10 +83,28 @@ function decode<T>(schema: z.ZodType<T>, payload: Buffer, what: string): T {
   return parsed.data;
 }
 
-export const encodeJob = (job: JobSpec): Buffer => encode(job);
+export function encodeJob(job: JobSpec): Buffer {
+  const text = Buffer.from(JSON.stringify(job));
+  const frame = allocateJobFrame(text.length);
+  text.copy(frame, jobHeaderBytes);
+  return frame;
+}
 export const decodeJob = (payload: Buffer): JobSpec => decode(jobSchema, payload, "a job");
 export const encodeDone = (done: z.infer<typeof doneSchema>): Buffer => encode(done);
 export const decodeDone = (payload: Buffer): z.infer<typeof doneSchema> => decode(doneSchema, payload, "a job's end");
 export const encodeFailed = (message: string): Buffer => encode({ message: message.slice(0, 2_000) });
 export const decodeFailed = (payload: Buffer): z.infer<typeof failedSchema> =>
   decode(failedSchema, payload, "a job's failure");
+export const encodeState = (state: JobState): Buffer => encode(state);
+export const decodeState = (payload: Buffer): JobState => decode(stateSchema, payload, "the state of jobs");
+
+export function encodeAck(next: number): Buffer {
+  const frame = allocateFrame(numberBytes);
+  frame.writeUInt32LE(next, frameHeaderBytes);
+  return frame;
+}
+
+export function decodeAck(payload: Buffer): number {
+  if (payload.length !== numberBytes) throw new FrameError(`an acknowledgement has ${numberBytes} bytes`);
+  return payload.readUInt32LE(0);
+}

@@ -167,7 +167,7 @@ export function writeChunkHeader(buffer: Buffer, at: number, offset: number, len
   return buffer.writeUInt32LE(length, end);
 }
 
-/** The records of a frame; their buffers are parts of `payload`. Throws FrameError on anything that is no record. */
+/** The records of a frame; the bytes of chunks are parts of `payload`, all else is copied. Throws FrameError on anything that is no record. */
 export function* readRecords(payload: Buffer): Generator<TreeRecord, void, void> {
   const reader = new Reader(payload);
   while (!reader.done) yield reader.record();
@@ -200,8 +200,9 @@ class Reader {
         const name = this.#take(this.#number(2), maxNameBytes);
         // Without a name it is the root of a tree; where that is allowed, the reader's user knows.
         if (name.length > 0) checkName(name);
+        const own = Buffer.from(name);
         const { fresh, prune } = directoryFlags;
-        return { type, attributes, name, fresh: (flags & fresh) !== 0, prune: (flags & prune) !== 0 };
+        return { type, attributes, name: own, fresh: (flags & fresh) !== 0, prune: (flags & prune) !== 0 };
       }
       case "leave":
       case "fileEnd":
@@ -227,7 +228,7 @@ class Reader {
       case "attribute": {
         const name = this.#take(this.#number(2), maxNameBytes);
         if (name.length === 0 || name.includes(0)) throw new FrameError("a malformed attribute name");
-        return { type, name, value: this.#take(this.#number(4), maxValueBytes) };
+        return { type, name: Buffer.from(name), value: Buffer.from(this.#take(this.#number(4), maxValueBytes)) };
       }
     }
   }
@@ -263,13 +264,13 @@ class Reader {
   #name(): Buffer {
     const name = this.#take(this.#number(2), maxNameBytes);
     checkName(name);
-    return name;
+    return Buffer.from(name);
   }
 
   #path(): Buffer {
     const path = this.#take(this.#number(2), maxPathBytes);
     if (path.length === 0 || path.includes(0)) throw new FrameError("a malformed path");
-    return path;
+    return Buffer.from(path);
   }
 }
 

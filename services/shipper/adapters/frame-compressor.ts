@@ -1,0 +1,71 @@
+/** Compresses a job's frames with zstd where that makes the transfer faster (core/compression-choice.ts). */
+import { constants, zstdCompress, zstdDecompress } from "node:zlib";
+import { FrameError, maxPayloadBytes } from "../../shared/core/frames/frame.ts";
+import { allocateJobFrame, jobDataFlags, jobHeaderBytes } from "../../shared/core/frames/job-message.ts";
+import { messageOf } from "../../shared/errors.ts";
+import { CompressionChoice } from "../core/compression-choice.ts";
+
+/** Smaller frames are not worth the thread's while. */
+const leastBytes = 4096;
+/** What it must shrink to, or it goes as it is: the other side is spared the work. */
+const worthwhileRatio = 0.9;
+/** The link's rate is measured over at least this long. */
+const measureMs = 50;
+
+export class FrameCompressor {
+  readonly #choice: CompressionChoice;
+  #since = performance.now();
+  #bytes = 0;
+
+  constructor(wanted: boolean) {
+    this.#choice = new CompressionChoice(wanted);
+  }
+
+  /** `waiting`: frames wait for the link just now. */
+  async pack(frame: Buffer, waiting: boolean): Promise<{ frame: Buffer; flags: number }> {
+    const bytes = frame.subarray(jobHeaderBytes);
+    const plain = { frame, flags: 0 };
+    if (bytes.length < leastBytes || !this.#choice.next(waiting)) return plain;
+    const started = performance.now();
+    const compressed = await compress(bytes);
+    const ms = performance.now() - started;
+    this.#choice.noteCompressed({ bytesIn: bytes.length, bytesOut: compressed.length, ms });
+    if (compressed.length > worthwhileRatio * bytes.length) return plain;
+    const packed = allocateJobFrame(compressed.length);
+    compressed.copy(packed, jobHeaderBytes);
+    return { frame: packed, flags: jobDataFlags.zstd };
+  }
+
+  /** So many bytes have crossed the link. */
+  noteApplied(bytes: number, waiting: boolean): void {
+    const now = performance.now();
+    // A time in which nothing waited says nothing about the link.
+    if (!waiting) {
+      this.#since = now;
+      this.#bytes = 0;
+      return;
+    }
+    this.#bytes += bytes;
+    if (now - this.#since < measureMs) return;
+    this.#choice.noteLink(this.#bytes, now - this.#since);
+    this.#since = now;
+    this.#bytes = 0;
+  }
+}
+
+/** The fastest level: what is gained is time. */
+function compress(bytes: Buffer): Promise<Buffer> {
+  const options = { params: { [constants.ZSTD_c_compressionLevel]: 1 } };
+  return new Promise((resolve, reject) => {
+    zstdCompress(bytes, options, (error, result) => (error === null ? resolve(result) : reject(error)));
+  });
+}
+
+/** A frame's data as it was. Throws FrameError when it is not that, or larger than a frame can be. */
+export function unpack(bytes: Buffer): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    zstdDecompress(bytes, { maxOutputLength: maxPayloadBytes }, (error, result) =>
+      error === null ? resolve(result) : reject(new FrameError(`a compressed frame is broken: ${messageOf(error)}`)),
+    );
+  });
+}

@@ -1,0 +1,64 @@
+/**
+ * Whether a frame is worth compressing, from what was measured while running: it is when the link is what everything
+ * waits for, and zstd makes the data smaller faster than the link would carry it. Decided anew for each frame.
+ */
+
+export interface Compressed {
+  bytesIn: number;
+  bytesOut: number;
+  ms: number;
+}
+
+/** How much of a new measurement goes into the average. */
+const weight = 0.25;
+/** It must be worth this much: compression takes CPU that others could use. */
+const worthwhile = 1.25;
+/** Every so many frames one is compressed that would not be, to see what it would bring. */
+const sampleEvery = 64;
+
+export class CompressionChoice {
+  readonly #wanted: boolean;
+  /** Bytes per millisecond that the link carried while something waited for it. */
+  #linkRate: number | undefined;
+  #zstdRate: number | undefined;
+  /** Size after over size before. */
+  #ratio: number | undefined;
+  #sinceSample = 0;
+
+  /** `wanted`: what the plan assumes, until there are measurements. */
+  constructor(wanted: boolean) {
+    this.#wanted = wanted;
+  }
+
+  /** Bytes that went over the link in a time throughout which more waited. */
+  noteLink(bytes: number, ms: number): void {
+    if (ms > 0) this.#linkRate = average(this.#linkRate, bytes / ms);
+  }
+
+  noteCompressed({ bytesIn, bytesOut, ms }: Compressed): void {
+    if (bytesIn === 0) return;
+    this.#ratio = average(this.#ratio, bytesOut / bytesIn);
+    this.#zstdRate = average(this.#zstdRate, bytesIn / Math.max(ms, 0.001));
+  }
+
+  /** For the next frame. `waiting`: frames are waiting for the link just now. */
+  next(waiting: boolean): boolean {
+    if (this.#isWorthwhile()) return true;
+    // The link's speed is known once something has waited for it; until then nothing is to be gained.
+    if (this.#linkRate === undefined || !waiting) return false;
+    this.#sinceSample++;
+    if (this.#ratio !== undefined && this.#sinceSample < sampleEvery) return false;
+    this.#sinceSample = 0;
+    return true;
+  }
+
+  #isWorthwhile(): boolean {
+    const [link, zstd, ratio] = [this.#linkRate, this.#zstdRate, this.#ratio];
+    if (link === undefined || zstd === undefined || ratio === undefined) return this.#wanted;
+    // While it compresses, the link may well be idle at times: what it can carry is known from before.
+    return Math.min(zstd, link / ratio) > worthwhile * link;
+  }
+}
+
+const average = (old: number | undefined, measured: number): number =>
+  old === undefined ? measured : old + weight * (measured - old);

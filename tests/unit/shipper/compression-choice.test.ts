@@ -1,0 +1,52 @@
+import { describe, expect, test } from "vitest";
+import { CompressionChoice } from "../../../services/shipper/core/compression-choice.ts";
+
+const MB = 1e6;
+/** Megabytes per second as bytes and milliseconds. */
+const carried = (megabytesPerSecond: number) => [megabytesPerSecond * MB, 1000] as const;
+const zstd = (megabytesPerSecond: number, ratio: number) => ({
+  bytesIn: megabytesPerSecond * MB,
+  bytesOut: ratio * megabytesPerSecond * MB,
+  ms: 1000,
+});
+
+describe("compression", () => {
+  test.each([true, false])("is as planned (%s) until something was measured", (planned) => {
+    expect(new CompressionChoice(planned).next(true)).toBe(planned);
+  });
+
+  test("is tried once the link holds things up, and kept where it helps", () => {
+    const choice = new CompressionChoice(false);
+    choice.noteLink(...carried(12));
+    expect(choice.next(true)).toBe(true);
+    choice.noteCompressed(zstd(300, 0.3));
+    expect(choice.next(true)).toBe(true);
+    expect(choice.next(false)).toBe(true);
+  });
+
+  test.each([
+    ["the link outruns zstd", 900, 400, 0.3],
+    ["the data does not shrink", 12, 400, 1],
+  ])("is left off where %s, whatever was planned", (_why, link, speed, ratio) => {
+    const choice = new CompressionChoice(true);
+    choice.noteLink(...carried(link));
+    choice.noteCompressed(zstd(speed, ratio));
+    const chosen = Array.from({ length: 128 }, () => choice.next(true));
+    // Now and then a frame is tried, in case the data has changed.
+    expect(chosen.filter(Boolean).length).toBe(2);
+  });
+
+  test("comes back when the data has become compressible", () => {
+    const choice = new CompressionChoice(false);
+    choice.noteLink(...carried(12));
+    choice.noteCompressed(zstd(400, 1));
+    let frames = 0;
+    for (; frames < 1_000 && !(choice.next(true) && choice.next(true)); frames++) choice.noteCompressed(zstd(400, 0.2));
+    expect(frames).toBeLessThan(1_000);
+  });
+
+  test("is not tried while nothing waits for the link", () => {
+    const choice = new CompressionChoice(false);
+    for (let i = 0; i < 200; i++) expect(choice.next(false)).toBe(false);
+  });
+});
