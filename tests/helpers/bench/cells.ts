@@ -1,4 +1,5 @@
 /** Runs all cells of the benchmark, interleaved: a slow minute of the machine hits every system alike. */
+import { within } from "./attempt.ts";
 import { availableMemoryMb } from "./memory.ts";
 import type { BenchLab } from "./bench-lab.ts";
 import type { Link } from "./link.ts";
@@ -55,21 +56,6 @@ export async function runCells(bench: BenchLab, options: CellsOptions): Promise<
     }
   }
   return cells;
-}
-
-/** A run that hangs somewhere is left behind; the next one clears the nodes first. */
-async function within<T>(work: Promise<T>, ms: number, signal: AbortSignal): Promise<T> {
-  work.catch(() => undefined);
-  const late = Promise.withResolvers<never>();
-  const timer = setTimeout(() => late.reject(new Error(`the run did not end within ${ms} ms`)), ms);
-  const interrupt = (): void => late.reject(new Error("interrupted"));
-  signal.addEventListener("abort", interrupt, { once: true });
-  try {
-    return await Promise.race([work, late.promise]);
-  } finally {
-    clearTimeout(timer);
-    signal.removeEventListener("abort", interrupt);
-  }
 }
 
 function refuseWithoutRoom(system: System, workload: Workload): void {

@@ -12,7 +12,7 @@ import { latencies, longestGap, recoveredAfterMs } from "./probe/analysis.ts";
 import { startProbe } from "./probe/probe.ts";
 import type { Address } from "./probe/seek.ts";
 import { quantileOf } from "./statistics.ts";
-import { clearNode, type System } from "./systems/system.ts";
+import { clearNode, type Drain, type System } from "./systems/system.ts";
 import { waitForAnswer } from "./wait-for-answer.ts";
 import type { Workload } from "./workloads/workload.ts";
 
@@ -37,6 +37,8 @@ export interface RunResult {
   readonly cpuSeconds: number;
   /** Most resident memory of Dmigrate's services on one node, MB; absent for the others. */
   readonly servicePeakMb?: number;
+  readonly drain?: Drain;
+  readonly servicePeakAtDestinationMb?: number;
   /** What is wrong with the data at the destination; absent when it is right. */
   readonly fault?: string;
   /** The commands, in order. */
@@ -82,7 +84,7 @@ export async function measureRun(bench: BenchLab, options: RunOptions): Promise<
   const before = await readCounters(bench);
   const requestMs = performance.timeOrigin + performance.now();
   const began = performance.now();
-  await system.migrate(bench, workload, timeoutMs);
+  const drain = await system.migrate(bench, workload, timeoutMs);
   const totalMs = performance.now() - began;
   const after = await readCounters(bench);
   const peaks = await readServicePeaks(bench);
@@ -101,16 +103,18 @@ export async function measureRun(bench: BenchLab, options: RunOptions): Promise<
   await load.disposeAsync();
   await setLink(bench, "unlimited");
   const down = longestGap(samples, requestMs);
-  const drain = latencies(samples, down.startMs + down.ms, requestMs + totalMs);
+  const duringDrain = latencies(samples, down.startMs + down.ms, requestMs + totalMs);
   const fault = await prepared.findFault();
   return {
     downtimeMs: down.ms,
     totalMs,
     ...(recoveredMs !== undefined && { recoveredMs }),
-    ...(drain.length >= fewestSamples && { drainP99Ms: quantileOf(drain, 0.99) }),
+    ...(duringDrain.length >= fewestSamples && { drainP99Ms: quantileOf(duringDrain, 0.99) }),
     bytesOnWire: after.bytesOnWire - before.bytesOnWire,
     cpuSeconds: after.cpuSeconds - before.cpuSeconds,
     ...(system.name.startsWith("dmigrate") && { servicePeakMb: Math.max(peaks.a, peaks.b) }),
+    ...(drain !== undefined && { drain }),
+    ...(system.name.startsWith("dmigrate") && { servicePeakAtDestinationMb: peaks.b }),
     ...(fault !== undefined && { fault }),
     commands: commands.map((command) => command.replaceAll(a.ip, "A").replaceAll(b.ip, "B")),
   };

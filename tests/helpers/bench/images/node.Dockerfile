@@ -12,4 +12,6 @@ COPY rsyncd.conf /etc/rsyncd.conf
 COPY daemon.json /etc/docker/daemon.json
 COPY bench-runc /usr/local/bin/bench-runc
 COPY node-shell.ts /opt/bench/node-shell.ts
+# Beside the packages: it takes koffi from there.
+COPY limits.ts /opt/dmigrate/bench/limits.ts
 RUN chmod 755 /usr/local/bin/bench-runc

@@ -5,6 +5,7 @@
 import type { BenchLab } from "../bench-lab.ts";
 import { listen, sendTree } from "./copy.ts";
 import { createPair, runOnSource } from "./docker.ts";
+import type { Program } from "../workloads/workload.ts";
 import { configureCriu, containerName, scratch, type System } from "./system.ts";
 
 const pagePort = 7497;
@@ -13,10 +14,10 @@ const places = `--image-path ${scratch}/img --work-path ${scratch}/work`;
 const checkpoint = "runc --root /run/docker/runtime-runc/moby checkpoint --tcp-established --file-locks";
 
 /** Everything that needs no freeze. */
-async function prepare(lab: BenchLab, workload: Parameters<System["migrate"]>[1], restoreOptions: string, timeoutMs: number) {
+async function prepare(lab: BenchLab, program: Program, restoreOptions: string, timeoutMs: number) {
   const { a, b } = lab;
   await configureCriu(lab);
-  const pair = await createPair(lab, workload, "--runtime bench ");
+  const pair = await createPair(lab, program, "--runtime bench ");
   await Promise.all([
     a.run(directories),
     b.run(`${directories} && printf '%s\\n' ${pair.destinationId} '${restoreOptions}' > ${scratch}/restore`),
@@ -31,11 +32,12 @@ export const criuStopCopy: System = {
   copies: 4,
   exec: `docker exec ${containerName}`,
   start: runOnSource,
-  migrate: async (lab, workload, timeoutMs) => {
-    const { sourceId, receiver, copyFiles } = await prepare(lab, workload, "", timeoutMs);
+  migrate: async (lab, program, timeoutMs) => {
+    const { sourceId, receiver, copyFiles } = await prepare(lab, program, "", timeoutMs);
     await lab.a.run(`${checkpoint} ${places} ${sourceId}`, { timeoutMs });
     await Promise.all([sendTree(lab, `${scratch}/img`, ".", receiver, timeoutMs), copyFiles(timeoutMs)]);
     await lab.b.run(`docker start ${containerName}`, { timeoutMs });
+    return undefined;
   },
 };
 
@@ -44,9 +46,9 @@ export const criuLazy: System = {
   copies: 2.5,
   exec: `docker exec ${containerName}`,
   start: runOnSource,
-  migrate: async (lab, workload, timeoutMs) => {
+  migrate: async (lab, program, timeoutMs) => {
     const { a, b } = lab;
-    const { sourceId, receiver, copyFiles } = await prepare(lab, workload, "--lazy-pages", timeoutMs);
+    const { sourceId, receiver, copyFiles } = await prepare(lab, program, "--lazy-pages", timeoutMs);
     const limit = "/proc/sys/fs/pipe-max-size";
     const before = await a.run(`mkfifo ${scratch}/status && cat ${limit} && echo 1073741824 > ${limit}`);
     try {
@@ -61,7 +63,11 @@ export const criuLazy: System = {
       pages.catch(() => undefined);
       await b.run(`for i in $(seq 500); do [ -S ${scratch}/work/lazy-pages.socket ] && exit; sleep 0.002; done; exit 1`);
       await b.run(`docker start ${containerName}`, { timeoutMs });
-      await Promise.all([pages, dump]);
+      const resumed = performance.now();
+      await pages;
+      const ms = performance.now() - resumed;
+      await dump;
+      return { ms };
     } finally {
       // It is the machine's.
       await a.run(`echo ${before} > ${limit}`);

@@ -16,7 +16,7 @@ export const dmigrateSystems: readonly System[] = migrationModeSchema.options.ma
   copies: 2.5,
   exec: `docker exec ${containerName}`,
   start: runOnSource,
-  migrate: async ({ lab, a }, _workload, timeoutMs) => {
+  migrate: async ({ lab, a }, _program, timeoutMs) => {
     const request = createMigrationSchema.parse({ container: containerName, from: "a", to: "b", mode });
     a.note(`planner$ POST /migrations ${JSON.stringify(request)}`);
     const user = new PlannerUser(lab.planner);
@@ -24,5 +24,10 @@ export const dmigrateSystems: readonly System[] = migrationModeSchema.options.ma
     const migration = await user.waitForEnd(id, timeoutMs);
     if (migration.phase !== "committed")
       throw new Error(`the migration ended ${migration.phase}: ${migration.error?.message ?? ""}`);
+    const ms = migration.stages.find(({ name }) => name === "drain")?.ms;
+    const windowBytes = migration.plan?.windowBytes;
+    return ms === undefined
+      ? undefined
+      : { ms, bytes: migration.pagesTotal * 4096, ...(windowBytes !== undefined && { windowBytes }) };
   },
 }));

@@ -10,8 +10,8 @@ export function podman(name: string, compression: "none" | "zstd"): System {
     // The processes or their images, the archive here and there, and what is unpacked from it.
     copies: 5,
     exec: `podman exec ${containerName}`,
-    start: async ({ a }, workload) => void (await a.run(`podman run -d ${containerArguments(workload)}`)),
-    migrate: async (lab, _workload, timeoutMs) => {
+    start: async ({ a }, program) => void (await a.run(`podman run -d ${containerArguments(program)}`)),
+    migrate: async (lab, _program, timeoutMs) => {
       const { a, b } = lab;
       await configureCriu(lab);
       const receiver = await listen(lab, `cat > ${archive}`, timeoutMs);
@@ -20,6 +20,7 @@ export function podman(name: string, compression: "none" | "zstd"): System {
       await a.run(`${receiver.target} < ${archive}`, { timeoutMs });
       await receiver.done;
       await b.run(`podman container restore --file-locks --import ${archive}`, { timeoutMs });
+      return undefined;
     },
   };
 }

@@ -1,21 +1,31 @@
 /** A system that migrates containers, as the benchmark uses each of them. */
 import type { BenchLab } from "../bench-lab.ts";
 import type { Shell } from "../shell.ts";
-import type { Workload } from "../workloads/workload.ts";
+import type { Program } from "../workloads/workload.ts";
 
 /** The container's name, on both nodes. */
 export const containerName = "bench";
 /** Where the peers put their images: tmpfs. */
 export const scratch = "/run/bench";
 
+/** What a system with post-copy says of it. */
+export interface Drain {
+  /** From the resume to the last page, ms. */
+  readonly ms: number;
+  /** Of memory that came after the resume, where the system tells. */
+  readonly bytes?: number;
+  /** Of pages that may wait at the destination, where the system has such a bound. */
+  readonly windowBytes?: number;
+}
+
 export interface System {
   readonly name: string;
-  /** How many copies of the workload's data are there at once, at the worst: in processes and on tmpfs. */
+  /** How many copies of the program's data are there at once, at the worst: in processes and on tmpfs. */
   readonly copies: number;
-  /** Runs the workload's container on node a. */
-  start(lab: BenchLab, workload: Workload): Promise<void>;
+  /** Runs the program's container on node a. */
+  start(lab: BenchLab, program: Program): Promise<void>;
   /** Moves it to node b; resolves when node a needs nothing of it any more, and node b nothing of a. */
-  migrate(lab: BenchLab, workload: Workload, timeoutMs: number): Promise<void>;
+  migrate(lab: BenchLab, program: Program, timeoutMs: number): Promise<Drain | undefined>;
   /** The start of a command line that runs a command in the container. */
   readonly exec: string;
 }

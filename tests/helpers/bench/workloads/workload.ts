@@ -23,17 +23,22 @@ export interface Prepared {
   findFault(): Promise<string | undefined>;
 }
 
-export interface Workload {
+/** What a system must know of what it moves. */
+export interface Program {
   readonly name: string;
   readonly command: readonly string[];
   /** Memory and files of one copy, MB: what a system that writes everything down needs room for. */
   readonly megabytes: number;
+  /** Published under the same number on both nodes. */
   readonly port: number;
+  /** Its state is also in files of the writable layer, which a system must bring along. */
+  readonly writesFiles: boolean;
+}
+
+export interface Workload extends Program {
   readonly protocol: ProtocolName;
   /** How many keys a store is filled with; 0 for others. */
   readonly keys: number;
-  /** Its state is also in files of the writable layer, which a system must bring along. */
-  readonly writesFiles: boolean;
   /** Fills it and makes it ready. It runs and answers already. */
   prepare(surroundings: Surroundings): Promise<Prepared>;
 }
