@@ -3,7 +3,7 @@
  * acknowledged, and the newest that was sent. Shared between threads, since the load runs in one of its own.
  */
 import { connect, type Socket } from "node:net";
-import { randomFillSync } from "node:crypto";
+import { randomInt } from "node:crypto";
 import { once } from "node:events";
 
 import type { Address } from "../probe/seek.ts";
@@ -12,22 +12,20 @@ import { keyOf, valueBytes, versionOf, wires, writeValue, type KvKind } from "./
 export interface KvShared {
   readonly kind: KvKind;
   readonly count: number;
-  readonly pool: SharedArrayBuffer;
+  /** Makes the values of one run unlike those of any other. */
+  readonly salt: number;
   readonly acknowledged: SharedArrayBuffer;
   readonly sent: SharedArrayBuffer;
 }
 
-const poolBytes = 4 << 20;
 const batch = 500;
 const ioTimeoutMs = 60_000;
 
 /** @param megabytes of values, 10^6 bytes each */
 export function createKvData(kind: KvKind, megabytes: number): KvShared {
   const count = Math.ceil((megabytes * 1e6) / valueBytes);
-  const pool = new SharedArrayBuffer(poolBytes);
-  randomFillSync(new Uint8Array(pool));
   const versions = (): SharedArrayBuffer => new SharedArrayBuffer(count * 4);
-  return { kind, count, pool, acknowledged: versions(), sent: versions() };
+  return { kind, count, salt: randomInt(2 ** 32), acknowledged: versions(), sent: versions() };
 }
 
 /** Writes the first version of every key. Throws when an answer is not the one that was due. */
@@ -44,7 +42,6 @@ export async function fillStore(data: KvShared, address: Address): Promise<void>
 /** Reads every key; returns how many are missing, damaged, older than what was acknowledged or newer than what was sent. */
 export async function countWrong(data: KvShared, address: Address): Promise<number> {
   const wire = wires[data.kind];
-  const pool = Buffer.from(data.pool);
   const [acknowledged, sent] = [new Uint32Array(data.acknowledged), new Uint32Array(data.sent)];
   await using socket = await open(address);
   let [wrong, asked, next] = [0, 0, 0];
@@ -61,7 +58,7 @@ export async function countWrong(data: KvShared, address: Address): Promise<numb
     rest = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
     let offset = 0;
     for (let answer; (answer = wire.parseValue(rest, offset)) !== undefined; offset = answer.end) {
-      const version = answer.value && versionOf(answer.value, pool, next);
+      const version = answer.value && versionOf(answer.value, data.salt, next);
       const [least = 0, most = 0] = [acknowledged[next], sent[next]];
       if (version === undefined || version < least || version > most) wrong++;
       next++;
@@ -73,18 +70,17 @@ export async function countWrong(data: KvShared, address: Address): Promise<numb
 }
 
 function encodeBatch(data: KvShared, first: number): Buffer {
-  const pool = Buffer.from(data.pool);
   const parts: Buffer[] = [];
-  for (let index = first; index < Math.min(first + batch, data.count); index++) parts.push(encodeSet(data.kind, pool, index, 0));
+  for (let index = first; index < Math.min(first + batch, data.count); index++) parts.push(encodeSet(data, index, 0));
   return Buffer.concat(parts);
 }
 
 /** The request that stores one version of a key. */
-export function encodeSet(kind: KvKind, pool: Buffer, index: number, version: number): Buffer {
+export function encodeSet({ kind, salt }: KvShared, index: number, version: number): Buffer {
   const head = wires[kind].setHead(keyOf(index));
   const request = Buffer.allocUnsafe(head.length + valueBytes + 2);
   request.write(head, 0, "latin1");
-  writeValue(request, head.length, pool, index, version);
+  writeValue(request, head.length, salt, index, version);
   request.write("\r\n", head.length + valueBytes, "latin1");
   return request;
 }

@@ -18,7 +18,6 @@ const seekEveryMs = 25;
 const lastAnswersMs = 2_000;
 
 const { data, addresses, writesPerSecond, keys = data.count } = workerData as LoadOptions;
-const pool = Buffer.from(data.pool);
 const acknowledged = new Uint32Array(data.acknowledged);
 const sent = new Uint32Array(data.sent);
 const stored = wires[data.kind].stored;
@@ -64,7 +63,7 @@ class Writer {
       sent[index] = version;
       if (this.unanswered === 0) this.lastAnswerMs = performance.now();
       this.#unanswered.push({ index, version });
-      requests.push(encodeSet(data.kind, pool, index, version));
+      requests.push(encodeSet(data, index, version));
     }
     if (requests.length > 0) this.#socket.write(Buffer.concat(requests));
   }

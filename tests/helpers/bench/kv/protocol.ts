@@ -1,6 +1,6 @@
 /**
  * Redis' and memcached's wire formats, as far as the benchmark speaks them, and the values it stores: each can be computed again
- * from its key's index and its version, so no copy of the data is kept. Pure.
+ * from its key's index and its version, so no copy of the data is kept.
  */
 export type KvKind = "redis" | "memcached";
 
@@ -10,26 +10,34 @@ const stampBytes = 8;
 /** Always 11 characters. */
 export const keyOf = (index: number): string => `key:${String(index).padStart(7, "0")}`;
 
-/** Writes the value of a key into `target`: its index and version, then a window into a pool of random bytes. */
-export function writeValue(target: Buffer, offset: number, pool: Buffer, index: number, version: number): void {
+/** Writes the value of a key into `target`: its index and version, then bytes that only the salt, and these, tell. */
+export function writeValue(target: Buffer, offset: number, salt: number, index: number, version: number): void {
   target.writeUInt32LE(index, offset);
   target.writeUInt32LE(version, offset + 4);
-  const from = windowOf(pool, index, version);
-  pool.copy(target, offset + stampBytes, from, from + valueBytes - stampBytes);
+  fillScratch(salt, index, version);
+  scratchBytes.copy(target, offset + stampBytes);
 }
 
 /** The version of a value that is right for its key; undefined when it is not. */
-export function versionOf(value: Buffer, pool: Buffer, index: number): number | undefined {
+export function versionOf(value: Buffer, salt: number, index: number): number | undefined {
   if (value.length !== valueBytes || value.readUInt32LE(0) !== index) return undefined;
   const version = value.readUInt32LE(4);
-  const from = windowOf(pool, index, version);
-  const same = value.compare(pool, from, from + valueBytes - stampBytes, stampBytes) === 0;
-  return same ? version : undefined;
+  fillScratch(salt, index, version);
+  return value.compare(scratchBytes, 0, scratchBytes.length, stampBytes) === 0 ? version : undefined;
 }
 
-function windowOf(pool: Buffer, index: number, version: number): number {
-  const hash = Math.imul(index ^ Math.imul(version, 0x85ebca6b), 0x9e3779b1) >>> 0;
-  return hash % (pool.length - valueBytes);
+const scratch = new Uint32Array((valueBytes - stampBytes) / 4);
+const scratchBytes = Buffer.from(scratch.buffer);
+
+/** xorshift32: nothing in it repeats, so nothing that compresses finds anything. */
+function fillScratch(salt: number, index: number, version: number): void {
+  let state = (Math.imul(index + 1, 0x9e3779b1) ^ Math.imul(version + 1, 0x85ebca6b) ^ salt) | 1;
+  for (let at = 0; at < scratch.length; at++) {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    scratch[at] = state;
+  }
 }
 
 interface Wire {
