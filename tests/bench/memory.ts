@@ -39,7 +39,13 @@ await runMain(async () => {
   await startCounting(bench);
 
   const redis = storeWorkload({ name: "redis", kind: "redis", megabytes, writesPerSecond: 1_000 });
-  const rewriting = storeWorkload({ name: "redis-5%", kind: "redis", megabytes, writesPerSecond: 5_000, hotShare: 0.05 });
+  const rewriting = storeWorkload({
+    name: "redis-5%",
+    kind: "redis",
+    megabytes,
+    writesPerSecond: 5_000,
+    hotShare: 0.05,
+  });
   const drains = new Map<System, RunResult[]>([
     [criu, []],
     [ours, []],
@@ -48,7 +54,14 @@ await runMain(async () => {
     [criu, []],
     [ours, []],
   ]);
-  const slow = new Map<System, RunResult[]>(hybrid === undefined ? [] : [[ours, []], [hybrid, []]]);
+  const slow = new Map<System, RunResult[]>(
+    hybrid === undefined
+      ? []
+      : [
+          [ours, []],
+          [hybrid, []],
+        ],
+  );
   const limits: Limits[] = [];
   for (let run = 1; run <= runs; run++) {
     await attempt(say, `limits ${run}/${runs}`, runTimeoutMs, async () => void limits.push(await measureLimits(bench)));
@@ -56,7 +69,9 @@ await runMain(async () => {
       await attempt(say, `drain ${system.name} ${run}/${runs}`, runTimeoutMs, async () => {
         const result = await measureRun(bench, { system, workload: redis, link: "unlimited", timeoutMs: runTimeoutMs });
         if (result.fault !== undefined) throw new Error(result.fault);
-        say(`  drained in ${result.drain?.ms.toFixed(0)} ms, client's p99 meanwhile ${result.drainP99Ms?.toFixed(1)} ms`);
+        say(
+          `  drained in ${result.drain?.ms.toFixed(0)} ms, client's p99 meanwhile ${result.drainP99Ms?.toFixed(1)} ms`,
+        );
         results.push(result);
       });
     }
@@ -66,7 +81,9 @@ await runMain(async () => {
         if (met.length < fewestFaults) throw new Error(`only ${met.length} faults`);
         const times = met.map(({ ms }) => ms);
         p99s.push(quantileOf(times, 0.99));
-        say(`  ${met.length} faults: p50 ${quantileOf(times, 0.5).toFixed(2)} ms, p99 ${quantileOf(times, 0.99).toFixed(2)} ms`);
+        say(
+          `  ${met.length} faults: p50 ${quantileOf(times, 0.5).toFixed(2)} ms, p99 ${quantileOf(times, 0.99).toFixed(2)} ms`,
+        );
       });
     }
     for (const [system, results] of slow) {
@@ -82,7 +99,9 @@ await runMain(async () => {
   const p99 = (of: readonly RunResult[] = []): number[] => of.flatMap(({ drainP99Ms }) => drainP99Ms ?? []);
   const [theirRuns, ourRuns] = [drains.get(criu), drains.get(ours) ?? []];
   const speed = ourRuns.flatMap(({ drain }) => (drain?.bytes === undefined ? [] : (drain.bytes * 1000) / drain.ms));
-  const limit = limits.map(({ tcpBytesPerSecond, uffdBytesPerSecond }) => Math.min(tcpBytesPerSecond, uffdBytesPerSecond));
+  const limit = limits.map(({ tcpBytesPerSecond, uffdBytesPerSecond }) =>
+    Math.min(tcpBytesPerSecond, uffdBytesPerSecond),
+  );
   const overWindow = ourRuns.flatMap(({ drain, servicePeakAtDestinationMb: peak }) =>
     drain?.windowBytes === undefined || peak === undefined ? [] : peak - drain.windowBytes / 1e6,
   );

@@ -22,7 +22,14 @@ const idleMs = 2_000;
 type Times = Record<TreeCopy["name"], number[]>;
 
 /** Every way with the same tree, interleaved, each verified. */
-async function compare(bench: BenchLab, name: string, fill: string, runs: number, names: readonly TreeCopy["name"][], link: Link = "unlimited"): Promise<Times> {
+async function compare(
+  bench: BenchLab,
+  name: string,
+  fill: string,
+  runs: number,
+  names: readonly TreeCopy["name"][],
+  link: Link = "unlimited",
+): Promise<Times> {
   const times: Times = { tar: [], rsync: [], dmigrate: [] };
   await attempt(say, `${name}: prepare`, timeoutMs, () => prepareTree(bench, fill));
   for (let run = 1; run <= runs; run++) {
@@ -111,7 +118,10 @@ await runMain(async () => {
     bulkVsBest: best.length === 2 ? Math.min(...best) : undefined,
     smallFilesVsRsync: ratio(many.rsync, many.dmigrate),
     slowLinkVsTar: ratio(slow.tar, slow.dmigrate),
-    urgentP99VsIdle: ratio(urgent.map(({ busy }) => busy), urgent.map(({ idle }) => idle)),
+    urgentP99VsIdle: ratio(
+      urgent.map(({ busy }) => busy),
+      urgent.map(({ idle }) => idle),
+    ),
     deltaMs: ratio(deltas, [1]),
   });
   process.stdout.write(`${values.json ? JSON.stringify(result) : JSON.stringify(result, undefined, 2)}\n`);

@@ -39,7 +39,9 @@ await runMain(async () => {
   const ofMigration = () => receiver.spans.filter(({ traceId }) => traceId === migration.traceId);
   const downtime = await pollUntil("the migration's spans", 10_000, () =>
     Promise.resolve(
-      ofMigration().some(({ name }) => name === "commit") ? ofMigration().find(({ name }) => name === "downtime") : undefined,
+      ofMigration().some(({ name }) => name === "commit")
+        ? ofMigration().find(({ name }) => name === "downtime")
+        : undefined,
     ),
   );
   await new Promise((resolve) => setTimeout(resolve, 1_000));
@@ -51,5 +53,7 @@ await runMain(async () => {
   const within = waterfall(ofMigration(), { title: `Its downtime, taken apart`, leastMs: 0.5, window: around });
   writeFileSync(join(directory, "waterfall.svg"), whole);
   writeFileSync(join(directory, "waterfall-downtime.svg"), within);
-  process.stdout.write(`downtime ${(downtime.endMs - downtime.startMs).toFixed(1)} ms; docs/bench/waterfall{,-downtime}.svg\n`);
+  process.stdout.write(
+    `downtime ${(downtime.endMs - downtime.startMs).toFixed(1)} ms; docs/bench/waterfall{,-downtime}.svg\n`,
+  );
 });

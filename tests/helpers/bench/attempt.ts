@@ -1,7 +1,12 @@
 /** One measurement that may fail: it is reported, it is bounded, and the benchmark goes on. */
 
 /** Resolves when the work has ended, however it did, or was given up after `timeoutMs` and what a run does beside. */
-export async function attempt(say: (line: string) => void, name: string, timeoutMs: number, work: () => Promise<void>): Promise<void> {
+export async function attempt(
+  say: (line: string) => void,
+  name: string,
+  timeoutMs: number,
+  work: () => Promise<void>,
+): Promise<void> {
   const began = performance.now();
   try {
     await within(work(), timeoutMs + besideMs);

@@ -62,7 +62,9 @@ function refuseWithoutRoom(system: System, workload: Workload): void {
   const needed = system.copies * workload.megabytes + reserveMb;
   const available = availableMemoryMb();
   if (needed > available)
-    throw new Error(`not tried: it needs ${(needed / 1000).toFixed(1)} GB of memory, ${(available / 1000).toFixed(1)} GB are free`);
+    throw new Error(
+      `not tried: it needs ${(needed / 1000).toFixed(1)} GB of memory, ${(available / 1000).toFixed(1)} GB are free`,
+    );
 }
 
 function describe({ downtimeMs, totalMs, recoveredMs, bytesOnWire, cpuSeconds, fault }: RunResult): string {

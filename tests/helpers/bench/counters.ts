@@ -1,6 +1,4 @@
 /** What a migration costs: bytes between the nodes, processor time of both, and memory of our services. */
-import type Docker from "dockerode";
-
 import type { BenchLab } from "./bench-lab.ts";
 import type { Shell } from "./shell.ts";
 
@@ -38,7 +36,7 @@ async function bytesReceived(shell: Shell): Promise<number> {
 async function cpuSeconds({ node }: Shell): Promise<number> {
   const container = node.outer.getContainer(node.containerId);
   const options = { stream: false, "one-shot": true } as const;
-  const stats = (await container.stats(options)) as Docker.ContainerStats;
+  const stats = await container.stats(options);
   return stats.cpu_stats.cpu_usage.total_usage / 1e9;
 }
 

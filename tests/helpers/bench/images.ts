@@ -16,7 +16,16 @@ export function ensureBenchNode(context: LabContext, docker: Docker, node: strin
     name: "dmigrate-bench-node",
     root,
     dockerfile: "node.Dockerfile",
-    paths: ["bench-runc", "containers.conf", "daemon.json", "limits.ts", "node-shell.ts", "policy.json", "rsyncd.conf", "storage.conf"],
+    paths: [
+      "bench-runc",
+      "containers.conf",
+      "daemon.json",
+      "limits.ts",
+      "node-shell.ts",
+      "policy.json",
+      "rsyncd.conf",
+      "storage.conf",
+    ],
     buildArgs: { NODE: node },
   });
 }

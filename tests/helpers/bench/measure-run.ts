@@ -54,7 +54,10 @@ export async function measureRun(bench: BenchLab, options: RunOptions): Promise<
   const { system, workload, link, timeoutMs } = options;
   const commands: string[] = [];
   for (const shell of [a, b]) shell.record(commands);
-  const [source, destination] = [a, b].map(({ ip }): Address => ({ host: ip, port: workload.port })) as [Address, Address];
+  const [source, destination] = [a, b].map(({ ip }): Address => ({ host: ip, port: workload.port })) as [
+    Address,
+    Address,
+  ];
   let at = a;
   await Promise.all([clearNode(a), clearNode(b)]);
   await using cleanup = new AsyncDisposableStack();
@@ -78,7 +81,11 @@ export async function measureRun(bench: BenchLab, options: RunOptions): Promise<
   const load = new AsyncDisposableStack();
   load.defer(await prepared.startLoad());
   cleanup.use(load);
-  await using probe = startProbe({ addresses: [source, destination], protocol: workload.protocol, keys: workload.keys });
+  await using probe = startProbe({
+    addresses: [source, destination],
+    protocol: workload.protocol,
+    keys: workload.keys,
+  });
   await sleep(settleMs);
 
   const before = await readCounters(bench);
@@ -119,4 +126,3 @@ export async function measureRun(bench: BenchLab, options: RunOptions): Promise<
     commands: commands.map((command) => command.replaceAll(a.ip, "A").replaceAll(b.ip, "B")),
   };
 }
-

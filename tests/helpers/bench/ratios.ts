@@ -9,6 +9,8 @@ export function ratio(of: readonly number[], to: readonly number[]): number | un
 /** The object without what is undefined, and numbers with four digits: what is not known is not there. */
 export function known(values: Readonly<Record<string, number | undefined>>): Record<string, number> {
   return Object.fromEntries(
-    Object.entries(values).flatMap(([name, value]) => (value === undefined ? [] : [[name, Number(value.toPrecision(4))]])),
+    Object.entries(values).flatMap(([name, value]) =>
+      value === undefined ? [] : [[name, Number(value.toPrecision(4))]],
+    ),
   );
 }

@@ -3,6 +3,8 @@ import { randomBytes } from "node:crypto";
 import { z } from "zod";
 
 import { createClient, type ServiceClient } from "../../../services/shared/client.ts";
+import { containerProfileSchema } from "../../../services/shared/contracts/container.ts";
+import { restoreSchema } from "../../../services/shared/contracts/restorer.ts";
 import { shippedSchema, transferSchema } from "../../../services/shared/contracts/shipper.ts";
 import { benchImage, type BenchLab } from "./bench-lab.ts";
 import type { Shell } from "./shell.ts";
@@ -24,11 +26,11 @@ export interface ShipperRun extends AsyncDisposable {
   openMemory(): Promise<void>;
 }
 
-/** Makes the container and its volume on both nodes; on a it runs, so that it has memory. */
+/** Makes the volume on both nodes, and the container on a, where it runs, so that it has memory. */
 export async function makeContainers({ a, b }: BenchLab): Promise<void> {
   await Promise.all([a, b].map((shell) => removeContainer(shell)));
   const options = `--name ${container} -v ${volume}:/data ${benchImage} process-server 7000 1 64`;
-  await Promise.all([a.run(`docker run -d ${options}`), b.run(`docker create ${options}`)]);
+  await Promise.all([a.run(`docker run -d ${options}`), b.run(`docker volume create ${volume}`)]);
 }
 
 export async function removeContainer(shell: Shell): Promise<void> {
@@ -44,17 +46,30 @@ export async function openShipper({ a, b }: BenchLab): Promise<ShipperRun> {
   const [source, destination] = [a, b].map(({ node }) =>
     createClient(`node ${node.name}`, node.agentUrl, node.token),
   ) as [ServiceClient, ServiceClient];
-  const idOf = (shell: Shell): Promise<string> => shell.run(`docker inspect -f '{{.Id}}' ${container}`, { quiet: true });
-  const [onA, onB] = await Promise.all([idOf(a), idOf(b)]);
   const volumes = [volume];
-  const { dataPort } = await source.post("/transfers", { migrationId, secret, containerId: onA, volumes }, transferSchema);
+  const ended = async (): Promise<void> => {
+    await Promise.allSettled([
+      destination.delete(`/restores/${migrationId}`, z.unknown()),
+      destination.delete(`/receives/${migrationId}`, z.unknown()),
+    ]);
+    await Promise.allSettled([source.delete(`/transfers/${migrationId}`, z.unknown())]);
+    source.close();
+    destination.close();
+  };
+  await using cleanup = new AsyncDisposableStack();
+  cleanup.defer(ended);
+  const { id: containerId, spec } = await source.get(`/containers/${container}`, containerProfileSchema);
+  const { dataPort } = await source.post("/transfers", { migrationId, secret, containerId, volumes }, transferSchema);
   await destination.post("/receives", { migrationId, secret, source: { host: a.ip, port: dataPort } }, z.unknown());
-  await destination.put(`/receives/${migrationId}/target`, { containerId: onB, volumes }, z.unknown());
+  const restore = await destination.post("/restores", { migrationId, container: spec }, restoreSchema);
+  const target = { containerId: restore.containerId, volumes };
+  await destination.put(`/receives/${migrationId}/target`, target, z.unknown());
   const timed = async (path: string, timeoutMs: number): Promise<number> => {
     const began = performance.now();
     await source.post(`/transfers/${migrationId}/${path}`, undefined, shippedSchema, { timeoutMs });
     return performance.now() - began;
   };
+  const rest = cleanup.move();
   return {
     migrationId,
     secret,
@@ -65,13 +80,6 @@ export async function openShipper({ a, b }: BenchLab): Promise<ShipperRun> {
       const hostPid = Number(await a.run(`docker inspect -f '{{.State.Pid}}' ${container}`, { quiet: true }));
       await source.post(`/transfers/${migrationId}/memory`, { processes: [{ pid: 1, hostPid }] }, transferSchema);
     },
-    [Symbol.asyncDispose]: async () => {
-      await Promise.allSettled([
-        destination.delete(`/receives/${migrationId}`, z.unknown()),
-        source.delete(`/transfers/${migrationId}`, z.unknown()),
-      ]);
-      source.close();
-      destination.close();
-    },
+    [Symbol.asyncDispose]: () => rest.disposeAsync(),
   };
 }

@@ -8,7 +8,9 @@ const pauseMs = 2;
 /** Asks until the signal; resolves with the round trips, ms. */
 export async function urgentRoundTrips({ a }: BenchLab, shipper: ShipperRun, until: AbortSignal): Promise<number[]> {
   const { migrationId, secret, dataPort } = shipper;
-  const maps = await a.run(`grep -m1 ' rw-p ' /proc/$(docker inspect -f '{{.State.Pid}}' bench-files)/maps`, { quiet: true });
+  const maps = await a.run(`grep -m1 ' rw-p ' /proc/$(docker inspect -f '{{.State.Pid}}' bench-files)/maps`, {
+    quiet: true,
+  });
   const vaddr = BigInt(`0x${maps.split("-")[0] ?? ""}`);
   const closing = new AbortController();
   const source = { host: a.ip, port: dataPort };

@@ -26,8 +26,8 @@ const stored = wires[data.kind].stored;
 const uncertain = new Uint8Array(data.count);
 
 let total = 0;
-let stopping = false;
-parentPort?.once("message", () => (stopping = true));
+const stop = new AbortController();
+parentPort?.once("message", () => stop.abort());
 
 /** One connection's worth of writes. */
 class Writer {
@@ -42,7 +42,10 @@ class Writer {
     this.#socket = socket;
     const lose = (): void => void (this.lost = true);
     socket.removeAllListeners();
-    socket.on("error", lose).on("close", lose).on("data", (chunk: Buffer) => this.#take(chunk.toString("latin1")));
+    socket
+      .on("error", lose)
+      .on("close", lose)
+      .on("data", (chunk: Buffer) => this.#take(chunk.toString("latin1")));
     if (socket.destroyed) lose();
   }
 
@@ -77,7 +80,8 @@ class Writer {
     this.#partial += text;
     while (this.#partial.length >= stored.length) {
       const write = this.#unanswered[this.#answered];
-      if (!this.#partial.startsWith(stored) || write === undefined) throw new Error(`the store said ${this.#partial.slice(0, 80)}`);
+      if (!this.#partial.startsWith(stored) || write === undefined)
+        throw new Error(`the store said ${this.#partial.slice(0, 80)}`);
       this.#partial = this.#partial.slice(stored.length);
       acknowledged[write.index] = write.version;
       this.#answered++;
@@ -97,7 +101,7 @@ async function findWriter(previous: Writer | undefined): Promise<Writer | undefi
     let found: Socket | undefined;
     void seeking.found.then((socket) => (found = socket));
     while (found === undefined) {
-      if (stopping) return undefined;
+      if (stop.signal.aborted) return undefined;
       // The old connection was only slow.
       if (previous !== undefined && !previous.isSilent) return previous;
       await sleep(1);
@@ -112,7 +116,7 @@ async function findWriter(previous: Writer | undefined): Promise<Writer | undefi
 let writer: Writer | undefined;
 let last = performance.now();
 let due = 0;
-while (!stopping) {
+while (!stop.signal.aborted) {
   if (writer === undefined || writer.isSilent) {
     writer = await findWriter(writer);
     last = performance.now();
@@ -125,7 +129,12 @@ while (!stopping) {
   due %= 1;
   await sleep(1);
 }
-for (let waited = 0; writer !== undefined && !writer.lost && writer.unanswered > 0 && waited < lastAnswersMs; waited += 5) await sleep(5);
+for (
+  let waited = 0;
+  writer !== undefined && !writer.lost && writer.unanswered > 0 && waited < lastAnswersMs;
+  waited += 5
+)
+  await sleep(5);
 writer?.close();
 const report: LoadReport = { acknowledged: total };
 parentPort?.postMessage(report);

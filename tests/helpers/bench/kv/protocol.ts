@@ -47,7 +47,10 @@ interface Wire {
   readonly stored: string;
   get(key: string): string;
   /** The answer to a `get`: the value, or undefined when the key is missing; undefined when it is not complete. */
-  parseValue(received: Buffer, offset: number): { readonly value: Buffer | undefined; readonly end: number } | undefined;
+  parseValue(
+    received: Buffer,
+    offset: number,
+  ): { readonly value: Buffer | undefined; readonly end: number } | undefined;
 }
 
 export const wires: Readonly<Record<KvKind, Wire>> = {

@@ -29,6 +29,8 @@ export function startProbe(options: ProbeOptions): Probe {
       worker.postMessage("samples");
       return Promise.race([answer, failed]);
     },
-    [Symbol.asyncDispose]: async () => void (await worker.terminate()),
+    [Symbol.asyncDispose]: async () => {
+      await worker.terminate();
+    },
   };
 }

@@ -5,9 +5,9 @@ export interface Protocol {
   /** The first bytes on a new connection; its answer proves that somebody serves there. */
   readonly hello: Buffer;
   /** The probe with this number. */
-  request(number: number): Buffer;
+  readonly request: (number: number) => Buffer;
   /** Whether these bytes are a whole answer. */
-  isAnswer(received: Buffer): boolean;
+  readonly isAnswer: (received: Buffer) => boolean;
 }
 
 export type ProtocolName = "redis" | "memcached" | "postgres" | "line";
@@ -58,4 +58,5 @@ function startupMessage(parameters: Readonly<Record<string, string>>): Buffer {
 const query = Buffer.from("Q\0\0\0\x0dSELECT 1\0", "latin1");
 
 /** PostgreSQL says `Z`, length 5 and a status when it waits for the next query. */
-const endsReady = (got: Buffer): boolean => got.length >= 6 && got.readUInt8(got.length - 6) === 0x5a && got.readUInt32BE(got.length - 5) === 5;
+const endsReady = (got: Buffer): boolean =>
+  got.length >= 6 && got.readUInt8(got.length - 6) === 0x5a && got.readUInt32BE(got.length - 5) === 5;

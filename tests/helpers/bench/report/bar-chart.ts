@@ -29,7 +29,9 @@ const groupGap = 26;
 const top = 34;
 
 export function barChart({ title, groups, format }: BarChart): string {
-  const values = groups.flatMap(({ bars }) => bars.flatMap(({ value }) => (value === undefined ? [] : [value.min, value.max])));
+  const values = groups.flatMap(({ bars }) =>
+    bars.flatMap(({ value }) => (value === undefined ? [] : [value.min, value.max])),
+  );
   if (values.length === 0) throw new Error(`there is nothing to show in "${title}"`);
   const low = 10 ** Math.floor(Math.log10(Math.min(...values)));
   const high = 10 ** Math.ceil(Math.log10(Math.max(...values) * 1.001));

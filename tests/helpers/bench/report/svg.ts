@@ -9,7 +9,9 @@ type Attributes = Readonly<Record<string, string | number>>;
 
 /** An element; children are markup, text is to be escaped by whoever passes it. */
 export function element(name: string, attributes: Attributes, children = ""): string {
-  const list = Object.entries(attributes).map(([key, value]) => ` ${key}="${typeof value === "number" ? round(value) : escapeText(value)}"`);
+  const list = Object.entries(attributes).map(
+    ([key, value]) => ` ${key}="${typeof value === "number" ? round(value) : escapeText(value)}"`,
+  );
   return children === "" ? `<${name}${list.join("")}/>` : `<${name}${list.join("")}>${children}</${name}>`;
 }
 

@@ -25,7 +25,10 @@ const columns: readonly Column[] = [
   { title: "on the wire", show: ({ bytesOnWire }) => show(bytesOnWire, megabytes) },
   { title: "CPU", show: ({ cpuSeconds }) => show(cpuSeconds, (seconds) => `${seconds.toFixed(1)} s`) },
   { title: "memory of services", show: ({ servicePeakMb }) => show(servicePeakMb, (mb) => `${mb.toFixed(0)} MB`) },
-  { title: "data", show: ({ verified, n, errors }) => (verified ? `verified, n=${n}` : `failed: ${shorten(errors[0] ?? "no run")}`) },
+  {
+    title: "data",
+    show: ({ verified, n, errors }) => (verified ? `verified, n=${n}` : `failed: ${shorten(errors[0] ?? "no run")}`),
+  },
 ];
 
 const shorten = (text: string): string => text.split("\n")[0]?.slice(0, 120).replaceAll("|", "\\|") ?? "";
@@ -33,7 +36,13 @@ const shorten = (text: string): string => text.split("\n")[0]?.slice(0, 120).rep
 /** A table for each workload and link, in the order of the cells. */
 export function resultTable(cells: readonly Cell[]): string {
   return [...Map.groupBy(cells, ({ workload, link }) => `${workload}, ${link} link`)]
-    .map(([title, rows]) => `#### ${title}\n\n${table(columns.map((column) => column.title), rows.map((cell) => columns.map((column) => column.show(cell))))}`)
+    .map(
+      ([title, rows]) =>
+        `#### ${title}\n\n${table(
+          columns.map((column) => column.title),
+          rows.map((cell) => columns.map((column) => column.show(cell))),
+        )}`,
+    )
     .join("\n\n");
 }
 

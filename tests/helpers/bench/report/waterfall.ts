@@ -43,9 +43,12 @@ export function waterfall(spans: readonly Span[], { title, leastMs, window }: Wa
   rows.forEach(({ span, depth }, row) => {
     const y = top + row * rowHeight;
     const x = place(span.startMs);
-    const fill = span.name === "downtime" ? colours.accent : span.service.endsWith("planner") ? colours.theirs : colours.ours;
+    const fill =
+      span.name === "downtime" ? colours.accent : span.service.endsWith("planner") ? colours.theirs : colours.ours;
     parts.push(label(8 + depth * 10, y + 11, `${span.service.replace(/^dmigrate-/, "")}: ${span.name}`));
-    parts.push(element("rect", { x, y: y + 2, width: Math.max(1, place(span.endMs) - x), height: rowHeight - 4, fill }));
+    parts.push(
+      element("rect", { x, y: y + 2, width: Math.max(1, place(span.endMs) - x), height: rowHeight - 4, fill }),
+    );
     parts.push(label(place(span.endMs) + 4, y + 11, (span.endMs - span.startMs).toFixed(0)));
   });
   return picture(width, height, title, parts);

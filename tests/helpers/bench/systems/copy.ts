@@ -23,7 +23,13 @@ export async function listen({ b }: BenchLab, command: string, timeoutMs: number
 }
 
 /** Sends a directory's entry, or all of it (`.`), to a receiver that unpacks tar. */
-export async function sendTree({ a }: BenchLab, from: string, entry: string, receiver: Receiver, timeoutMs: number): Promise<void> {
+export async function sendTree(
+  { a }: BenchLab,
+  from: string,
+  entry: string,
+  receiver: Receiver,
+  timeoutMs: number,
+): Promise<void> {
   await a.run(`tar -C ${from} -c ${entry} | ${receiver.target}`, { timeoutMs });
   await receiver.done;
 }

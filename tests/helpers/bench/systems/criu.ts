@@ -61,7 +61,9 @@ export const criuLazy: System = {
       const where = `--images-dir ${scratch}/img --work-dir ${scratch}/work`;
       const pages = b.run(`criu lazy-pages ${where} --page-server --address ${a.ip} --port ${pagePort}`, { timeoutMs });
       pages.catch(() => undefined);
-      await b.run(`for i in $(seq 500); do [ -S ${scratch}/work/lazy-pages.socket ] && exit; sleep 0.002; done; exit 1`);
+      await b.run(
+        `for i in $(seq 500); do [ -S ${scratch}/work/lazy-pages.socket ] && exit; sleep 0.002; done; exit 1`,
+      );
       await b.run(`docker start ${containerName}`, { timeoutMs });
       const resumed = performance.now();
       await pages;

@@ -9,14 +9,15 @@ import { configureCriu, containerName, type System } from "./system.ts";
 export const containerArguments = ({ port, command }: Program): string =>
   `--name ${containerName} -p ${port}:${port} ${benchImage} ${line(...command)}`;
 
-export const runOnSource = async ({ a }: BenchLab, program: Program): Promise<void> =>
-  void (await a.run(`docker run -d ${containerArguments(program)}`));
+export async function runOnSource({ a }: BenchLab, program: Program): Promise<void> {
+  await a.run(`docker run -d ${containerArguments(program)}`);
+}
 
 export interface Pair {
   readonly sourceId: string;
   readonly destinationId: string;
   /** Copies the writable layer, if the program's state is in it: once before the freeze, once within. */
-  copyFiles(timeoutMs: number): Promise<void>;
+  readonly copyFiles: (timeoutMs: number) => Promise<void>;
 }
 
 /** Creates the container on node b, and finds out what there is to know of both; the source runs on. */

@@ -10,7 +10,9 @@ export function podman(name: string, compression: "none" | "zstd"): System {
     // The processes or their images, the archive here and there, and what is unpacked from it.
     copies: 5,
     exec: `podman exec ${containerName}`,
-    start: async ({ a }, program) => void (await a.run(`podman run -d ${containerArguments(program)}`)),
+    start: async ({ a }, program) => {
+      await a.run(`podman run -d ${containerArguments(program)}`);
+    },
     migrate: async (lab, _program, timeoutMs) => {
       const { a, b } = lab;
       await configureCriu(lab);

@@ -38,7 +38,8 @@ export const criuOptions = {
 
 /** Settings of CRIU for the peers; Dmigrate brings its own. */
 export async function configureCriu({ a, b }: BenchLab): Promise<void> {
-  const write = (text: string): string => `mkdir -p /etc/criu && printf '${text.replaceAll("\n", "\\n")}' > /etc/criu/runc.conf`;
+  const write = (text: string): string =>
+    `mkdir -p /etc/criu && printf '${text.replaceAll("\n", "\\n")}' > /etc/criu/runc.conf`;
   await Promise.all([a.run(write(criuOptions.source)), b.run(write(criuOptions.destination))]);
 }
 

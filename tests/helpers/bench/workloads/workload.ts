@@ -13,7 +13,7 @@ export interface Surroundings {
   readonly outer: Docker;
   readonly workloadImage: string;
   /** Runs a command in the container, wherever it is at that moment; returns its output. */
-  exec(command: string, timeoutMs?: number): Promise<string>;
+  readonly exec: (command: string, timeoutMs?: number) => Promise<string>;
 }
 
 export interface Prepared {
