@@ -12,7 +12,7 @@ import { latencies, longestGap, recoveredAfterMs } from "./probe/analysis.ts";
 import { startProbe } from "./probe/probe.ts";
 import type { Address } from "./probe/seek.ts";
 import { quantileOf } from "./statistics.ts";
-import { clearNode, type Drain, type System } from "./systems/system.ts";
+import { clearNode, criuErrors, type Drain, type System } from "./systems/system.ts";
 import { waitForAnswer } from "./wait-for-answer.ts";
 import type { Workload } from "./workloads/workload.ts";
 
@@ -91,7 +91,10 @@ export async function measureRun(bench: BenchLab, options: RunOptions): Promise<
   const before = await readCounters(bench);
   const requestMs = performance.timeOrigin + performance.now();
   const began = performance.now();
-  const drain = await system.migrate(bench, workload, timeoutMs);
+  const drain = await system.migrate(bench, workload, timeoutMs).catch(async (error: unknown) => {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new Error(`${reason}\n${await criuErrors(bench)}`.trim(), { cause: error });
+  });
   const totalMs = performance.now() - began;
   const after = await readCounters(bench);
   const peaks = await readServicePeaks(bench);

@@ -51,6 +51,7 @@ export async function clearNode(shell: Shell): Promise<void> {
       `pgrep -x criu >/dev/null && pkill -KILL -f 'criu .*${scratch}'`,
       // A dump that was killed leaves its control group frozen, and nothing in there can end.
       "for f in $(find /sys/fs/cgroup/freezer -mindepth 2 -name freezer.state 2>/dev/null); do echo THAWED > $f; done",
+      "for f in $(find /sys/fs/cgroup -mindepth 2 -name cgroup.freeze 2>/dev/null); do echo 0 > $f; done",
       `docker rm -fv ${containerName}`,
       `command -v podman >/dev/null && podman rm -f -t 0 --ignore ${containerName}`,
       `rm -rf ${scratch} /etc/criu/runc.conf`,
@@ -59,4 +60,12 @@ export async function clearNode(shell: Shell): Promise<void> {
     ].join("; ") + " >/dev/null 2>&1; true",
     { quiet: true, timeoutMs: 60_000 },
   );
+}
+
+/** What CRIU says went wrong, on either node, in the peers' logs: engines only name the file. Empty when there is nothing. */
+export async function criuErrors({ a, b }: BenchLab): Promise<string> {
+  const logs = `${scratch}/work/*.log /var/lib/containers/storage/overlay-containers/*/userdata/*.log`;
+  const read = `cat ${logs} 2>/dev/null | grep -m 2 Error; true`;
+  const found = await Promise.all([a, b].map((shell) => shell.run(read, { quiet: true }).catch(() => "")));
+  return found.filter((text) => text !== "").join("\n");
 }
