@@ -33,6 +33,10 @@ export interface LabOptions {
   readonly prefix?: string;
   /** Further variables for the planner and both agents. */
   readonly env?: Readonly<Record<string, string>>;
+  /** Builds another image upon the node's, and returns its name: the nodes run that one. */
+  readonly extendNode?: (context: LabContext, outer: Docker, nodeImage: string) => Promise<string>;
+  /** Directories of the nodes that are to be tmpfs, with their mount options. */
+  readonly tmpFs?: Readonly<Record<string, string>>;
 }
 
 /** What there is to know about a lab, as plain data: enough to take hold of it from another process. */
@@ -64,6 +68,8 @@ export async function startLab({
   signal,
   prefix = "dmigrate-lab",
   env = {},
+  extendNode,
+  tmpFs = {},
 }: LabOptions = {}): Promise<Lab> {
   const context: LabContext = { log, signal };
   await using cleanup = new AsyncDisposableStack();
@@ -74,12 +80,13 @@ export async function startLab({
   const stale = await removeStale(outer);
   if (stale > 0) log(`removed ${String(stale)} containers of a run that was killed`);
   const images = await ensureImages(context, outer, engine.dockerHost);
+  const image = extendNode === undefined ? images.node : await extendNode(context, outer, images.node);
 
   const runId = randomBytes(4).toString("hex");
   cleanup.defer(() => removeRun(outer, runId));
   const start = (name: "a" | "b"): Promise<StartedLabNode> =>
     agentEnvironment(outer, env).then((agentEnv) =>
-      startNode(context, { name, prefix, runId, image: images.node, dockerHost: engine.dockerHost, env: agentEnv }),
+      startNode(context, { name, prefix, runId, image, dockerHost: engine.dockerHost, env: agentEnv, tmpFs }),
     );
   const [a, b] = await step(context, "started two nodes", () => all([start("a"), start("b")]));
 

@@ -22,6 +22,8 @@ export interface NodeOptions {
   readonly dockerHost: string;
   /** Variables for the agent, on top of those that the lab sets. */
   readonly env: Readonly<Record<string, string>>;
+  /** Further directories that are to be tmpfs, with their mount options. */
+  readonly tmpFs: Readonly<Record<string, string>>;
 }
 
 const agentPort = 7400;
@@ -55,7 +57,7 @@ export async function startNode(context: LabContext, options: NodeOptions): Prom
   };
 }
 
-function createNode({ name, prefix, runId, image, dockerHost, env }: NodeOptions, token: string): GenericContainer {
+function createNode({ name, prefix, runId, image, dockerHost, env, tmpFs }: NodeOptions, token: string): GenericContainer {
   // testcontainers takes these from the environment only. Its reaper is an image of its own, which may not be in reach, and the
   // lab removes what it starts by itself (ownership.ts).
   process.env["TESTCONTAINERS_RYUK_DISABLED"] = "true";
@@ -65,7 +67,7 @@ function createNode({ name, prefix, runId, image, dockerHost, env }: NodeOptions
     .withHostname(name)
     .withLabels(labelsFor(runId))
     .withPrivilegedMode()
-    .withTmpFs({ "/run": "rw,exec" })
+    .withTmpFs({ "/run": "rw,exec", ...tmpFs })
     .withEnvironment({
       ...env,
       DMIGRATE_DOCKER_TCP: "1",

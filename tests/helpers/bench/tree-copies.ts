@@ -1,0 +1,63 @@
+/** The ways in which a tree of files gets from node a to node b: ours and the two that everybody has. All to and from tmpfs. */
+import type { BenchLab } from "./bench-lab.ts";
+import { makeContainers, openShipper, volumePath } from "./shipper-run.ts";
+
+const port = 7495;
+
+/** Copies the volume's files; resolves with how long it took, ms. Node b's volume is empty before. */
+export interface TreeCopy {
+  readonly name: "dmigrate" | "tar" | "rsync";
+  readonly copy: (bench: BenchLab, timeoutMs: number) => Promise<number>;
+}
+
+export const treeCopies: readonly TreeCopy[] = [
+  {
+    name: "tar",
+    copy: async ({ a, b }, timeoutMs) => {
+      const received = b.run(`nc -l -p ${port} | tar -x -C ${volumePath}`, { timeoutMs });
+      received.catch(() => undefined);
+      await b.run(`for i in $(seq 200); do ss -Hltn sport = :${port} | grep -q . && exit; sleep 0.01; done; exit 1`);
+      return timed(async () => {
+        await a.run(`tar -C ${volumePath} -c . | nc -N ${b.ip} ${port}`, { timeoutMs });
+        await received;
+      });
+    },
+  },
+  {
+    name: "rsync",
+    copy: ({ a, b }, timeoutMs) =>
+      timed(() => a.run(`rsync -aHAXS --numeric-ids ${volumePath}/ rsync://${b.ip}/root${volumePath}/`, { timeoutMs })),
+  },
+  {
+    name: "dmigrate",
+    copy: async (bench, timeoutMs) => {
+      await using shipper = await openShipper(bench);
+      return await shipper.firstPass(timeoutMs);
+    },
+  },
+];
+
+/** Empties both volumes, and fills node a's. */
+export async function prepareTree(bench: BenchLab, fill: string): Promise<void> {
+  await makeContainers(bench);
+  await bench.a.run(`cd ${volumePath} && ${fill}`, { timeoutMs: 300_000 });
+}
+
+export const emptyTarget = ({ b }: BenchLab): Promise<string> =>
+  b.run(`find ${volumePath} -mindepth 1 -delete`, { quiet: true });
+
+const list = "find . -type f -printf '%p %m %U:%G %s %T@\\n' | sed 's/\\.[0-9]*$//' | sort";
+const contents = "find . -type f -print0 | sort -z | xargs -0 cat | sha1sum";
+const digest = `cd ${volumePath} && { ${list}; ${contents}; } | sha1sum`;
+
+/** Throws unless both nodes have the same files, byte by byte. Times are compared by the second: tar knows no more. */
+export async function verifyTree({ a, b }: BenchLab): Promise<void> {
+  const [there, here] = await Promise.all([a, b].map((shell) => shell.run(digest, { quiet: true })));
+  if (there !== here) throw new Error("the files at the destination are not those of the source");
+}
+
+async function timed(work: () => Promise<unknown>): Promise<number> {
+  const began = performance.now();
+  await work();
+  return performance.now() - began;
+}
