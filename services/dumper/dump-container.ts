@@ -2,7 +2,7 @@
 import { DmigrateError, messageOf } from "../shared/errors.ts";
 import { withSpan } from "../shared/telemetry.ts";
 import { directoryBytes } from "./adapters/dump-files.ts";
-import { writeMemoryImages } from "./adapters/memory-writer.ts";
+import { lookAside, writeMemoryImages } from "./adapters/memory-writer.ts";
 import { note, type CheckpointDeps, type HeldCheckpoint } from "./checkpoint.ts";
 import { nextState } from "./core/checkpoint-record.ts";
 
@@ -46,15 +46,17 @@ async function dump(held: HeldCheckpoint): Promise<void> {
       dumpTimeoutMs,
     );
   });
+  const hidden = held.record.processes.filter(({ hostPid }) => criu.hidden.has(hostPid));
+  const dumped = withSpan("criu dump", {}, () => Promise.race([prepared.dump(), late]));
+  const known = Promise.all(hidden.map(async (process) => ({ process, pages: await lookAside(process) })));
   try {
-    await withSpan("criu dump", {}, () => Promise.race([prepared.dump(), late]));
+    await dumped;
   } finally {
     clearTimeout(timer);
   }
   await withSpan("memory images", {}, async () => {
     await mustBeFrozen(held);
-    for (const process of held.record.processes)
-      if (criu.hidden.has(process.hostPid)) writeMemoryImages(held.paths.imagesDir, process);
+    for (const { process, pages } of await known) writeMemoryImages(held.paths.imagesDir, process, pages);
   });
 }
 

@@ -4,9 +4,9 @@
  */
 import { closeSync, openSync, readFileSync, readSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { decodePagemap, encodePagemap } from "../../shared/core/criu/process-images.ts";
+import { decodePagemap, encodePagemap, type PageRange } from "../../shared/core/criu/process-images.ts";
 import { DmigrateError } from "../../shared/errors.ts";
-import { decodeMappings } from "../core/memory-map.ts";
+import { decodeMappings, plainMappings } from "../core/memory-map.ts";
 import { eagerPages, mergeRuns, planMapping, type DumpedRun } from "../core/memory-images.ts";
 import { openPageScanner } from "./pagemap-scan.ts";
 
@@ -18,8 +18,34 @@ export interface HiddenProcess {
   hostPid: number;
 }
 
-/** Rewrites pagemap-PID.img and its pages image. Throws `checkpoint-failed` when that cannot be done truthfully. */
-export function writeMemoryImages(imagesDir: string, { pid, hostPid }: HiddenProcess): void {
+/** Which pages of large mappings are there; found while CRIU is at work elsewhere in the process. */
+export type KnownPages = ReadonlyMap<string, PageRange[]>;
+const nameOf = (page: number, end: number): string => `${page}-${end}`;
+
+/** A smaller mapping is looked at when CRIU is done. */
+const asideFromPages = 1024;
+
+/**
+ * Looks at the large anonymous mappings of a frozen process. CRIU leaves them alone: of writable memory it changes none,
+ * and its own code goes into executable mappings. Never rejects; what it could not look at is missing.
+ */
+export async function lookAside({ hostPid }: HiddenProcess): Promise<KnownPages> {
+  const known = new Map<string, PageRange[]>();
+  try {
+    using scanner = openPageScanner(hostPid);
+    for (const { page, end } of plainMappings(readFileSync(`/proc/${hostPid}/maps`, "utf8")))
+      if (end - page >= asideFromPages) known.set(nameOf(page, end), await scanner.ownedPagesAside(page, end));
+  } catch {
+    // Then it is done later, and a real failure is told there.
+  }
+  return known;
+}
+
+/**
+ * Rewrites pagemap-PID.img and its pages image. `known` is from `lookAside`, of the same freeze. Throws
+ * `checkpoint-failed` when that cannot be done truthfully.
+ */
+export function writeMemoryImages(imagesDir: string, { pid, hostPid }: HiddenProcess, known: KnownPages): void {
   using scanner = openPageScanner(hostPid);
   if (scanner.hasGuards())
     throw new DmigrateError(
@@ -30,7 +56,9 @@ export function writeMemoryImages(imagesDir: string, { pid, hostPid }: HiddenPro
   const { pagesId, entries } = decodePagemap(readFileSync(pagemapPath));
   let left = eagerPages;
   const ours = decodeMappings(readFileSync(join(imagesDir, `mm-${pid}.img`))).flatMap((mapping) => {
-    const { runs, eagerLeft } = planMapping(mapping, scanner.ownedPages(mapping.page, mapping.end), left);
+    const { page, end } = mapping;
+    const present = known.get(nameOf(page, end)) ?? scanner.ownedPages(page, end);
+    const { runs, eagerLeft } = planMapping(mapping, present, left);
     left = eagerLeft;
     return runs;
   });

@@ -5,14 +5,15 @@ import { LinuxError } from "../../shared/adapters/linux.ts";
 import type { PageRange } from "../../shared/core/criu/process-images.ts";
 
 const libc = koffi.load(null);
-const ioctl = libc.func("int ioctl(int, unsigned long, void *)") as (...args: unknown[]) => number;
+type Call = ((...args: unknown[]) => number) & { async: (...args: unknown[]) => void };
+const ioctl = libc.func("int ioctl(int, unsigned long, void *)") as unknown as Call;
 
 /** From linux/fs.h. */
 const pagemapScan = 0xc0606610;
 const category = { file: 1 << 2, present: 1 << 3, swapped: 1 << 4, zeroPage: 1 << 5, guard: 1 << 8 } as const;
 const argumentBytes = 96;
 const regionBytes = 24;
-const maxRegions = 16_384;
+const maxRegions = 4096;
 const pageBytes = 4096n;
 /** The end of the address space that a process can ask for. */
 const lastPage = 0x7fff_ffff_f000 / 4096;
@@ -31,57 +32,41 @@ const guarded: Wanted = { without: 0, anyOf: category.guard };
 export interface PageScanner extends Disposable {
   /** Pages from `page` up to `end` that belong to the process alone, ascending; neighbouring runs are one. */
   ownedPages(page: number, end: number): PageRange[];
+  /** The same in another thread, piece by piece, so that the process's mappings are never locked for long. Rejects with any failure. */
+  ownedPagesAside(page: number, end: number): Promise<PageRange[]>;
   /** Whether the process has guard regions (MADV_GUARD_INSTALL, Linux 6.13); false where the kernel cannot tell. */
   hasGuards(): boolean;
 }
 
+/** One millisecond's work. */
+const asidePages = 16_384;
+
 /** Throws LinuxError: ENOENT when there is no such process, and ENOTTY from the scans of a kernel before 6.7. */
 export function openPageScanner(pid: number): PageScanner {
   const fd = openSync(`/proc/${pid}/pagemap`, "r");
-  const argument = Buffer.alloc(argumentBytes);
-  const regions = Buffer.alloc(maxRegions * regionBytes);
-  const scan = function* (page: number, end: number, { without, anyOf }: Wanted): Generator<PageRange> {
-    let from = BigInt(page) * pageBytes;
-    const to = BigInt(end) * pageBytes;
-    while (from < to) {
-      const fields = [
-        argumentBytes,
-        0,
-        from,
-        to,
-        0,
-        koffi.address(regions),
-        maxRegions,
-        0,
-        without,
-        without,
-        anyOf,
-        anyOf,
-      ];
-      fields.forEach((value, index) => argument.writeBigUInt64LE(BigInt(value), index * 8));
-      const count = ioctl(fd, pagemapScan, argument);
+  const scan = function* (page: number, end: number, wanted: Wanted): Generator<PageRange> {
+    for (let call = new Scan(page, end, wanted); !call.done;) {
+      const count = ioctl(fd, pagemapScan, call.argument);
       if (count < 0) throw new LinuxError("PAGEMAP_SCAN", koffi.errno());
-      for (let at = 0; at < count * regionBytes; at += regionBytes) {
-        const first = Number(regions.readBigUInt64LE(at) / pageBytes);
-        yield { page: first, pages: Number(regions.readBigUInt64LE(at + 8) / pageBytes) - first };
-      }
-      from = argument.readBigUInt64LE(32);
+      yield* call.take(count);
     }
   };
   return {
-    ownedPages(page, end) {
+    ownedPages: (page, end) => joined(scan(page, end, owned)),
+    async ownedPagesAside(page, end) {
       const runs: PageRange[] = [];
-      for (const run of scan(page, end, owned)) {
-        const last = runs.at(-1);
-        if (last !== undefined && last.page + last.pages === run.page) last.pages += run.pages;
-        else runs.push(run);
+      for (let from = page; from < end; from += asidePages) {
+        for (let call = new Scan(from, Math.min(end, from + asidePages), owned); !call.done;) {
+          const count = await ioctlAside(fd, call.argument);
+          if (count < 0) throw new Error(`the page map of process ${pid} cannot be scanned`);
+          runs.push(...call.take(count));
+        }
       }
-      return runs;
+      return joined(runs);
     },
     hasGuards() {
       try {
-        for (const _ of scan(0, lastPage, guarded)) return true;
-        return false;
+        return !scan(0, lastPage, guarded).next().done;
       } catch (error) {
         if (error instanceof LinuxError && error.code === "EINVAL") return false;
         throw error;
@@ -89,6 +74,54 @@ export function openPageScanner(pid: number): PageScanner {
     },
     [Symbol.dispose]: () => closeSync(fd),
   };
+}
+
+/** The argument of one scan, from call to call. */
+class Scan {
+  readonly argument = Buffer.alloc(argumentBytes);
+  readonly #regions = Buffer.alloc(maxRegions * regionBytes);
+  readonly #end: bigint;
+
+  constructor(page: number, end: number, { without, anyOf }: Wanted) {
+    this.#end = BigInt(end) * pageBytes;
+    const vector = koffi.address(this.#regions);
+    const from = BigInt(page) * pageBytes;
+    const fields = [argumentBytes, 0, from, this.#end, from, vector, maxRegions, 0, without, without, anyOf, anyOf];
+    fields.forEach((value, index) => this.argument.writeBigUInt64LE(BigInt(value), index * 8));
+  }
+
+  /** Where the last call has stopped is past the end. */
+  get done(): boolean {
+    return this.argument.readBigUInt64LE(32) >= this.#end;
+  }
+
+  /** The regions that a call found; the next call goes on where this one stopped. */
+  *take(count: number): Generator<PageRange> {
+    for (let at = 0; at < count * regionBytes; at += regionBytes) {
+      const first = Number(this.#regions.readBigUInt64LE(at) / pageBytes);
+      yield { page: first, pages: Number(this.#regions.readBigUInt64LE(at + 8) / pageBytes) - first };
+    }
+    this.argument.copy(this.argument, 16, 32, 40);
+  }
+}
+
+function joined(ranges: Iterable<PageRange>): PageRange[] {
+  const runs: PageRange[] = [];
+  for (const run of ranges) {
+    const last = runs.at(-1);
+    if (last !== undefined && last.page + last.pages === run.page) last.pages += run.pages;
+    else runs.push({ ...run });
+  }
+  return runs;
+}
+
+function ioctlAside(fd: number, argument: Buffer): Promise<number> {
+  return new Promise((resolve, reject) => {
+    ioctl.async(fd, pagemapScan, argument, (error: Error | null, result: number) => {
+      if (error === null) resolve(result);
+      else reject(error);
+    });
+  });
 }
 
 /** Whether this kernel has the ioctl. */

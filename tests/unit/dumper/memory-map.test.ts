@@ -1,6 +1,6 @@
 import protobuf from "protobufjs";
 import { describe, expect, it } from "vitest";
-import { decodeMappings } from "../../../services/dumper/core/memory-map.ts";
+import { decodeMappings, plainMappings } from "../../../services/dumper/core/memory-map.ts";
 import { encodeImage } from "../../../services/shared/core/criu/image.ts";
 
 const status = { regular: 1, vdso: 8, filePrivate: 64, fileShared: 128, anonymous: 512, vvar: 4096, guard: 65536 };
@@ -40,5 +40,25 @@ describe("mappings of an mm image", () => {
   it("refuses what is no mm image", () => {
     expect(() => decodeMappings(encodeImage("pagemap", []))).toThrow("no mm image");
     expect(() => decodeMappings(encodeImage("mm", []))).toThrow("empty");
+  });
+});
+
+describe("mappings that CRIU leaves alone", () => {
+  it("are private, anonymous and without code", () => {
+    const maps = [
+      "555555554000-555555575000 rw-p 00000000 00:00 0                          [heap]",
+      "7f0000000000-7f0000100000 rw-p 00000000 00:00 0 ",
+      "7f0000100000-7f0000200000 ---p 00000000 00:00 0",
+      "7f0000200000-7f0000300000 rwxp 00000000 00:00 0 ",
+      "7f0000300000-7f0000400000 rw-s 00000000 00:01 1024                       /dev/zero (deleted)",
+      "7f0000400000-7f0000500000 rw-p 00001000 08:01 77                         /lib/libc.so.6",
+      "7ffc00000000-7ffc00021000 rw-p 00000000 00:00 0                          [stack]",
+      "",
+    ].join("\n");
+    expect(plainMappings(maps)).toEqual([
+      { page: 0x555555554, end: 0x555555575 },
+      { page: 0x7f0000000, end: 0x7f0000100 },
+      { page: 0x7f0000100, end: 0x7f0000200 },
+    ]);
   });
 });
