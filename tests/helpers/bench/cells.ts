@@ -35,7 +35,7 @@ export async function runCells(bench: BenchLab, options: CellsOptions): Promise<
           const name = `${link} ${workload.name} ${system.name} ${run}/${runs}`;
           try {
             refuseWithoutRoom(system, workload);
-            const timeoutMs = 60_000 + ((workload.megabytes * 1e6) / bytesPerSecond[link]) * 1000;
+            const timeoutMs = Math.ceil(60_000 + ((workload.megabytes * 1e6) / bytesPerSecond[link]) * 1000);
             const result = await within(
               measureRun(bench, { system, workload, link, timeoutMs }),
               timeoutMs + besideMs,

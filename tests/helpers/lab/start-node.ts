@@ -57,7 +57,10 @@ export async function startNode(context: LabContext, options: NodeOptions): Prom
   };
 }
 
-function createNode({ name, prefix, runId, image, dockerHost, env, tmpFs }: NodeOptions, token: string): GenericContainer {
+function createNode(
+  { name, prefix, runId, image, dockerHost, env, tmpFs }: NodeOptions,
+  token: string,
+): GenericContainer {
   // testcontainers takes these from the environment only. Its reaper is an image of its own, which may not be in reach, and the
   // lab removes what it starts by itself (ownership.ts).
   process.env["TESTCONTAINERS_RYUK_DISABLED"] = "true";

@@ -12,13 +12,15 @@ export interface Receiver {
 /** Lets node b listen for one stream, which goes to a command's input. */
 export async function listen({ b }: BenchLab, command: string, timeoutMs: number): Promise<Receiver> {
   const done = b.run(`socat -u -b 1048576 TCP-LISTEN:${port},reuseaddr STDOUT | ${command}`, { timeoutMs });
-  done.catch(() => undefined); // whoever waits for it meets it
-  await pollUntil("the receiver on node b", 5_000, () =>
+  const failed = done.then(() => undefined as never);
+  failed.catch(() => undefined); // whoever waits for `done` meets it
+  const listening = pollUntil("the receiver on node b", 5_000, () =>
     b.run(`ss -Hltn sport = :${port} | grep -q .`, { quiet: true }).then(
       () => true,
       () => undefined,
     ),
   );
+  await Promise.race([listening, failed]);
   return { target: `socat -u -b 1048576 STDIN TCP:${b.ip}:${port}`, done };
 }
 
