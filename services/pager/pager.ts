@@ -49,19 +49,14 @@ export class Pager {
   /** Prepares all that can be prepared before the container is frozen. */
   static async create(request: CreatePager, deps: PagerDeps): Promise<Pager> {
     await mkdir(deps.paths.workDir, { recursive: true, mode: 0o700 });
-    // What the server tells before there is a pager: the link may be lost that early.
-    const early: ((pager: Pager) => void)[] = [];
-    let pager: Pager | undefined;
-    const tell = (what: (pager: Pager) => void): void => {
-      if (pager === undefined) early.push(what);
-      else what(pager);
-    };
+    // The server may fail before there is a pager to tell: the link may be lost that early.
+    const created = Promise.withResolvers<Pager>();
     const server = await deps.startServer({
-      onDrained: (drainMs) => tell((told) => told.#drained(drainMs)),
-      onFailure: (error) => tell((told) => told.#fail(error)),
+      onDrained: (drainMs) => void created.promise.then((pager) => pager.#drained(drainMs)),
+      onFailure: (error) => void created.promise.then((pager) => pager.#fail(error)),
     });
-    pager = new Pager(request, deps, server);
-    for (const what of early) what(pager);
+    const pager = new Pager(request, deps, server);
+    created.resolve(pager);
     return pager;
   }
 

@@ -7,7 +7,7 @@ import { frameTypes, FrameError, type Frame } from "../../shared/core/frames/fra
 import { PayloadPool } from "../../shared/core/frames/payload-pool.ts";
 import { decodeSpans, encodePageRequest, type PageSpan, type Role } from "../../shared/core/frames/page-message.ts";
 import { pageBytes } from "../../shared/core/page-server/codec.ts";
-import { asDmigrateError, DmigrateError, messageOf } from "../../shared/errors.ts";
+import { DmigrateError, messageOf } from "../../shared/errors.ts";
 import { openLink, type DialOptions } from "../../shared/link/dial.ts";
 import type { FramedLink } from "../../shared/link/framed.ts";
 
@@ -83,16 +83,14 @@ export class PageLane {
     onLink(reason);
     const deadline = performance.now() + reconnectMs;
     for (let pause = firstPauseMs; !signal.aborted; pause = Math.min(pause * 2, longestPauseMs)) {
-      try {
-        await this.connect();
+      const error = await this.connect().then(() => undefined, messageOf);
+      if (error === undefined) {
         onLink(undefined);
         return;
-      } catch (error) {
-        if (signal.aborted) return;
-        if (performance.now() > deadline) {
-          onFailure(asDmigrateError(error, "unavailable", "the source stayed away"));
-          return;
-        }
+      }
+      if (performance.now() > deadline) {
+        onFailure(new DmigrateError("unavailable", `the source stayed away for ${reconnectMs / 1000} s: ${error}`));
+        return;
       }
       await sleep(pause);
     }

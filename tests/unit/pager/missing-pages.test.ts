@@ -21,9 +21,9 @@ function agree(missing: MissingPages, model: Model): void {
     [7, 5],
     [20, 13],
   ] as const) {
-    const places = missing.placesOf(image, count).flatMap((place) =>
-      Array.from({ length: place.pages }, (_, at) => [place.page + at, place.image + at]),
-    );
+    const places = missing
+      .placesOf(image, count)
+      .flatMap((place) => Array.from({ length: place.pages }, (_, at) => [place.page + at, place.image + at]));
     const expected = [...model].filter(([, from]) => from >= image && from < image + count);
     expect(places.toSorted(byMemory)).toEqual(expected.toSorted(byMemory));
   }

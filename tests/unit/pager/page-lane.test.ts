@@ -1,0 +1,81 @@
+/** Real TLS on loopback; a source that answers out of a made-up memory, and whose connections can be cut. */
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { PageLane, type PageAnswer } from "../../../services/pager/page-daemon/page-lane.ts";
+import { encodeZeroPages } from "../../../services/shared/core/frames/page-message.ts";
+import type { DmigrateError } from "../../../services/shared/errors.ts";
+import type { FramedLink } from "../../../services/shared/link/framed.ts";
+import { createLog } from "../../../services/shared/log.ts";
+import { listenForData, type DataListener } from "../../../services/shipper/adapters/data-listener.ts";
+import { servePages, type PageReader } from "../../../services/shipper/serve-pages.ts";
+
+const migrationId = "m-0123456789abcdef";
+const secret = "5a".repeat(32);
+
+let listener: DataListener;
+let links: FramedLink[];
+let hold: PromiseWithResolvers<undefined>;
+let answers: PageAnswer["request"][];
+let told: (string | undefined)[];
+let failures: DmigrateError[];
+let stop: AbortController;
+let lane: PageLane;
+
+const zeros = (pages: number) => ({ ...encodeZeroPages(pages), release: () => undefined });
+const memory: PageReader = {
+  readNow: ({ pages }) => zeros(pages),
+  read: async ({ pages }) => {
+    await hold.promise;
+    return zeros(pages);
+  },
+};
+
+beforeEach(async () => {
+  [links, answers, told, failures] = [[], [], [], []];
+  hold = Promise.withResolvers();
+  stop = new AbortController();
+  const transfer = {
+    key: Buffer.from(secret, "hex"),
+    attach: (_role: unknown, link: FramedLink) => {
+      links.push(link);
+      return servePages(link, () => memory, { pagesSent: 0, zeroPages: 0 });
+    },
+  };
+  listener = await listenForData({ host: "127.0.0.1", port: 0 }, () => transfer, createLog("test", "silent"));
+  lane = new PageLane({
+    migrationId,
+    secret,
+    source: { host: "127.0.0.1", port: listener.port },
+    role: "pages",
+    reconnectMs: 300,
+    signal: stop.signal,
+    onAnswer: ({ request }) => void answers.push(request),
+    onLink: (lost) => told.push(lost),
+    onFailure: (error) => failures.push(error),
+  });
+  await lane.connect();
+});
+afterEach(async () => {
+  stop.abort();
+  await listener.close();
+});
+
+const request = (page: number) => ({ pid: 1, page, pages: 3, priority: 3 }) as const;
+
+test("what was asked on a link that is lost is asked again on the next", async () => {
+  lane.request(request(1));
+  lane.request(request(9));
+  links[0]?.close(new Error("cable cut"));
+  lane.request(request(20));
+  hold.resolve(undefined);
+  await expect.poll(() => answers.map(({ page }) => page)).toEqual([1, 9, 20]);
+  expect(links).toHaveLength(2);
+  expect(told).toEqual([expect.any(String), undefined]);
+  expect(failures).toEqual([]);
+  expect(lane.bytesReceived).toBeGreaterThan(0);
+});
+
+test("a source that stays away is told of, once", async () => {
+  await listener.close();
+  await expect.poll(() => failures.length, { timeout: 5_000 }).toBe(1);
+  expect(failures[0]).toMatchObject({ code: "unavailable" });
+});
