@@ -22,6 +22,14 @@ const changingPauseMs = 1;
 /** Enough to fill 10 Gbit/s over 6 ms; more would only lengthen queues. */
 const mostInFlightBytes = 8 << 20;
 const statsPeriodMs = 200;
+/**
+ * The container's first steps come first. They fault in one page after the other, and with the background under way each
+ * of these waits for processors and links: what takes 30 ms would take 300. So the background waits until no fault has
+ * come for `calmMs`, at least `leastQuietMs` (CRIU says "finished" before it lets the tasks go) and at most `mostQuietMs`.
+ */
+const calmMs = 8;
+const leastQuietMs = 40;
+const mostQuietMs = 200;
 
 export class PageDaemon {
   readonly #options: StartDaemon;
@@ -36,6 +44,8 @@ export class PageDaemon {
   #inFlight = 0;
   #nextProcess = 0;
   #finishedAt: number | undefined;
+  #lastFaultAt = 0;
+  #isCalm = false;
   #ended = false;
   #retrying = false;
 
@@ -47,7 +57,10 @@ export class PageDaemon {
     this.#spaces = new AddressSpaces({
       watch: (fd) => this.#epoll.add(fd),
       unwatch: (fd) => this.#epoll.delete(fd),
-      onFault: (pid, page) => this.#ask(pid, page, 1, 0),
+      onFault: (pid, page) => {
+        this.#lastFaultAt = performance.now();
+        this.#ask(pid, page, 1, 0);
+      },
       onNear: (pid, page, pages) => this.#ask(pid, page, pages, 2),
     });
     this.#socket = new RestoreSocket();
@@ -132,8 +145,17 @@ export class PageDaemon {
       this.#finishedAt = performance.now();
       this.#tell({ kind: "needed" });
       this.#spaces.finish();
+      this.#awaitCalm(this.#finishedAt);
       return;
     }
+  }
+
+  #awaitCalm(finishedAt: number): void {
+    const now = performance.now();
+    const calmAt = Math.min(Math.max(finishedAt + leastQuietMs, this.#lastFaultAt + calmMs), finishedAt + mostQuietMs);
+    this.#isCalm = now >= calmAt;
+    if (this.#isCalm) this.#guard(() => this.#pump());
+    else setTimeout(() => this.#awaitCalm(finishedAt), Math.ceil(calmAt - now));
   }
 
   #ask(pid: number, page: number, pages: number, priority: 0 | 2 | 3): void {
@@ -187,7 +209,7 @@ export class PageDaemon {
 
   /** Asks for what is missing, the processes in turn, within the window. */
   #pump(): void {
-    if (this.#finishedAt === undefined || this.#ended) return;
+    if (this.#finishedAt === undefined || this.#ended || !this.#isCalm) return;
     const { wanted } = this.#spaces;
     const window = Math.min(this.#options.windowBytes, mostInFlightBytes);
     while (this.#backgroundBytes < window) {
