@@ -66,6 +66,21 @@ export function kindOf(stat: FileStat, layer: boolean): EntryKind {
 }
 
 /**
+ * CRIU, which dumps the frozen container at the same time, makes an empty directory in its /tmp or / and removes it again
+ * (criu/mount.c, get_clean_mnt). It is no part of the container.
+ */
+function isOfCriu(dirFd: number, name: Buffer): boolean {
+  if (!/^cr-tmpfs\.\w{6}$/.test(name.toString("latin1"))) return false;
+  try {
+    const { mode, uid } = statAt(dirFd, name);
+    return (mode & fileType) === types.directory && (mode & 0o777) === 0o700 && uid === 0;
+  } catch (error) {
+    if (hasErrno(error, "ENOENT")) return true;
+    throw error;
+  }
+}
+
+/**
  * Walks a tree. `exact`: nothing changes it any more, so an entry that vanishes is an error; otherwise it is left out.
  * Throws `not-migratable` where the tree is too deep or has a mount in it.
  */
@@ -152,6 +167,7 @@ export class TreeLook {
 
   /** The entry of a name, with all below it; undefined when it vanished meanwhile. */
   async child(fd: number, mergedFd: number | undefined, name: Buffer, depth: number): Promise<TreeEntry | undefined> {
+    if (this.#exact && depth <= 1 && isOfCriu(fd, name)) return undefined;
     const stat = this.#unlessGone(() => statAt(fd, name));
     if (stat === undefined) return undefined;
     if ((stat.mode & fileType) !== types.directory) {
