@@ -11,6 +11,7 @@ import type { HeldCheckpoint } from "./checkpoint.ts";
 
 /** A process with less is left to CRIU: to hide it costs a mount. */
 const hideFromBytes = 8 << 20;
+const mostEagerBytes = 16 << 20;
 /** What runc keeps beside CRIU's images: it reads it before a restore. */
 const descriptorsName = "descriptors.json";
 
@@ -50,15 +51,25 @@ export async function prepareDump(
   };
 }
 
-/** Guard pages are told by the page map too, and CRIU alone restores them. */
+/**
+ * Left to CRIU are guard pages, which the page map tells too and CRIU alone restores, and processes with much memory that
+ * cannot be lazy: it goes into the images, which CRIU writes piece by piece.
+ */
 function worthHiding(hostPids: readonly number[]): number[] {
   if (!canScanPages()) return [];
-  return hostPids.filter((hostPid) => (readProcess(hostPid)?.memoryBytes ?? 0) >= hideFromBytes && !hasGuards(hostPid));
+  return hostPids.filter((hostPid) => {
+    const { memoryBytes = 0, eagerBytes = 0 } = readProcess(hostPid) ?? {};
+    return memoryBytes >= hideFromBytes && eagerBytes <= mostEagerBytes && !mayHaveGuards(hostPid);
+  });
 }
 
-function hasGuards(hostPid: number): boolean {
-  using scanner = openPageScanner(hostPid);
-  return scanner.hasGuards();
+function mayHaveGuards(hostPid: number): boolean {
+  try {
+    using scanner = openPageScanner(hostPid);
+    return scanner.hasGuards();
+  } catch {
+    return true; // It has ended, or will not be looked at: CRIU's affair.
+  }
 }
 
 async function withDirectory(paths: MigrationPaths, use: (fd: number) => Promise<void>): Promise<void> {

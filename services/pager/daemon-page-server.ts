@@ -74,16 +74,18 @@ export class DaemonPageServer implements PageServer {
 
   async stop(force: boolean): Promise<boolean> {
     if (this.#over) return true;
-    if (!force && this.#needed) {
-      const answer = await this.#child.ask({ kind: "stop", force }, "refused", answerTimeoutMs).then(
-        () => "refused" as const,
-        () => "ended" as const,
-      );
-      if (answer === "refused") return false;
-    }
+    // It alone knows, and one that is too busy to answer is needed.
+    if (!force && (await this.#refusesToStop())) return false;
     this.#over = true;
     await this.#child.kill();
     return true;
+  }
+
+  #refusesToStop(): Promise<boolean> {
+    return this.#child.ask({ kind: "stop", force: false }, "refused", answerTimeoutMs).then(
+      () => true,
+      (error: unknown) => error instanceof DmigrateError && error.code === "timeout",
+    );
   }
 
   #hear(message: FromDaemon): void {

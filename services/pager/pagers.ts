@@ -122,8 +122,8 @@ export class Pagers {
     const { migrationId, secret, source, windowBytes } = request;
     const { criu, reconnectMs } = this.#deps;
     const options = { migrationId, secret, source, workDir, windowBytes, reconnectMs, log, ...events };
-    const [server] = await Promise.all([DaemonPageServer.start(options), requireLazyPages(criu)]);
-    return server;
+    await requireLazyPages(criu);
+    return DaemonPageServer.start(options);
   }
 
   async #startCriu(request: CreatePager, workDir: string, events: PageServerEvents): Promise<CriuPageServer> {

@@ -1,4 +1,5 @@
 /** Use case: undo a restore that has not resumed. What was here before the migration is as it was. */
+import { DmigrateError } from "../shared/errors.ts";
 import { withSpan } from "../shared/telemetry.ts";
 import { clearAway } from "./clear-away.ts";
 import type { RestorerDeps, Session } from "./session.ts";
@@ -7,7 +8,8 @@ import type { RestorerDeps, Session } from "./session.ts";
 export async function rollBack(deps: RestorerDeps, session: Session, reason: string): Promise<void> {
   const { engine, journal } = deps;
   await withSpan("roll back", {}, async () => {
-    await clearAway(deps, session, reason);
+    if (!(await clearAway(deps, session, reason)))
+      throw new DmigrateError("conflict", "the container has been restored: it runs here and nowhere else");
     const { replaced, name, createdVolumes, migrationId } = session.record;
     if (replaced !== undefined) {
       const leftover = await engine.container(replaced.id);

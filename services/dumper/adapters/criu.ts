@@ -72,9 +72,10 @@ export async function startCriu(paths: MigrationPaths, standIn: number, hide: re
   if (group !== 0) spareFromOomKiller(group);
   const ended = exited.then(() => (group === 0 ? undefined : endGroup(group)));
   ended.catch(() => undefined); // whoever asks meets it
+  let asked = false;
   const end = async (): Promise<void> => {
-    // Without a peer a CRIU that still waits for its request ends.
-    closeOurs();
+    // Without a peer a CRIU that still waits for its request ends. After it the descriptor is the dump's, which reads the answer.
+    if (!asked) closeOurs();
     if (group !== 0) await endGroup(group);
   };
   let hidden: Set<number>;
@@ -90,6 +91,8 @@ export async function startCriu(paths: MigrationPaths, standIn: number, hide: re
     ended,
     end,
     async dump(request) {
+      if (!open) throw new DmigrateError("cancelled", "the dump was given up before it began");
+      asked = true;
       try {
         const taken = send(pair.ours, encodeDumpRequest(request));
         await exited;

@@ -135,6 +135,8 @@ function conclude(
   const bytes = argument.readBigInt64LE(countAt);
   const done = bytes > 0n ? Number(bytes / BigInt(pageBytes)) : 0;
   switch (errno) {
+    // ENOMEM: the container is at its memory limit; it is tried again until there is room.
+    case constants.errno.ENOMEM:
     case constants.errno.EAGAIN:
       // Part of it was done: what hinders the rest shows when that is tried.
       return { outcome: done > 0 ? "done" : "changing", pages: done };

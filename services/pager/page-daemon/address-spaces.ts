@@ -105,7 +105,8 @@ export class AddressSpaces {
     for (const fd of [...this.#spaces.keys()]) this.hear(fd);
     const again = this.#unsettled;
     this.#unsettled = [];
-    for (const { space, page } of again) if (this.#spaces.get(space.fd) === space) this.#giveZero(space, page);
+    // The kernel tells of faults before it tells of the move that put something there: look again what belongs there.
+    for (const { space, page } of again) if (this.#spaces.get(space.fd) === space) this.#fault(space, page);
   }
 
   /** Something is to be tried again, after a pause. */
@@ -133,6 +134,7 @@ export class AddressSpaces {
           if (outcome === "changing") return false;
           if (outcome === "gone") break;
         }
+        if (this.#spaces.get(space.fd) !== space) break;
       }
       this.#closeIfWhole(space);
     }

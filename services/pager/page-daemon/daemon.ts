@@ -87,6 +87,8 @@ export class PageDaemon {
 
   /** Whether processes may be running here on pages that only the source has. */
   get needed(): boolean {
+    // While a restore is connected it may be done by now, and only its word not read yet.
+    if (this.#socket.connection !== undefined) return true;
     if (this.#finishedAt === undefined || this.#ended) return false;
     this.#spaces.dropDead();
     this.#endIfDrained();

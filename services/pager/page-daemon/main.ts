@@ -3,6 +3,7 @@
  * processes read zeros where their pages are missing, so it outlives the agent, takes no signal, and whatever goes wrong
  * ends when nobody needs it any more.
  */
+import { writeFileSync } from "node:fs";
 import { asDmigrateError, messageOf } from "../../shared/errors.ts";
 import { PageDaemon } from "./daemon.ts";
 import type { FromDaemon, ToDaemon } from "./messages.ts";
@@ -10,6 +11,16 @@ import type { FromDaemon, ToDaemon } from "./messages.ts";
 const aloneCheckMs = 1_000;
 
 let daemon: PageDaemon | undefined;
+
+/** A destination short of memory fills a container just now; killing this process would cost the container. */
+function spareFromOomKiller(): void {
+  try {
+    writeFileSync("/proc/self/oom_score_adj", "-1000");
+  } catch {
+    // Not allowed without CAP_SYS_RESOURCE.
+  }
+}
+spareFromOomKiller();
 
 function tell(message: FromDaemon): void {
   // Without the agent nobody needs to know.

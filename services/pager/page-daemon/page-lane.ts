@@ -113,9 +113,11 @@ export class PageLane {
     if (type !== frameTypes.pages) throw new FrameError(`the source sent a frame of type ${type} on a page connection`);
     const { pages, spans } = decodeSpans(payload, flags);
     if (pages > request.pages) throw new FrameError(`${pages} pages arrived where ${request.pages} were asked`);
-    this.#unanswered.delete(channel);
+    // Answered is what is in its place: whatever fails before costs the link, and is asked for again over the next.
+    const done = (): void => void this.#unanswered.delete(channel);
     const wait = this.#options.onAnswer({ request, pages, spans, payload });
-    if (wait === undefined) this.#pool.release(payload);
-    else return wait.finally(() => this.#pool.release(payload));
+    if (wait !== undefined) return wait.then(done).finally(() => this.#pool.release(payload));
+    done();
+    this.#pool.release(payload);
   }
 }

@@ -14,6 +14,8 @@ export interface ProcessStatus {
   tracer: number;
   /** Anonymous and shared memory in use, swapped out included, in bytes. */
   memoryBytes: number;
+  /** Memory that is locked or of huge pages, in bytes. */
+  eagerBytes: number;
 }
 
 /** Undefined when there is no such process (any more). */
@@ -31,6 +33,7 @@ export function parseStatus(hostPid: number, text: string): ProcessStatus {
     innerPid: Number(field("NSpid").split(/\s+/).at(-1) ?? hostPid) || hostPid,
     state: field("State").charAt(0),
     tracer: Number(field("TracerPid")),
+    eagerBytes: (kilobytes("VmLck") + kilobytes("HugetlbPages")) * 1024,
     memoryBytes: (kilobytes("RssAnon") + kilobytes("RssShmem") + kilobytes("VmSwap")) * 1024,
   };
 }

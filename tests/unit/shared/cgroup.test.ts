@@ -83,6 +83,8 @@ describe("processes", () => {
     "RssFile:\t    9999 kB",
     "RssShmem:\t       4 kB",
     "VmSwap:\t       0 kB",
+    "VmLck:\t       8 kB",
+    "HugetlbPages:\t    2048 kB",
   ].join("\n");
   it("reads the pid in the innermost namespace, and memory that is not file cache", () => {
     expect(parseStatus(256, status)).toEqual({
@@ -92,6 +94,7 @@ describe("processes", () => {
       state: "S",
       tracer: 9,
       memoryBytes: 1028 * 1024,
+      eagerBytes: 2056 * 1024,
     });
   });
   it("takes a kernel without NSpid as one namespace", () => {
