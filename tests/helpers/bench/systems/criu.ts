@@ -62,7 +62,7 @@ export const criuLazy: System = {
       const pages = b.run(`criu lazy-pages ${where} --page-server --address ${a.ip} --port ${pagePort}`, { timeoutMs });
       pages.catch(() => undefined);
       await b.run(
-        `for i in $(seq 500); do [ -S ${scratch}/work/lazy-pages.socket ] && exit; sleep 0.002; done; exit 1`,
+        `for i in $(seq 500); do cd ${scratch}/work && [ -S lazy-pages.socket ] && exit; sleep 0.002; done; exit 1`,
       );
       await b.run(`docker start ${containerName}`, { timeoutMs });
       const resumed = performance.now();

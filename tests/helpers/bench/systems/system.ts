@@ -64,7 +64,7 @@ export async function clearNode(shell: Shell): Promise<void> {
 
 /** What CRIU says went wrong, on either node, in the peers' logs: engines only name the file. Empty when there is nothing. */
 export async function criuErrors({ a, b }: BenchLab): Promise<string> {
-  const logs = `${scratch}/work/*.log /var/lib/containers/storage/overlay-containers/*/userdata/*.log`;
+  const logs = `${scratch}/*/*.log /var/lib/containers/storage/overlay-containers/*/userdata/*.log`;
   const read = `cat ${logs} 2>/dev/null | grep -m 2 Error; true`;
   const found = await Promise.all([a, b].map((shell) => shell.run(read, { quiet: true }).catch(() => "")));
   return found.filter((text) => text !== "").join("\n");
