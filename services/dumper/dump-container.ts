@@ -1,7 +1,6 @@
 /** The dump of a frozen container: CRIU's images of everything but the memory. After a failure the caller must abort. */
 import { DmigrateError, messageOf } from "../shared/errors.ts";
 import { withSpan } from "../shared/telemetry.ts";
-import { directoryBytes } from "./adapters/dump-files.ts";
 import { lookAside, writeMemoryImages } from "./adapters/memory-writer.ts";
 import { note, type CheckpointDeps, type HeldCheckpoint } from "./checkpoint.ts";
 import { nextState } from "./core/checkpoint-record.ts";
@@ -25,7 +24,6 @@ export async function dumpContainer(deps: CheckpointDeps, held: HeldCheckpoint):
   note(deps, held, {
     state: nextState(held.record, "dumped"),
     dumpMs,
-    imageBytes: await directoryBytes(held.paths.imagesDir),
   });
 }
 

@@ -1,19 +1,13 @@
 /** The page server that is ours: a page daemon, as the agent sees it. */
-import type { Endpoint } from "../shared/contracts/common.ts";
 import { DmigrateError } from "../shared/errors.ts";
 import type { Log } from "../shared/log.ts";
 import { startPageDaemon, type DaemonProcess } from "./adapters/daemon-process.ts";
 import { LatencyHistogram } from "./core/latency-histogram.ts";
-import type { FromDaemon } from "./page-daemon/messages.ts";
+import type { FromDaemon, StartDaemon } from "./page-daemon/messages.ts";
 import type { PageServer, PageServerEvents, PageServerStats, ProcessPages } from "./page-server.ts";
 
 export interface DaemonPageServerOptions extends PageServerEvents {
-  migrationId: string;
-  secret: string;
-  source: Endpoint;
-  workDir: string;
-  windowBytes: number;
-  reconnectMs: number;
+  daemon: StartDaemon;
   log: Log;
 }
 
@@ -45,13 +39,8 @@ export class DaemonPageServer implements PageServer {
   /** Starts the daemon, and waits until it is connected. Throws `unavailable`, `unauthorized` or `timeout`. */
   static async start(options: DaemonPageServerOptions): Promise<DaemonPageServer> {
     const server = new DaemonPageServer(options);
-    const { migrationId, secret, source, workDir, windowBytes, reconnectMs } = options;
     try {
-      await server.#child.ask(
-        { kind: "start", options: { migrationId, secret, source, workDir, windowBytes, reconnectMs } },
-        "ready",
-        startTimeoutMs,
-      );
+      await server.#child.ask({ kind: "start", options: options.daemon }, "ready", startTimeoutMs);
       return server;
     } catch (error) {
       server.#over = true;

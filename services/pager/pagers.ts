@@ -121,9 +121,9 @@ export class Pagers {
   ): Promise<DaemonPageServer> {
     const { migrationId, secret, source, windowBytes } = request;
     const { criu, reconnectMs } = this.#deps;
-    const options = { migrationId, secret, source, workDir, windowBytes, reconnectMs, log, ...events };
     await requireLazyPages(criu);
-    return DaemonPageServer.start(options);
+    const daemon = { migrationId, secret, source, workDir, windowBytes, reconnectMs };
+    return DaemonPageServer.start({ daemon, log, ...events });
   }
 
   async #startCriu(request: CreatePager, workDir: string, events: PageServerEvents): Promise<CriuPageServer> {

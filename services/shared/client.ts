@@ -9,6 +9,7 @@ import { SpanKind } from "@opentelemetry/api";
 import type { z } from "zod";
 import { problemSchema } from "./contracts/common.ts";
 import { DmigrateError, messageOf, statusOf, type ErrorCode } from "./errors.ts";
+import { idleClientMs } from "./keep-alive.ts";
 import { traceHeaders, withSpan } from "./telemetry.ts";
 
 export interface CallOptions {
@@ -30,9 +31,15 @@ export interface ServiceClient {
 type Method = "GET" | "POST" | "PUT" | "DELETE";
 
 /** A client of the service at `url`; `name` is what errors call it ("the dumper of node a"). */
-export function createClient(name: string, url: string, token: string | undefined): ServiceClient {
-  // Kept alive: a new connection inside the downtime would cost a round trip.
-  const agents = { http: new HttpAgent({ keepAlive: true }), https: new HttpsAgent({ keepAlive: true }) };
+export function createClient(
+  name: string,
+  url: string,
+  token: string | undefined,
+  idleMs = idleClientMs,
+): ServiceClient {
+  // Kept alive: a new connection inside the downtime would cost a round trip. The agent ends only idle connections by it.
+  const reuse = { keepAlive: true, timeout: idleMs };
+  const agents = { http: new HttpAgent(reuse), https: new HttpsAgent(reuse) };
   const http = got.extend({
     prefixUrl: url,
     agent: agents,

@@ -5,6 +5,7 @@ import type { NodeResources } from "./contracts/common.ts";
 import type { ListenAddress } from "./config.ts";
 import { DmigrateError, messageOf } from "./errors.ts";
 import { createApp, type Service } from "./http.ts";
+import { idleServerMs } from "./keep-alive.ts";
 import type { Log } from "./log.ts";
 import type { Telemetry } from "./telemetry.ts";
 
@@ -41,6 +42,7 @@ export async function serveServices(options: ServeOptions): Promise<Running> {
       ),
     );
   });
+  if ("keepAliveTimeout" in server) server.keepAliveTimeout = idleServerMs;
   const address = server.address();
   const port = typeof address === "object" && address !== null ? address.port : listen.port;
   log.info({ host: listen.host, port, services: services.map(({ name }) => name) }, "listening");

@@ -11,18 +11,19 @@
  */
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { closeSync, readlinkSync, readSync, writeFileSync, writeSync } from "node:fs";
+import { closeSync, readlinkSync, readSync, writeSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import { spareFromOomKiller } from "../../shared/adapters/oom.ts";
 import { commandLines, processGroupMembers, signalProcess } from "../../shared/adapters/processes.ts";
+import { socketPair } from "../../shared/adapters/socket-pair.ts";
 import { DmigrateError, hasErrno } from "../../shared/errors.ts";
 import type { MigrationPaths } from "../../shared/node-paths.ts";
 import { firstCriuError } from "../core/criu-log.ts";
 import { decodeDumpAnswer, dumpLogName, encodeDumpRequest, type DumpRequest } from "../core/criu-rpc.ts";
-import { createPacketPair } from "./packet-pair.ts";
 
 const script = fileURLToPath(new URL("criu-apart.sh", import.meta.url));
 const startTimeoutMs = 10_000;
@@ -48,7 +49,8 @@ export interface Criu {
 
 /** Resolves once it waits for its request. `standIn`: pid of the process with next to no memory. */
 export async function startCriu(paths: MigrationPaths, standIn: number, hide: readonly number[]): Promise<Criu> {
-  const pair = createPacketPair();
+  // One packet each way, as CRIU's RPC has it.
+  const pair = socketPair("packets");
   const command = ["--mount", "--propagation", "private", "--", "sh", script, paths.workDir, String(standIn)];
   const child = spawn("unshare", [...command, ...hide.map(String)], {
     detached: true,
@@ -69,6 +71,7 @@ export async function startCriu(paths: MigrationPaths, standIn: number, hide: re
     child.once("exit", () => resolve());
   });
   const group = child.pid ?? 0;
+  // Killed while it works inside the processes, it takes them with it.
   if (group !== 0) spareFromOomKiller(group);
   const ended = exited.then(() => (group === 0 ? undefined : endGroup(group)));
   ended.catch(() => undefined); // whoever asks meets it
@@ -153,15 +156,6 @@ async function mustHaveSucceeded(answer: Uint8Array | undefined, workDir: string
       : said.message || `it gave errno ${said.errno}`;
   const reason = firstCriuError(log) ?? why;
   throw new DmigrateError("checkpoint-failed", `CRIU could not dump the container: ${reason}`);
-}
-
-/** A CRIU that is killed while it works inside the processes takes them with it. */
-function spareFromOomKiller(pid: number): void {
-  try {
-    writeFileSync(`/proc/${pid}/oom_score_adj`, "-1000");
-  } catch {
-    // Not allowed without CAP_SYS_RESOURCE, or it has ended already.
-  }
 }
 
 /**

@@ -1,6 +1,5 @@
 /** The files of a dump on this node. */
 import { mkdirSync, renameSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
-import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { hasErrno } from "../../shared/errors.ts";
 import type { MigrationPaths } from "../../shared/node-paths.ts";
@@ -38,19 +37,4 @@ function keepFile(from: string, to: string): void {
   } catch (error) {
     if (!hasErrno(error, "ENOENT")) throw error;
   }
-}
-
-/** Bytes of all files of the images directory. */
-export async function directoryBytes(dir: string): Promise<number> {
-  const sizes = await Promise.all(
-    (await readdir(dir)).map(async (name) => {
-      try {
-        return (await stat(join(dir, name))).size;
-      } catch (error) {
-        if (hasErrno(error, "ENOENT")) return 0;
-        throw error;
-      }
-    }),
-  );
-  return sizes.reduce((sum, size) => sum + size, 0);
 }

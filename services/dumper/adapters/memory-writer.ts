@@ -63,40 +63,36 @@ export function writeMemoryImages(imagesDir: string, { pid, hostPid }: HiddenPro
     return runs;
   });
   const runs = mergeRuns(ours, entries);
-  const pagesPath = join(imagesDir, `pages-${pagesId}.img`);
-  writeFileSync(pagesPath, readRuns(hostPid, runs, readFileSync(pagesPath)));
+  writePages(join(imagesDir, `pages-${pagesId}.img`), hostPid, runs);
   writeFileSync(pagemapPath, encodePagemap({ pagesId, entries: runs }));
 }
 
-/** The bytes of all runs that are not lazy, one after the other. */
-function readRuns(hostPid: number, runs: readonly DumpedRun[], criusPages: Buffer): Buffer {
-  const present = runs.filter(({ lazy }) => !lazy);
-  const bytes = Buffer.allocUnsafe(present.reduce((sum, { pages }) => sum + pages, 0) * pageBytes);
+const pieceBytes = 4 << 20;
+
+/** Writes the bytes of all runs that are not lazy, one after the other, over the image that CRIU has written. */
+function writePages(path: string, hostPid: number, runs: readonly DumpedRun[]): void {
+  const crius = readFileSync(path);
   const memory = openSync(`/proc/${hostPid}/mem`, "r");
+  const image = openSync(path, "w");
+  const piece = Buffer.allocUnsafe(pieceBytes);
   try {
-    let at = 0;
-    for (const { page, pages, from } of present) {
-      const length = pages * pageBytes;
-      const got =
-        from === "process"
-          ? readFully(memory, bytes.subarray(at, at + length), page * pageBytes)
-          : criusPages.copy(bytes, at, from.imagePage * pageBytes, from.imagePage * pageBytes + length);
-      if (got !== length)
-        throw new DmigrateError("checkpoint-failed", `memory at page ${page} of process ${hostPid} cannot be read`);
-      at += length;
+    for (const { page, pages, lazy, from } of runs) {
+      if (lazy) continue;
+      const total = pages * pageBytes;
+      for (let done = 0; done < total; done += pieceBytes) {
+        const part = piece.subarray(0, Math.min(pieceBytes, total - done));
+        const got =
+          from === "process"
+            ? readSync(memory, part, 0, part.length, page * pageBytes + done)
+            : crius.copy(part, 0, from.imagePage * pageBytes + done);
+        // Memory that is there is read whole.
+        if (got !== part.length)
+          throw new DmigrateError("checkpoint-failed", `memory at page ${page} of process ${hostPid} cannot be read`);
+        writeFileSync(image, part);
+      }
     }
-    return bytes;
   } finally {
+    closeSync(image);
     closeSync(memory);
   }
-}
-
-function readFully(fd: number, into: Buffer, position: number): number {
-  let done = 0;
-  while (done < into.length) {
-    const got = readSync(fd, into, done, into.length - done, BigInt(position + done));
-    if (got === 0) break;
-    done += got;
-  }
-  return done;
 }

@@ -8,7 +8,7 @@
  * lost; from `sealed` on only commit and abort move it, since the destination may be running.
  */
 import { z } from "zod";
-import { containerIdSchema, countSchema, migrationIdSchema, millisSchema } from "../../shared/contracts/common.ts";
+import { containerIdSchema, migrationIdSchema, millisSchema } from "../../shared/contracts/common.ts";
 import {
   checkpointStateSchema,
   frozenProcessSchema,
@@ -36,7 +36,6 @@ export const checkpointRecordSchema = z.object({
   endedAt: z.number().optional(),
   freezeMs: millisSchema.optional(),
   dumpMs: millisSchema.optional(),
-  imageBytes: countSchema.optional(),
 });
 export type CheckpointRecord = z.infer<typeof checkpointRecordSchema>;
 

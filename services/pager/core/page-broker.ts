@@ -97,11 +97,6 @@ export class PageBroker {
     this.#readAhead.push(process);
   }
 
-  /** Lets the read-ahead run; the first background request does as well. */
-  startReadAhead(): void {
-    this.#aheadStarted = true;
-  }
-
   /** CRIU asks for pages. Throws PageProtocolError when they are no lazy pages of one range of the images. */
   request(pid: number, page: number, pages: number, now: number): void {
     const process = this.#processes.get(pid);
@@ -206,7 +201,7 @@ export class PageBroker {
   }
 
   #background({ process, page, pages }: Pending): void {
-    this.startReadAhead();
+    this.#aheadStarted = true;
     if (this.#cache.has(process.pid, page)) {
       this.#missesInARow = 0;
       // CRIU leaves out what was unmapped; what it has passed need not be read.

@@ -3,7 +3,7 @@
  * processes read zeros where their pages are missing, so it outlives the agent, takes no signal, and whatever goes wrong
  * ends when nobody needs it any more.
  */
-import { writeFileSync } from "node:fs";
+import { spareFromOomKiller } from "../../shared/adapters/oom.ts";
 import { asDmigrateError, messageOf } from "../../shared/errors.ts";
 import { PageDaemon } from "./daemon.ts";
 import type { FromDaemon, ToDaemon } from "./messages.ts";
@@ -12,15 +12,8 @@ const aloneCheckMs = 1_000;
 
 let daemon: PageDaemon | undefined;
 
-/** A destination short of memory fills a container just now; killing this process would cost the container. */
-function spareFromOomKiller(): void {
-  try {
-    writeFileSync("/proc/self/oom_score_adj", "-1000");
-  } catch {
-    // Not allowed without CAP_SYS_RESOURCE.
-  }
-}
-spareFromOomKiller();
+// A destination short of memory fills a container just now; the end of this process would cost the container.
+spareFromOomKiller(process.pid);
 
 function tell(message: FromDaemon): void {
   // Without the agent nobody needs to know.

@@ -1,15 +1,17 @@
 /** Puts a checkpoint where a waiting runc looks for it. Synchronous: this is inside the downtime, and all in memory. */
 import { linkSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { mendTimerfds } from "../../shared/core/criu/timerfd.ts";
 import { DmigrateError, hasErrno } from "../../shared/errors.ts";
 import { externalNetworkImage, networkImageName } from "../core/network-image.ts";
 import { descriptorsName } from "./gate.ts";
 
 /** The root task's pid inside the container. */
 const rootIds = "ids-1.img";
+const filesName = "files.img";
 
 /**
- * Links every image of `from` into `to`, and says where the network namespace comes from: `external` when runc has one
+ * Links every image of `from` into `to`, mends what CRIU got wrong, and says where the network namespace comes from: `external` when runc has one
  * for CRIU. Returns descriptors.json's content. Throws `restore-failed` when there is no checkpoint.
  */
 export function placeImages(from: string, to: string, external: boolean): Buffer {
@@ -18,8 +20,10 @@ export function placeImages(from: string, to: string, external: boolean): Buffer
     const network = networkImageName(readFileSync(join(from, rootIds)));
     // The source's own word on it is about the source.
     for (const name of names) {
+      if (!name.endsWith(".img") || name === network) continue;
+      if (name === filesName && placeMended(join(from, name), join(to, name))) continue;
       // No symbolic links: CRIU opens some images after it has changed its root. Both directories are in one file system.
-      if (name.endsWith(".img") && name !== network) linkSync(join(from, name), join(to, name));
+      linkSync(join(from, name), join(to, name));
     }
     if (external && network !== undefined) writeFileSync(join(to, network), externalNetworkImage());
     return readFileSync(join(from, descriptorsName));
@@ -27,4 +31,11 @@ export function placeImages(from: string, to: string, external: boolean): Buffer
     if (!hasErrno(error, "ENOENT")) throw error;
     throw new DmigrateError("restore-failed", `there is no complete checkpoint in ${from}`, { cause: error });
   }
+}
+
+/** False, with nothing written, when there is no timer to mend. */
+function placeMended(from: string, to: string): boolean {
+  const { image, mended } = mendTimerfds(readFileSync(from));
+  if (mended > 0) writeFileSync(to, image, { mode: 0o600 });
+  return mended > 0;
 }

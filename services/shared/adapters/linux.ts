@@ -337,12 +337,17 @@ export function removeAttribute(target: AttributeTarget, name: Uint8Array): void
 }
 
 const tcpLevel = 6;
-/** Options of a TCP socket, by number (linux/tcp.h). */
-export const socketOptions = { tcpUserTimeoutMs: 18, tcpUnsentBytes: 25 } as const;
+/** Options of a socket, by number (linux/tcp.h, asm/socket.h). */
+export const socketOptions = {
+  tcpUserTimeoutMs: { level: tcpLevel, name: 18 },
+  tcpUnsentBytes: { level: tcpLevel, name: 25 },
+  /** Beyond the system's limit; needs CAP_NET_ADMIN. */
+  sendBufferForced: { level: 1, name: 32 },
+} as const;
 
-/** Sets an option of a TCP socket; a kernel that does not know it goes without. */
-export function setSocketOption(fd: number, option: number, value: number): void {
+/** Sets an option of a socket; where the kernel does not know it, or does not allow it, the socket goes without. */
+export function setSocketOption(fd: number, { level, name }: { level: number; name: number }, value: number): void {
   const bytes = Buffer.alloc(4);
   bytes.writeInt32LE(value);
-  calls.setsockopt(fd, tcpLevel, option, bytes, bytes.length);
+  calls.setsockopt(fd, level, name, bytes, bytes.length);
 }

@@ -1,6 +1,6 @@
 /** HTTP contract of the dumper (source node): profile, freeze, dump, seal, commit, abort. */
 import { z } from "@hono/zod-openapi";
-import { containerIdSchema, countSchema, migrationIdSchema, millisSchema } from "./common.ts";
+import { containerIdSchema, migrationIdSchema, millisSchema } from "./common.ts";
 
 /**
  * frozen → dumped → sealed → committed, and from the first three → aborted.
@@ -34,7 +34,6 @@ export const checkpointSchema = z
     processes: z.array(frozenProcessSchema),
     /** CRIU images, complete once `dumped`. */
     imagesDir: z.string(),
-    imageBytes: countSchema.optional(),
     /** The restart policy the source had, to be given to the destination (and back on abort). */
     restartPolicy: z.object({ Name: z.string(), MaximumRetryCount: z.int() }),
   })

@@ -8,8 +8,12 @@ import { createRandom, pageBytes, pageContents, runAt } from "../../helpers/mode
 const window = 1 << 20;
 const broker = (ranges: readonly PageRange[], windowBytes = window, chunkPages = 64): PageBroker => {
   const made = new PageBroker({ windowBytes, chunkPages });
+  // CRIU's first background request lets the read-ahead run: one that is answered, of a process that has no more.
+  made.addProcess(2, [{ page: 0, pages: 2 }]);
+  made.request(2, 0, 2, 0);
+  allFetches(made).forEach((fetch) => arrive(made, fetch));
+  expect(made.nextAnswer(0)).toMatchObject({ pid: 2, pages: 2 });
   made.addProcess(1, ranges);
-  made.startReadAhead();
   return made;
 };
 const allFetches = (from: PageBroker): Fetch[] => {

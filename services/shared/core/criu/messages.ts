@@ -1,6 +1,6 @@
 /**
  * The few fields we read of the few messages we read. Field numbers are CRIU's; a field that is not here is skipped.
- * Never encode a message of CRIU's with these: what they do not know would be lost (timerfd.ts edits bytes instead).
+ * Never encode again what was decoded with these: what they do not know would be lost (timerfd.ts edits bytes instead).
  */
 import protobuf from "protobufjs";
 import { CriuImageError } from "./image.ts";
