@@ -8,6 +8,7 @@ import { join } from "node:path";
 
 import type Docker from "dockerode";
 
+import { endFrozen } from "./frozen.ts";
 import { isAlive, ownIdentity } from "./processes.ts";
 
 const ownerLabel = "dmigrate.lab.owner";
@@ -55,15 +56,26 @@ function isStale(owner: string): boolean {
 async function removeAll(docker: Docker, containers: readonly Docker.ContainerInfo[]): Promise<void> {
   await Promise.all(
     containers.map(async ({ Id }) => {
-      try {
-        await docker.getContainer(Id).remove({ force: true, v: true });
-      } catch (error) {
-        // 404, 409: gone, or being removed by somebody else.
-        const { statusCode } = error as { statusCode?: number };
-        if (statusCode !== 404 && statusCode !== 409) throw error;
+      if (!(await remove(docker, Id))) {
+        endFrozen(Id);
+        if (!(await remove(docker, Id))) throw new Error(`container ${Id.slice(0, 12)} cannot be removed`);
       }
     }),
   );
+}
+
+/** False when it cannot be killed. */
+async function remove(docker: Docker, id: string): Promise<boolean> {
+  try {
+    await docker.getContainer(id).remove({ force: true, v: true });
+    return true;
+  } catch (error) {
+    const { statusCode } = error as { statusCode?: number };
+    // 404, 409: gone, or being removed by somebody else.
+    if (statusCode === 404 || statusCode === 409) return true;
+    if (statusCode === 500) return false;
+    throw error;
+  }
 }
 
 function bootId(): string {
