@@ -14,7 +14,8 @@ export interface Machine {
 export async function describeMachine({ a }: BenchLab): Promise<Machine> {
   const ask = (command: string): Promise<string> => a.run(`${command} | head -n 1`, { quiet: true });
   const [kernel, docker, runc, criu, podman] = await Promise.all([
-    ask("uname -r"),
+    // The release alone: what a builder appends to it says who the builder is.
+    ask("uname -r | sed 's/[^0-9.].*//'"),
     ask("docker version -f '{{.Server.Version}}'"),
     ask("runc --version | sed 's/runc version //'"),
     ask("criu --version | sed 's/Version: //'"),
