@@ -30,8 +30,6 @@ const statsPeriodMs = 200;
 const calmMs = 12;
 const leastQuietMs = 40;
 const mostQuietMs = 250;
-/** How long the background's connection is not read for the sake of a fault: without a bound it could stand still. */
-const giveWayMs = 10;
 
 export class PageDaemon {
   readonly #options: StartDaemon;
@@ -48,9 +46,6 @@ export class PageDaemon {
   #finishedAt: number | undefined;
   #lastFaultAt = 0;
   #isCalm = false;
-  /** Faults whose page is on its way, and whoever waits until there is none. */
-  #faultsUnderWay = 0;
-  #noFaults = Promise.withResolvers<undefined>();
   #ended = false;
   #retrying = false;
 
@@ -168,28 +163,11 @@ export class PageDaemon {
   #ask(pid: number, page: number, pages: number, priority: 0 | 2 | 3): void {
     this.#inFlight += 1;
     if (priority === 3) this.#backgroundBytes += pages * pageBytes;
-    if (priority === 0) this.#faultsUnderWay += 1;
     (priority === 3 ? this.#bulk : this.#urgent).request({ pid, page, pages, priority });
   }
 
   #arrived(answer: PageAnswer): Promise<void> | undefined {
-    if (!this.#fill(answer)) return this.#fillLater(answer);
-    return answer.request.priority === 3 && this.#faultsUnderWay > 0 ? this.#giveWay() : undefined;
-  }
-
-  /** Leaves processors and links to the faults: with the background's data at hand, theirs would wait for a turn. */
-  async #giveWay(): Promise<void> {
-    const bound = new AbortController();
-    const late = sleep(giveWayMs, undefined, { signal: bound.signal }).catch(() => undefined);
-    await Promise.race([this.#noFaults.promise, late]);
-    bound.abort();
-  }
-
-  #faultAnswered(): void {
-    this.#faultsUnderWay -= 1;
-    if (this.#faultsUnderWay > 0) return;
-    this.#noFaults.resolve(undefined);
-    this.#noFaults = Promise.withResolvers();
+    return this.#fill(answer) ? undefined : this.#fillLater(answer);
   }
 
   async #fillLater(answer: PageAnswer): Promise<void> {
@@ -207,7 +185,6 @@ export class PageDaemon {
     }
     this.#inFlight -= 1;
     if (request.priority === 3) this.#backgroundBytes -= request.pages * pageBytes;
-    if (request.priority === 0) this.#faultAnswered();
     if (pages < request.pages) this.#spaces.wanted.get(request.pid)?.add(request.page + pages, request.pages - pages);
     this.#afterwards();
     return true;

@@ -24,6 +24,9 @@ export interface FramedLink {
   close(error?: Error): void;
 }
 
+/** Frames up to this size leave together when they are written in one go: one TLS record, one system call. */
+const smallBytes = 8 * 1024;
+
 export type FrameHandler = (frame: Frame) => void | Promise<void>;
 
 /** A link whose socket's bytes its owner brings, from a buffer of his own: it may be used again right after. */
@@ -47,6 +50,7 @@ export function openFedLink(socket: Duplex, onFrame: FrameHandler, allocate?: (b
   let bytesSent = 0;
   let bytesReceived = 0;
   let sequence = 0;
+  let corked = false;
   let open = true;
   let closing = false;
   let reason: Error | undefined;
@@ -137,6 +141,14 @@ export function openFedLink(socket: Duplex, onFrame: FrameHandler, allocate?: (b
       writeFrameHeader(frame, { type, flags, channel }, sequence);
       sequence = (sequence + 1) >>> 0;
       bytesSent += frame.length;
+      if (frame.length <= smallBytes && !corked) {
+        corked = true;
+        socket.cork();
+        process.nextTick(() => {
+          corked = false;
+          socket.uncork();
+        });
+      }
       socket.write(frame, onWritten);
     },
     close(error) {
