@@ -5,7 +5,7 @@ import { readProcess } from "../shared/adapters/processes.ts";
 import type { MigrationPaths } from "../shared/node-paths.ts";
 import { startCriu, type Criu } from "./adapters/criu.ts";
 import { criuConfigPath, makeDumpDirs } from "./adapters/dump-files.ts";
-import { canScanPages, openPageScanner } from "./adapters/pagemap-scan.ts";
+import { canScanPages, openPageScanner } from "../shared/adapters/pagemap-scan.ts";
 import { externalMounts, externalNetwork, readRuncState } from "./adapters/runc-container.ts";
 import type { HeldCheckpoint } from "./checkpoint.ts";
 

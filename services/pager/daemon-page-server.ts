@@ -90,6 +90,9 @@ export class DaemonPageServer implements PageServer {
         if (message.lost === undefined) log.info("the link to the source is back");
         else log.warn({ reason: message.lost }, "the link to the source is lost; trying again");
         break;
+      case "cached":
+        if (!this.#over) this.#options.onCached();
+        break;
       case "drained":
         this.#stats = message.stats;
         this.#needed = false;

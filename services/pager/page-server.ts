@@ -34,5 +34,7 @@ export interface PageServer {
 export interface PageServerEvents {
   /** Every page is here, or the processes that needed it are gone. Milliseconds from the first need on. */
   onDrained: (drainMs: number) => void;
+  /** Every page is on this node, before the restore: of a whole migration. */
+  onCached: () => void;
   onFailure: (error: unknown) => void;
 }

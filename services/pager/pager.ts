@@ -30,6 +30,8 @@ export class Pager {
   readonly #log: Log;
   readonly #server: PageServer;
   readonly #settled: PromiseWithResolvers<undefined>;
+  readonly #whole = Promise.withResolvers<undefined>();
+  #cached = false;
   #state: PagerState = "ready";
   #error: string | undefined;
   #pagesTotal = 0;
@@ -52,6 +54,7 @@ export class Pager {
     // The server may fail before there is a pager to tell: the link may be lost that early.
     const created = Promise.withResolvers<Pager>();
     const server = await deps.startServer({
+      onCached: () => void created.promise.then((pager) => pager.#isCached()),
       onDrained: (drainMs) => void created.promise.then((pager) => pager.#drained(drainMs)),
       onFailure: (error) => void created.promise.then((pager) => pager.#fail(error)),
     });
@@ -69,6 +72,7 @@ export class Pager {
       migrationId: this.request.migrationId,
       state: this.#state,
       ...(this.#error !== undefined && { error: this.#error }),
+      cached: this.#cached,
       pagesTotal: this.#pagesTotal,
       ...this.#server.stats,
       ...(this.#serveMs !== undefined && { serveMs: this.#serveMs }),
@@ -84,11 +88,12 @@ export class Pager {
     }));
   }
 
-  /** Resolves when the pager is drained or has failed, or after `waitMs`. */
-  async wait(waitMs: number): Promise<void> {
+  /** Resolves when the pager is so far or has failed, or after `waitMs`. */
+  async wait(until: "cached" | "drained", waitMs: number): Promise<void> {
     let timer: NodeJS.Timeout | undefined;
     const timeout = new Promise<void>((resolve) => (timer = setTimeout(resolve, waitMs)));
-    await Promise.race([this.#settled.promise, timeout]);
+    const reached = until === "cached" ? [this.#whole.promise] : [];
+    await Promise.race([...reached, this.#settled.promise, timeout]);
     clearTimeout(timer);
   }
 
@@ -126,6 +131,11 @@ export class Pager {
     this.#become("serving");
     this.#serveMs = performance.now() - started;
     this.#log.info({ pagesTotal: this.#pagesTotal, serveMs: this.#serveMs }, "ready to serve pages");
+  }
+
+  #isCached(): void {
+    this.#cached = true;
+    this.#whole.resolve(undefined);
   }
 
   #drained(drainMs: number): void {

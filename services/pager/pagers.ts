@@ -94,7 +94,7 @@ export class Pagers {
     await Promise.all(
       [...this.#pagers].map(async ([migrationId, connecting]) => {
         const pager = await connecting.catch(() => undefined);
-        if (pager?.state === "serving") await pager.wait(drainMs);
+        if (pager?.state === "serving") await pager.wait("drained", drainMs);
         await this.remove(migrationId, false).catch((error: unknown) =>
           this.#deps.log.error({ err: error, migrationId }, "stopping while processes here wait for pages"),
         );
@@ -119,16 +119,21 @@ export class Pagers {
     log: Log,
     events: PageServerEvents,
   ): Promise<DaemonPageServer> {
-    const { migrationId, secret, source, windowBytes } = request;
+    const { migrationId, secret, source, windowBytes, whole } = request;
     const { criu, reconnectMs } = this.#deps;
     await requireLazyPages(criu);
-    const daemon = { migrationId, secret, source, workDir, windowBytes, reconnectMs };
+    const daemon = { migrationId, secret, source, workDir, windowBytes, whole, reconnectMs };
     return DaemonPageServer.start({ daemon, log, ...events });
   }
 
   async #startCriu(request: CreatePager, workDir: string, events: PageServerEvents): Promise<CriuPageServer> {
     const { criu, connectPages } = this.#deps;
-    const { migrationId, secret, source, windowBytes, chunkBytes } = request;
+    const { migrationId, secret, source, windowBytes, chunkBytes, whole } = request;
+    if (whole)
+      throw new DmigrateError(
+        "invalid-request",
+        "CRIU's page daemon cannot fetch all memory before the restore; use mode post-copy, or DMIGRATE_PAGER=userfaultfd",
+      );
     // Not AbortSignal.timeout: the connection lives on under this signal.
     const abort = new AbortController();
     const timer = setTimeout(() => abort.abort(), connectTimeoutMs);

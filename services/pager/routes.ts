@@ -36,14 +36,14 @@ export function registerRoutes(app: App, pagers: Pagers): void {
     createRoute({
       method: "get",
       path: "/pagers/{id}",
-      summary: "Progress and statistics; with until=drained, once it is drained or has failed, or waitMs are over",
+      summary: "Progress and statistics; with until=cached or drained, once it is or has failed, or waitMs are over",
       request: { params: migrationParams, query: waitPagerQuery },
       responses: { 200: json(pagerSchema, "as it is now"), ...problems },
     }),
     async (c) => {
       const { until, waitMs } = c.req.valid("query");
       const pager = await pagers.get(c.req.valid("param").id);
-      if (until !== undefined) await pager.wait(waitMs);
+      if (until !== undefined) await pager.wait(until, waitMs);
       return c.json(pager.report(), 200);
     },
   );

@@ -5,6 +5,7 @@ import {
   createReceiveSchema,
   createTransferSchema,
   openMemorySchema,
+  precopySchema,
   receiveSchema,
   receiveTargetSchema,
   shipImageSchema,
@@ -101,7 +102,20 @@ export function registerTransferRoutes(app: App, transfers: Transfers): void {
       request: { params: migrationParams, ...jsonBody(openMemorySchema) },
       responses: { 200: json(transferSchema, "it is open"), ...problems },
     }),
-    (c) => c.json(transfers.get(c.req.valid("param").id).openMemory(c.req.valid("json").processes), 200),
+    (c) => c.json(transfers.get(c.req.valid("param").id).openMemory(c.req.valid("json")), 200),
+  );
+  app.openapi(
+    createRoute({
+      method: "post",
+      path: "/transfers/{id}/precopy",
+      summary: "Source: tell the pager of the running container's pages; what it asks for is confirmed after the freeze",
+      request: { params: migrationParams },
+      responses: { 200: json(precopySchema, "it knows"), ...problems },
+    }),
+    async (c) => {
+      const transfer = transfers.get(c.req.valid("param").id);
+      return c.json(await withSpan("announce memory", {}, () => transfer.precopy()), 200);
+    },
   );
   app.openapi(
     createRoute({

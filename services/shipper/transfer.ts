@@ -1,12 +1,20 @@
 /**
  * The source's side of one migration: two connections of the destination (files, pages), and what is sent over them.
  *
- *     image · first pass (the container runs) · delta (it is frozen) · images · memory, pages on request
+ *     image · first pass · pre-copy (the container runs) · memory, pages on request (it is frozen) · delta · images
  */
 import { timingSafeEqual } from "node:crypto";
 import type Docker from "dockerode";
+import { findFreezer } from "../shared/adapters/cgroup.ts";
+import { readProcess } from "../shared/adapters/processes.ts";
 import type { FrozenProcess } from "../shared/contracts/dumper.ts";
-import type { CreateTransfer, Shipped, Transfer as TransferReport } from "../shared/contracts/shipper.ts";
+import type {
+  CreateTransfer,
+  OpenMemory,
+  Precopy,
+  Shipped,
+  Transfer as TransferReport,
+} from "../shared/contracts/shipper.ts";
 import type { Role } from "../shared/core/frames/page-message.ts";
 import { DmigrateError } from "../shared/errors.ts";
 import type { FramedLink, FrameHandler } from "../shared/link/framed.ts";
@@ -15,6 +23,8 @@ import { ContainerMemory } from "./adapters/memory.ts";
 import { findSourceTrees, type SourceTrees } from "./adapters/container-trees.ts";
 import { saveImage } from "./adapters/image.ts";
 import type { Attachable } from "./adapters/data-listener.ts";
+import { announceMemory } from "./announce-memory.ts";
+import { PageHashes } from "./core/page-hashes.ts";
 import { FileJobs } from "./file-jobs.ts";
 import { servePages } from "./serve-pages.ts";
 import { shipAll, shipChanges, type Pass, type SentTrees } from "./ship-trees.ts";
@@ -41,6 +51,7 @@ export class Transfer implements Attachable {
   /** By role, so that a destination that connects again takes the place of its own lost connection only. */
   readonly #pageLinks = new Map<Role, FramedLink>();
   #memory: ContainerMemory | undefined;
+  readonly #hashes = new PageHashes();
   #trees: SourceTrees | undefined;
   /** What the last pass sent, tree by tree; the next one sends what differs. */
   #sent: SentTrees | undefined;
@@ -133,12 +144,38 @@ export class Transfer implements Attachable {
     return this.#job(signal, (jobs, bounded) => shipImages(jobs, imagesDir, bounded));
   }
 
-  /** Opens the frozen processes' memory: page requests are answered from now on. */
-  openMemory(processes: readonly FrozenProcess[]): TransferReport {
-    const memory = new ContainerMemory(this.request.containerId, processes);
+  /**
+   * Pre-copy: opens the memory of the running container, and tells the destination which pages there are. What it then
+   * asks for is provisional. Throws `conflict` when the container does not run, or the pager is not connected.
+   */
+  async precopy(): Promise<Precopy> {
+    const { containerId } = this.request;
+    const { State } = await this.#deps.docker.getContainer(containerId).inspect();
+    if (!State.Running) throw new DmigrateError("conflict", `container ${containerId.slice(0, 12)} does not run`);
+    const link = this.#pageLinks.get("pages");
+    if (link === undefined)
+      throw new DmigrateError("conflict", "the destination's pager is not connected; POST /pagers comes first");
+    const processes = findFreezer(State.Pid)
+      .processes()
+      .map(readProcess)
+      .flatMap((process) => (process === undefined || process.state === "Z" ? [] : [process]))
+      .map(({ innerPid, hostPid }) => ({ pid: innerPid, hostPid }));
+    this.#replaceMemory(processes, true);
+    return { pagesAnnounced: await announceMemory(link, processes, this.#ended.signal) };
+  }
+
+  /** Opens the frozen processes' memory: page requests are answered from it from now on. */
+  openMemory({ processes, announce }: OpenMemory): TransferReport {
+    this.#replaceMemory(processes, false);
+    const link = this.#pageLinks.get("pages");
+    if (announce && link !== undefined) void announceMemory(link, processes, this.#ended.signal);
+    return this.report();
+  }
+
+  #replaceMemory(processes: readonly FrozenProcess[], provisional: boolean): void {
+    const memory = new ContainerMemory(this.request.containerId, processes, { provisional, hashes: this.#hashes });
     this.#memory?.close();
     this.#memory = memory;
-    return this.report();
   }
 
   /** Closes everything. */

@@ -6,9 +6,10 @@ import { closeSync, openSync, readFileSync, readSync, writeFileSync } from "node
 import { join } from "node:path";
 import { decodePagemap, encodePagemap, type PageRange } from "../../shared/core/criu/process-images.ts";
 import { DmigrateError } from "../../shared/errors.ts";
-import { decodeMappings, plainMappings } from "../core/memory-map.ts";
+import { plainMappings } from "../../shared/core/plain-mappings.ts";
+import { decodeMappings } from "../core/memory-map.ts";
 import { eagerPages, mergeRuns, planMapping, type DumpedRun } from "../core/memory-images.ts";
-import { openPageScanner } from "./pagemap-scan.ts";
+import { openPageScanner } from "../../shared/adapters/pagemap-scan.ts";
 
 const pageBytes = 4096;
 

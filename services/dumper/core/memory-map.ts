@@ -67,13 +67,3 @@ function canBeLazy({ flags }: VmaEntry): boolean {
   const needed = flag.anonymous | flag.private;
   return (flags & needed) === needed && (flags & (flag.locked | flag.hugePages)) === 0;
 }
-
-/** The private, anonymous mappings without code in /proc/PID/maps (proc_pid_maps(5)). */
-export function plainMappings(maps: string): Pick<Mapping, "page" | "end">[] {
-  return [...maps.matchAll(/^([0-9a-f]+)-([0-9a-f]+) [r-][w-]-p \S+ \S+ 0(?:\s+\[heap\])?\s*$/gm)].map(
-    ([, start = "", end = ""]) => ({
-      page: Number.parseInt(start, 16) / pageBytes,
-      end: Number.parseInt(end, 16) / pageBytes,
-    }),
-  );
-}

@@ -26,11 +26,11 @@ export class WantedPages {
     this.#unasked.delete(page, pages);
   }
 
-  /** Takes the next run to ask for in the background, `mostPages` at most. */
-  takeNext(mostPages: number): PageRange | undefined {
+  /** Takes the next run to ask for in the background, up to the end of its block of `blockPages`. */
+  takeNext(blockPages: number): PageRange | undefined {
     const run = this.#unasked.nextRun(0);
     if (run === undefined) return undefined;
-    const pages = Math.min(run.end - run.start, mostPages);
+    const pages = Math.min(run.end - run.start, blockPages - (run.start % blockPages));
     this.#unasked.delete(run.start, pages);
     return { page: run.start, pages };
   }

@@ -115,7 +115,7 @@ export class AddressSpaces {
   }
 
   /**
-   * Fills in pages of process `pid`, wherever they are missing. False when the memory is changing: hear, and fill again;
+   * Fills in pages of process `pid`, wherever they are missing; no span may be "same". False when the memory is changing: hear, and fill again;
    * what is filled already is then passed over.
    */
   fill(pid: number, image: number, pages: number, spans: readonly PageSpan[], payload: Buffer): boolean {
@@ -128,7 +128,7 @@ export class AddressSpaces {
           const end = Math.min(place.image + place.pages, image + span.first + span.pages);
           if (start >= end) continue;
           const skipped = BigInt((start - image - span.first) * pageBytes);
-          const source = span.at === undefined ? undefined : base + BigInt(span.at) + skipped;
+          const source = typeof span.at === "number" ? base + BigInt(span.at) + skipped : undefined;
           const part = { page: place.page + start - place.image, image: start, pages: end - start };
           const outcome = this.#fillPart(space, part, source);
           if (outcome === "changing") return false;

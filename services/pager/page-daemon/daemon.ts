@@ -3,11 +3,11 @@
  *
  *     listening ──descriptors──> restoring ──"finished"──> draining ──nothing is missing──> drained
  *
- * Faults are answered from the first descriptor on. The background begins when the restore has finished: until then the
- * container is down, and the processors of both nodes have better things to do.
+ * Faults are answered from the first descriptor on. What was announced before is fetched and kept; the rest of the
+ * background begins when the restore has finished: until then the container is down, and the processors of both nodes
+ * have better things to do. Unless the migration is to be whole: then everything is fetched before the restore begins.
  */
 import { setTimeout as sleep } from "node:timers/promises";
-import { maxDataPages } from "../../shared/core/frames/page-message.ts";
 import { pageBytes } from "../../shared/core/page-server/codec.ts";
 import { DmigrateError } from "../../shared/errors.ts";
 import { Epoll } from "../adapters/epoll.ts";
@@ -15,7 +15,9 @@ import { RestoreSocket } from "../adapters/restore-socket.ts";
 import { AddressSpaces } from "./address-spaces.ts";
 import type { PageServerStats, ProcessPages } from "../page-server.ts";
 import type { FromDaemon, StartDaemon } from "./messages.ts";
-import { PageLane, type PageAnswer } from "./page-lane.ts";
+import { blockPages, type EarlyRun } from "../core/early-pages.ts";
+import { EarlyFetch } from "./early-fetch.ts";
+import { PageLane, type PageAnswer, type PageRequest } from "./page-lane.ts";
 
 /** A change of a process's memory takes microseconds, unless its thread does not get to run. */
 const changingPauseMs = 1;
@@ -40,9 +42,15 @@ export class PageDaemon {
   readonly #bulk: PageLane;
   readonly #urgent: PageLane;
   readonly #abort = new AbortController();
+  readonly #early: EarlyFetch;
+  /** Faults of pages that are held here. */
+  #localFaults: { pid: number; page: number }[] = [];
   #backgroundBytes = 0;
   #inFlight = 0;
   #nextProcess = 0;
+  #isKnown = false;
+  #saidCached = false;
+  #usingHeld = false;
   #finishedAt: number | undefined;
   #lastFaultAt = 0;
   #isCalm = false;
@@ -53,15 +61,16 @@ export class PageDaemon {
   constructor(options: StartDaemon, tell: (message: FromDaemon) => void) {
     this.#options = options;
     this.#tell = tell;
+    this.#early = new EarlyFetch(options.windowBytes);
     this.#epoll = new Epoll((fds) => this.#guard(() => this.#ready(fds)));
     this.#spaces = new AddressSpaces({
       watch: (fd) => this.#epoll.add(fd),
       unwatch: (fd) => this.#epoll.delete(fd),
       onFault: (pid, page) => {
         this.#lastFaultAt = performance.now();
-        this.#ask(pid, page, 1, 0);
+        this.#fault(pid, page);
       },
-      onNear: (pid, page, pages) => this.#ask(pid, page, pages, 2),
+      onNear: (pid, page, pages) => this.#ask({ pid, page, pages, priority: 2 }),
     });
     this.#socket = new RestoreSocket();
     if (this.#socket.listener !== undefined) this.#epoll.add(this.#socket.listener);
@@ -78,6 +87,9 @@ export class PageDaemon {
   /** What to serve; before the restore begins. */
   learn(processes: readonly ProcessPages[]): void {
     this.#spaces.learn(processes);
+    this.#early.learn(this.#spaces.wanted);
+    this.#isKnown = true;
+    this.#guard(() => this.#pump());
   }
 
   /** Whether processes may be running here on pages that only the source has. */
@@ -112,6 +124,11 @@ export class PageDaemon {
       reconnectMs,
       signal: this.#abort.signal,
       onAnswer: (answer) => this.#arrived(answer),
+      onRefused: (request) => this.#answered(request),
+      onMap: (map) => {
+        this.#early.announce(map);
+        this.#pump();
+      },
       onLink: (lost) => this.#tell({ kind: "link", lost }),
       onFailure: (error) => this.#fail(error),
     });
@@ -160,34 +177,71 @@ export class PageDaemon {
     else setTimeout(() => this.#awaitCalm(finishedAt), Math.ceil(calmAt - now));
   }
 
-  #ask(pid: number, page: number, pages: number, priority: 0 | 2 | 3): void {
+  #ask(request: Omit<PageRequest, "known" | "speculative"> & Partial<PageRequest>): void {
+    const { pages, priority } = request;
     this.#inFlight += 1;
     if (priority === 3) this.#backgroundBytes += pages * pageBytes;
-    (priority === 3 ? this.#bulk : this.#urgent).request({ pid, page, pages, priority });
+    (priority === 3 ? this.#bulk : this.#urgent).request({ known: false, speculative: false, ...request });
+  }
+
+  /** A thread waits for a page. Nothing may be filled in now: there may be more to hear. */
+  #fault(pid: number, page: number): void {
+    const held = this.#early.held.at(pid, page);
+    if (held?.provisional === false) {
+      this.#localFaults.push({ pid, page });
+      return;
+    }
+    this.#ask({ pid, page, pages: 1, priority: 0, known: held !== undefined });
+    if (held === undefined) return;
+    for (const range of this.#early.takeUnconfirmed(held)) this.#ask({ ...range, priority: 2, known: true });
   }
 
   #arrived(answer: PageAnswer): Promise<void> | undefined {
-    return this.#fill(answer) ? undefined : this.#fillLater(answer);
-  }
-
-  async #fillLater(answer: PageAnswer): Promise<void> {
-    do await sleep(changingPauseMs);
-    while (!this.#fill(answer));
-  }
-
-  /** False: to be tried again, after a pause. */
-  #fill({ request, pages, spans, payload }: PageAnswer): boolean {
-    // What waits to be heard would hinder the copying; and a fault is not to wait for it.
-    this.#hearNow();
-    if (!this.#spaces.fill(request.pid, request.page, pages, spans, payload)) {
-      this.#hearNow();
-      return false;
+    const { request, pages, keep } = answer;
+    const { pid, priority, speculative, known } = request;
+    const wanted = this.#spaces.wanted.get(pid);
+    const { runs, lost } = this.#early.resolve(answer);
+    for (const range of lost) wanted?.add(range.page, range.pages);
+    // Pages that are left out were not asked for, as far as anybody knows, when the answer is to a guess.
+    if (pages < request.pages && !speculative) wanted?.add(request.page + pages, request.pages - pages);
+    if (priority !== 3 || (this.#finishedAt !== undefined && !answer.provisional)) {
+      if (speculative) wanted?.delete(request.page, pages);
+      const settled = (): void => {
+        if (known && priority !== 0) this.#early.held.delete(pid, request.page, request.pages);
+        this.#answered(request);
+      };
+      if (this.#fillAll(runs)) settled();
+      else return this.#fillLater(runs).then(settled);
+      return undefined;
     }
+    keep();
+    for (const run of runs) this.#early.keep(run, wanted);
+    this.#answered(request);
+    return undefined;
+  }
+
+  /** A request is over: there is room for the next. */
+  #answered(request: PageRequest): void {
     this.#inFlight -= 1;
     if (request.priority === 3) this.#backgroundBytes -= request.pages * pageBytes;
-    if (pages < request.pages) this.#spaces.wanted.get(request.pid)?.add(request.page + pages, request.pages - pages);
+    if (request.speculative) this.#early.ended(request);
     this.#afterwards();
-    return true;
+  }
+
+  async #fillLater(runs: readonly EarlyRun[]): Promise<void> {
+    do await sleep(changingPauseMs);
+    while (!this.#fillAll(runs));
+  }
+
+  /** False: to be tried again, after a pause; what is filled by then is passed over. */
+  #fillAll(runs: readonly EarlyRun[]): boolean {
+    // What waits to be heard would hinder the copying; and a fault is not to wait for it.
+    this.#hearNow();
+    const isDone = runs.every(({ pid, page, pages, spans, payload }) =>
+      this.#spaces.fill(pid, page, pages, spans, payload),
+    );
+    if (!isDone) this.#hearNow();
+    return isDone;
   }
 
   #hearNow(): void {
@@ -195,9 +249,10 @@ export class PageDaemon {
   }
 
   #afterwards(): void {
+    this.#answerLocally();
     this.#endIfDrained();
     this.#pump();
-    if (!this.#spaces.unsettled || this.#retrying) return;
+    if ((!this.#spaces.unsettled && this.#localFaults.length === 0) || this.#retrying) return;
     this.#retrying = true;
     setTimeout(() => {
       this.#retrying = false;
@@ -208,22 +263,85 @@ export class PageDaemon {
     }, changingPauseMs);
   }
 
-  /** Asks for what is missing, the processes in turn, within the window. */
+  /** Fills in the blocks of faulted pages that are here already. */
+  #answerLocally(): void {
+    const later: { pid: number; page: number }[] = [];
+    for (let fault = this.#localFaults.pop(); fault !== undefined; fault = this.#localFaults.pop()) {
+      const run = this.#early.held.at(fault.pid, fault.page);
+      if (run !== undefined && !this.#use(run)) later.push(fault);
+    }
+    this.#localFaults = later;
+  }
+
+  /** Fills a run in and lets go of it. False: to be tried again. */
+  #use(run: EarlyRun): boolean {
+    if (!this.#fillAll([run])) return false;
+    this.#early.held.delete(run.pid, run.page, run.pages);
+    return true;
+  }
+
+  /** Fetches and fills in, as much as may be under way at this stage. */
   #pump(): void {
-    if (this.#finishedAt === undefined || this.#ended || !this.#isCalm) return;
+    if (this.#ended) return;
+    if (!this.#isKnown) this.#pumpAnnounced();
+    else if (this.#finishedAt === undefined) this.#pumpWhole();
+    else if (this.#isCalm) this.#pumpBackground();
+  }
+
+  #pumpAnnounced(): void {
+    while (this.#backgroundBytes < mostInFlightBytes) {
+      const next = this.#early.nextAnnounced();
+      if (next === undefined) return;
+      this.#ask({ ...next, priority: 3, speculative: true });
+    }
+  }
+
+  /** Everything before the restore, if the migration is to be whole. */
+  #pumpWhole(): void {
+    if (!this.#options.whole) return;
+    this.#askMissing(mostInFlightBytes);
+    if (this.#inFlight > 0 || this.#saidCached) return;
+    this.#saidCached = true;
+    this.#tell({ kind: "cached" });
+  }
+
+  #pumpBackground(): void {
+    this.#useHeld();
+    this.#askMissing(Math.min(this.#options.windowBytes, mostInFlightBytes));
+    if (this.#inFlight > 0 || this.#spaces.empty || this.#early.held.nextConfirmed() !== undefined) return;
+    // Nothing is on its way, yet something is missing.
+    this.#spaces.wantMissing();
+    setImmediate(() => this.#guard(() => this.#pump()));
+  }
+
+  /** Fills in what is held, a little at a time: faults are heard in between. */
+  #useHeld(): void {
+    const run = this.#usingHeld ? undefined : this.#early.held.nextConfirmed();
+    if (run === undefined) return;
+    this.#usingHeld = true;
+    const isDone = this.#use(run);
+    const goOn = (): void => {
+      this.#usingHeld = false;
+      this.#guard(() => this.#afterwards());
+    };
+    if (isDone) setImmediate(goOn);
+    else setTimeout(goOn, changingPauseMs);
+  }
+
+  /** Asks for what is missing, provisional pages first, the processes in turn, within the window. */
+  #askMissing(windowBytes: number): void {
     const { wanted } = this.#spaces;
-    const window = Math.min(this.#options.windowBytes, mostInFlightBytes);
-    while (this.#backgroundBytes < window) {
+    while (this.#backgroundBytes < windowBytes) {
+      const unconfirmed = this.#early.nextUnconfirmed();
+      if (unconfirmed !== undefined) {
+        this.#ask({ ...unconfirmed, priority: 3, known: true });
+        continue;
+      }
       const pids = [...wanted.keys()].filter((pid) => wanted.get(pid)?.empty === false);
       const pid = pids[this.#nextProcess++ % pids.length];
-      if (pid === undefined) break;
-      const run = wanted.get(pid)?.takeNext(maxDataPages);
-      if (run !== undefined) this.#ask(pid, run.page, run.pages, 3);
-    }
-    if (this.#inFlight === 0 && !this.#spaces.empty) {
-      // Nothing is on its way, yet something is missing.
-      this.#spaces.wantMissing();
-      setImmediate(() => this.#guard(() => this.#pump()));
+      const run = pid === undefined ? undefined : wanted.get(pid)?.takeNext(blockPages);
+      if (pid === undefined || run === undefined) return;
+      this.#ask({ pid, ...run, priority: 3 });
     }
   }
 

@@ -11,6 +11,8 @@ export interface StartDaemon {
   workDir: string;
   /** Most bytes asked for in the background and not yet there. */
   windowBytes: number;
+  /** Fetch everything before the restore (stop-and-copy). */
+  whole: boolean;
   /** How long a lost link may stay away. */
   reconnectMs: number;
 }
@@ -26,6 +28,8 @@ export type FromDaemon =
   | { kind: "ready" }
   /** The pages to serve are known. */
   | { kind: "serving" }
+  /** Every page is here, before the restore: told when that was asked for. */
+  | { kind: "cached" }
   | { kind: "stats"; stats: PageServerStats }
   /** Processes run here on pages that only the source has: from now on until `drained`. */
   | { kind: "needed" }

@@ -5,7 +5,14 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { frameTypes, FrameError, type Frame } from "../../shared/core/frames/frame.ts";
 import { PayloadPool } from "../../shared/core/frames/payload-pool.ts";
-import { decodeSpans, encodePageRequest, type PageSpan, type Role } from "../../shared/core/frames/page-message.ts";
+import { decodeMemoryMap, type MemoryMap } from "../../shared/core/frames/memory-map.ts";
+import {
+  decodeSpans,
+  encodePageRequest,
+  pageFlags,
+  type PageSpan,
+  type Role,
+} from "../../shared/core/frames/page-message.ts";
 import { pageBytes } from "../../shared/core/page-server/codec.ts";
 import { DmigrateError, messageOf } from "../../shared/errors.ts";
 import { openLink, type DialOptions } from "../../shared/link/dial.ts";
@@ -17,6 +24,10 @@ export interface PageRequest {
   page: number;
   pages: number;
   priority: 0 | 2 | 3;
+  /** This side holds what was sent of these pages while the container ran. */
+  known: boolean;
+  /** Asked before it was known which pages the process has: that they cannot be read is no failure. */
+  speculative: boolean;
 }
 
 export interface PageAnswer {
@@ -24,8 +35,11 @@ export interface PageAnswer {
   /** At least one, at most as many as asked. */
   pages: number;
   spans: PageSpan[];
-  /** Holds the contents; used again once the handler is through. */
+  /** The container ran when they were read. */
+  provisional: boolean;
+  /** Holds the contents; used again once the handler is through, unless it calls `keep`. */
   payload: Buffer;
+  keep: () => void;
 }
 
 export interface PageLaneOptions extends Omit<DialOptions, "role" | "allocate"> {
@@ -33,6 +47,10 @@ export interface PageLaneOptions extends Omit<DialOptions, "role" | "allocate"> 
   reconnectMs: number;
   /** A promise holds up the lane until it is settled. */
   onAnswer: (answer: PageAnswer) => void | Promise<void>;
+  /** The source could not answer a speculative request. */
+  onRefused: (request: PageRequest) => void;
+  /** The source tells of pages that it has. */
+  onMap: (map: MemoryMap) => void;
   /** With a reason when the link is lost, without when it is back. */
   onLink: (lost: string | undefined) => void;
   /** The source cannot give these pages, or stays away. */
@@ -96,16 +114,25 @@ export class PageLane {
     }
   }
 
-  #write(link: FramedLink, channel: number, { pid, page, pages, priority }: PageRequest): void {
+  #write(link: FramedLink, channel: number, { pid, page, pages, priority, known }: PageRequest): void {
     const vaddr = BigInt(page) * BigInt(pageBytes);
-    link.write(frameTypes.pageRequest, channel, encodePageRequest({ pid, vaddr, pages, priority }));
+    link.write(frameTypes.pageRequest, channel, encodePageRequest({ pid, vaddr, pages, priority, known }));
   }
 
   #receive({ type, channel, flags, payload }: Frame): void | Promise<void> {
+    if (type === frameTypes.memoryMap) {
+      this.#options.onMap(decodeMemoryMap(payload));
+      this.#pool.release(payload);
+      return;
+    }
     const request = this.#unanswered.get(channel);
     if (request === undefined) throw new FrameError(`the source answered request ${channel}, which was not asked`);
     if (type === frameTypes.pageError) {
       this.#unanswered.delete(channel);
+      if (request.speculative) {
+        this.#options.onRefused(request);
+        return;
+      }
       const text = `the source could not read pages: ${payload.toString()}`;
       this.#options.onFailure(new DmigrateError("transfer-failed", text));
       return;
@@ -113,11 +140,21 @@ export class PageLane {
     if (type !== frameTypes.pages) throw new FrameError(`the source sent a frame of type ${type} on a page connection`);
     const { pages, spans } = decodeSpans(payload, flags);
     if (pages > request.pages) throw new FrameError(`${pages} pages arrived where ${request.pages} were asked`);
+    const provisional = (flags & pageFlags.provisional) !== 0;
+    if (provisional && !request.speculative)
+      throw new FrameError("the source answered out of memory that was not frozen yet");
+    if (!request.known && spans.some(({ at }) => at === "same"))
+      throw new FrameError("the source takes pages for known that it was not told of");
     // Answered is what is in its place: whatever fails before costs the link, and is asked for again over the next.
     const done = (): void => void this.#unanswered.delete(channel);
-    const wait = this.#options.onAnswer({ request, pages, spans, payload });
-    if (wait !== undefined) return wait.then(done).finally(() => this.#pool.release(payload));
+    let kept = false;
+    const keep = (): void => void (kept = true);
+    const release = (): void => {
+      if (!kept) this.#pool.release(payload);
+    };
+    const wait = this.#options.onAnswer({ request, pages, spans, provisional, payload, keep });
+    if (wait !== undefined) return wait.then(done).finally(release);
     done();
-    this.#pool.release(payload);
+    release();
   }
 }

@@ -13,6 +13,8 @@ export const createPagerSchema = z.strictObject({
     .int()
     .min(4096)
     .max(4 << 20),
+  /** Stop-and-copy: every page is fetched before the restore, as far as memory goes beyond the window. */
+  whole: z.boolean().default(false),
 });
 export type CreatePager = z.infer<typeof createPagerSchema>;
 
@@ -25,6 +27,8 @@ export const pagerSchema = z
     migrationId: migrationIdSchema,
     state: pagerStateSchema,
     error: z.string().optional(),
+    /** Every page is on this node, in the pager; told of a whole migration only. */
+    cached: z.boolean(),
     /** Lazy pages in the images; 0 until serving. */
     pagesTotal: countSchema,
     /** Pages given to CRIU in answer to faults, and in answer to its background requests. */
@@ -41,9 +45,9 @@ export const pagerSchema = z
   .openapi("Pager");
 export type Pager = z.infer<typeof pagerSchema>;
 
-/** Query of GET /pagers/:id: with `until`, the answer waits until that state, a failure, or `waitMs`. */
+/** Query of GET /pagers/:id: with `until`, the answer waits until that is so, a failure, or `waitMs`. */
 export const waitPagerQuery = z.strictObject({
-  until: z.literal("drained").optional(),
+  until: z.enum(["cached", "drained"]).optional(),
   waitMs: z.coerce.number().int().min(0).max(60_000).default(0),
 });
 

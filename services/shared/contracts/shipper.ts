@@ -31,7 +31,16 @@ export const shippedSchema = z.object({ files: countSchema, bytes: countSchema, 
 export type Shipped = z.infer<typeof shippedSchema>;
 
 export const shipImageSchema = z.strictObject({ imageId: imageIdSchema, imageRef: z.string().max(512) });
-export const openMemorySchema = z.strictObject({ processes: z.array(frozenProcessSchema).min(1).max(65_536) });
+/** With `announce`, the destination is told which pages there are, and may ask for them before it has CRIU's images. */
+export const openMemorySchema = z.strictObject({
+  processes: z.array(frozenProcessSchema).min(1).max(65_536),
+  announce: z.boolean().default(false),
+});
+export type OpenMemory = z.infer<typeof openMemorySchema>;
+
+/** Pre-copy: how many pages of the running container the destination was told of. */
+export const precopySchema = z.object({ pagesAnnounced: countSchema }).openapi("Precopy");
+export type Precopy = z.infer<typeof precopySchema>;
 
 export const transferSchema = z
   .object({

@@ -54,7 +54,7 @@ export async function connectPages(options: ConnectPagesOptions): Promise<PageSo
       const { promise, resolve, reject } = Promise.withResolvers<PageRun>();
       lastRequest = (lastRequest + 1) >>> 0;
       waiting.set(lastRequest, { pages, resolve, reject });
-      link.write(frameTypes.pageRequest, lastRequest, encodePageRequest({ pid, vaddr, pages, priority }));
+      link.write(frameTypes.pageRequest, lastRequest, encodePageRequest({ pid, vaddr, pages, priority, known: false }));
       return promise;
     },
     get bytesReceived() {

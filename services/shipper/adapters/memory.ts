@@ -1,5 +1,5 @@
 /**
- * The frozen processes' memory, read through /proc/PID/mem. The descriptors are opened once: an open one keeps to the
+ * The processes' memory, read through /proc/PID/mem, while they run or once they are frozen. The descriptors are opened once: an open one keeps to the
  * memory it was opened for, whatever becomes of the pid.
  */
 import { closeSync, openSync, read, readFileSync, readSync } from "node:fs";
@@ -12,28 +12,48 @@ import {
   maxZeroPages,
   pageBytes,
   pageDataOffset,
+  pageFlags,
+  type EncodedPages,
   type PageRequest,
 } from "../../shared/core/frames/page-message.ts";
+import type { PageHashes } from "../core/page-hashes.ts";
 import { PayloadPool } from "../../shared/core/frames/payload-pool.ts";
 import type { FrozenProcess } from "../../shared/contracts/dumper.ts";
 import { DmigrateError, messageOf } from "../../shared/errors.ts";
 import type { Answer } from "../serve-pages.ts";
 import { cgroupNames } from "./processes.ts";
 
+export interface MemoryOptions {
+  /** The container runs: what is read is to be confirmed once it is frozen. */
+  provisional: boolean;
+  /** What was sent while it ran. */
+  hashes: PageHashes;
+}
+
 export class ContainerMemory {
+  readonly #options: MemoryOptions;
   readonly #pool = new PayloadPool();
   readonly #descriptors = new Map<number, number>();
   /** Reads under way: a descriptor may not be closed, and its number given to another file, while one uses it. */
   #reading = 0;
   #closed = false;
 
-  /** Throws `invalid-request` when a host pid is not a process of the container, or not the process it is said to be. */
-  constructor(containerId: string, processes: readonly FrozenProcess[]) {
+  /**
+   * Throws `invalid-request` when a host pid is not a process of the container, or not the process it is said to be; while
+   * the container runs such a process may just have ended, and is left out.
+   */
+  constructor(containerId: string, processes: readonly FrozenProcess[], options: MemoryOptions) {
+    this.#options = options;
     try {
       for (const { pid, hostPid } of processes) {
         const old = this.#descriptors.get(pid);
         if (old !== undefined) throw new DmigrateError("invalid-request", `process ${pid} is given twice`);
-        this.#descriptors.set(pid, openMemory(containerId, pid, hostPid));
+        const descriptor = openMemory(containerId, pid, hostPid);
+        if (descriptor instanceof DmigrateError) {
+          if (options.provisional) continue;
+          throw descriptor;
+        }
+        this.#descriptors.set(pid, descriptor);
       }
     } catch (error) {
       this.close();
@@ -60,8 +80,9 @@ export class ContainerMemory {
     try {
       const bytes = await readAt(fd, buffer, pageDataOffset, asked * pageBytes, request.vaddr);
       const pages = wholePages(bytes, request);
-      const answer = encodePages(buffer, pages);
-      if (answer.zeroPages < maxDataPages || request.pages === maxDataPages) return { ...answer, release };
+      const answer = this.#encode(request, buffer, pages);
+      const mayGoOn = !this.#options.provisional && request.pages > maxDataPages;
+      if (answer.zeroPages < maxDataPages || !mayGoOn) return { ...answer, release };
       return { ...encodeZeroPages(await this.#zeroRun(fd, request, buffer, pages)), release };
     } catch (error) {
       release();
@@ -77,11 +98,22 @@ export class ContainerMemory {
     const release = (): void => this.#pool.release(buffer);
     try {
       const bytes = readSync(fd, buffer, pageDataOffset, asked * pageBytes, request.vaddr);
-      return { ...encodePages(buffer, wholePages(bytes, request)), release };
+      return { ...this.#encode(request, buffer, wholePages(bytes, request)), release };
     } catch (error) {
       release();
       throw error;
     }
+  }
+
+  #encode({ pid, vaddr, known }: PageRequest, buffer: Buffer, pages: number): EncodedPages {
+    const { provisional, hashes } = this.#options;
+    const page = Number(vaddr) / pageBytes;
+    if (provisional) {
+      hashes.remember(pid, page, pages, buffer, pageDataOffset);
+      const answer = encodePages(buffer, pages);
+      return { ...answer, flags: answer.flags | pageFlags.provisional };
+    }
+    return encodePages(buffer, pages, known ? hashes.compare(pid, page, pages, buffer, pageDataOffset) : undefined);
   }
 
   /** No more reads; those under way end first. */
@@ -134,12 +166,12 @@ function readAt(fd: number, buffer: Buffer, offset: number, length: number, posi
   });
 }
 
-function openMemory(containerId: string, pid: number, hostPid: number): number {
+function openMemory(containerId: string, pid: number, hostPid: number): number | DmigrateError {
   let fd: number;
   try {
     fd = openSync(`/proc/${hostPid}/mem`, "r");
   } catch (cause) {
-    throw new DmigrateError(
+    return new DmigrateError(
       "invalid-request",
       `the memory of host process ${hostPid} can't be opened: ${messageOf(cause)}`,
       {
@@ -150,7 +182,7 @@ function openMemory(containerId: string, pid: number, hostPid: number): number {
   // Looked at with the descriptor open, so that the pid can't have changed hands in between.
   if (cgroupNames(hostPid, containerId) && namespacePids(hostPid).includes(pid)) return fd;
   closeSync(fd);
-  throw new DmigrateError(
+  return new DmigrateError(
     "invalid-request",
     `host process ${hostPid} is not process ${pid} of container ${containerId.slice(0, 12)}`,
   );

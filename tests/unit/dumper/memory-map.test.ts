@@ -1,6 +1,7 @@
 import protobuf from "protobufjs";
 import { describe, expect, it } from "vitest";
-import { decodeMappings, plainMappings } from "../../../services/dumper/core/memory-map.ts";
+import { decodeMappings } from "../../../services/dumper/core/memory-map.ts";
+import { plainMappings } from "../../../services/shared/core/plain-mappings.ts";
 import { encodeImage } from "../../../services/shared/core/criu/image.ts";
 
 const status = { regular: 1, vdso: 8, filePrivate: 64, fileShared: 128, anonymous: 512, vvar: 4096, guard: 65536 };

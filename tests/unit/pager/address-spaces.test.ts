@@ -96,7 +96,7 @@ describe.skipIf(!canUserfault())("the memory of a restored process", () => {
   });
 
   test("has all its zero pages without their contents", async () => {
-    expect(spaces.fill(pid, region.first, pages, [{ first: 0, pages, at: undefined }], Buffer.alloc(4))).toBe(true);
+    expect(spaces.fill(pid, region.first, pages, [{ first: 0, pages, at: "zero" }], Buffer.alloc(4))).toBe(true);
     expect(await useMemory([{ kind: "read", page: region.first, pages }])).toEqual(words(0, pages).fill(0));
     expect(spaces.zeroPages).toBe(pages);
   });

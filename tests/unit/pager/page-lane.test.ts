@@ -49,6 +49,8 @@ beforeEach(async () => {
     reconnectMs: 300,
     signal: stop.signal,
     onAnswer: ({ request }) => void answers.push(request),
+    onRefused: () => undefined,
+    onMap: () => undefined,
     onLink: (lost) => told.push(lost),
     onFailure: (error) => failures.push(error),
   });
@@ -59,7 +61,7 @@ afterEach(async () => {
   await listener.close();
 });
 
-const request = (page: number) => ({ pid: 1, page, pages: 3, priority: 3 }) as const;
+const request = (page: number) => ({ pid: 1, page, pages: 3, priority: 3, known: false, speculative: false }) as const;
 
 test("what was asked on a link that is lost is asked again on the next", async () => {
   lane.request(request(1));

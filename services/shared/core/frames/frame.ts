@@ -20,6 +20,7 @@ export const frameTypes = {
   pageRequest: 16,
   pages: 17,
   pageError: 18,
+  memoryMap: 19,
   jobBegin: 32,
   jobData: 33,
   jobEnd: 34,

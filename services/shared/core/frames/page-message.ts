@@ -2,9 +2,9 @@
  * Payloads of the `pages` connection. The frame's channel is the number of the request.
  *
  *     hello        u16 protocol version, u8 role
- *     pageRequest  u64 vaddr, u32 pid, u32 pages, u8 priority, 7 zero bytes
- *     pages        u32 pages, then by the frame's flags: nothing (all zero) · a bitmap of the zero pages, one bit a
- *                  page, and the other pages · all pages
+ *     pageRequest  u64 vaddr, u32 pid, u32 pages, u8 priority, u8 whether earlier contents are known, 6 zero bytes
+ *     pages        u32 pages, then, unless all are zero: by the frame's flags a bitmap of the zero pages, and one of those
+ *                  that are as they were sent before, one bit a page each; then the contents of all others
  *     pageError    UTF-8 text
  */
 import { allocateFrame, FrameError, frameHeaderBytes, frameOf, maxDataBytes } from "./frame.ts";
@@ -14,9 +14,14 @@ export const pageBytes = 4096;
 export const maxDataPages = maxDataBytes / pageBytes;
 export const maxZeroPages = 4096;
 
-export const pageFlags = { allZero: 1, someZero: 2 } as const;
+/**
+ * Of a `pages` frame. `someSame` answers only a request that says that earlier contents are known; `provisional`: read
+ * while the container ran, so to be confirmed before use.
+ */
+export const pageFlags = { allZero: 1, someZero: 2, someSame: 4, provisional: 8 } as const;
+const knownFlags = 15;
 
-export const protocolVersion = 1;
+export const protocolVersion = 2;
 /** `faults` is for pages that somebody waits for: nothing bulky goes over it. */
 export const roles = ["files", "pages", "faults"] as const;
 export type Role = (typeof roles)[number];
@@ -44,16 +49,19 @@ export interface PageRequest {
   vaddr: bigint;
   pages: number;
   priority: 0 | 2 | 3;
+  /** The asker holds what was sent of these pages while the container ran: pages that are the same need not travel. */
+  known: boolean;
 }
 
 const requestBytes = 24;
 
-export function encodePageRequest({ pid, vaddr, pages, priority }: PageRequest): Buffer {
+export function encodePageRequest({ pid, vaddr, pages, priority, known }: PageRequest): Buffer {
   const frame = allocateFrame(requestBytes).fill(0, frameHeaderBytes);
   frame.writeBigUInt64LE(vaddr, frameHeaderBytes);
   frame.writeUInt32LE(pid, frameHeaderBytes + 8);
   frame.writeUInt32LE(pages, frameHeaderBytes + 12);
   frame[frameHeaderBytes + 16] = priority;
+  frame[frameHeaderBytes + 17] = known ? 1 : 0;
   return frame;
 }
 
@@ -67,7 +75,7 @@ export function decodePageRequest(payload: Buffer): PageRequest {
   if (pages === 0) throw new FrameError("a page request asks for no page");
   if (priority !== 0 && priority !== 2 && priority !== 3)
     throw new FrameError(`a page request has priority ${priority}`);
-  return { pid: payload.readUInt32LE(8), vaddr, pages, priority };
+  return { pid: payload.readUInt32LE(8), vaddr, pages, priority, known: payload.readUInt8(17) === 1 };
 }
 
 const zeroPage = Buffer.alloc(pageBytes);
@@ -79,8 +87,8 @@ export function isZeroPage(bytes: Buffer, offset: number): boolean {
 }
 
 const bitmapBytes = (pages: number): number => Math.ceil(pages / 8);
-/** Bytes in front of the page data where the answer is made: the header, the count, and room for a bitmap. */
-export const pageDataOffset = frameHeaderBytes + 4 + bitmapBytes(maxDataPages);
+/** Bytes in front of the page data where the answer is made: the header, the count, and room for two bitmaps. */
+export const pageDataOffset = frameHeaderBytes + 4 + 2 * bitmapBytes(maxDataPages);
 
 /** Of a buffer in which an answer of up to `pages` pages is made: read the pages to `pageDataOffset`. */
 export const bufferBytesOf = (pages: number): number => pageDataOffset + pages * pageBytes;
@@ -100,67 +108,85 @@ export function encodeZeroPages(pages: number): EncodedPages {
 
 /**
  * Makes the answer out of `pages` pages that were read into `buffer` at `pageDataOffset`. What it is made of stands in
- * that buffer until it has left.
+ * that buffer until it has left. `same` says which pages need not travel.
  */
-export function encodePages(buffer: Buffer, pages: number): EncodedPages {
-  const bitmap = Buffer.alloc(bitmapBytes(pages));
-  let zeroPages = 0;
+export function encodePages(buffer: Buffer, pages: number, same?: readonly boolean[]): EncodedPages {
+  const zeroBits = Buffer.alloc(bitmapBytes(pages));
+  const sameBits = Buffer.alloc(bitmapBytes(pages));
+  let [zeroPages, samePages] = [0, 0];
   for (let page = 0; page < pages; page++) {
     const from = pageDataOffset + page * pageBytes;
+    const left = zeroPages + samePages;
     if (isZeroPage(buffer, from)) {
-      bitmap[page >> 3] = (bitmap[page >> 3] ?? 0) | (1 << (page & 7));
+      setBit(zeroBits, page);
       zeroPages++;
-    } else if (zeroPages > 0) buffer.copy(buffer, from - zeroPages * pageBytes, from, from + pageBytes);
+    } else if (same?.[page] === true) {
+      setBit(sameBits, page);
+      samePages++;
+    } else if (left > 0) buffer.copy(buffer, from - left * pageBytes, from, from + pageBytes);
   }
   if (zeroPages === pages) return encodeZeroPages(pages);
-  const flags = zeroPages === 0 ? 0 : pageFlags.someZero;
-  const fields = 4 + (zeroPages === 0 ? 0 : bitmap.length);
+  const bitmaps = [...(zeroPages > 0 ? [zeroBits] : []), ...(samePages > 0 ? [sameBits] : [])];
+  const flags = (zeroPages > 0 ? pageFlags.someZero : 0) | (samePages > 0 ? pageFlags.someSame : 0);
+  const fields = 4 + bitmaps.length * zeroBits.length;
   const frame = buffer.subarray(
     pageDataOffset - fields - frameHeaderBytes,
-    pageDataOffset + (pages - zeroPages) * pageBytes,
+    pageDataOffset + (pages - zeroPages - samePages) * pageBytes,
   );
-  frame.writeUInt32LE(pages, frameHeaderBytes);
-  if (zeroPages > 0) bitmap.copy(frame, frameHeaderBytes + 4);
+  let at = frame.writeUInt32LE(pages, frameHeaderBytes);
+  for (const bitmap of bitmaps) at += bitmap.copy(frame, at);
   return { frame, flags, pages, zeroPages };
 }
+
+const setBit = (bitmap: Buffer, page: number): void => {
+  bitmap[page >> 3] = (bitmap[page >> 3] ?? 0) | (1 << (page & 7));
+};
+const isSet = (bitmap: Buffer | undefined, page: number): boolean =>
+  (((bitmap?.[page >> 3] ?? 0) >> (page & 7)) & 1) === 1;
+
+/** Where the contents of a span are: at this offset of the payload, or nowhere, as they are zero or known from before. */
+export type SpanContents = number | "zero" | "same";
 
 /** Consecutive pages of an answer: `first` counts from the answer's first page. */
 export interface PageSpan {
   first: number;
   pages: number;
-  /** Where in the payload their contents begin; undefined when all of them are zero. */
-  at: number | undefined;
+  at: SpanContents;
 }
 
 /** What an answer says, its pages left where they are in the payload. Throws FrameError. */
 export function decodeSpans(payload: Buffer, flags: number): { pages: number; spans: PageSpan[] } {
   if (payload.length < 4) throw new FrameError("an answer with pages is too short");
+  if ((flags & ~knownFlags) !== 0) throw new FrameError(`unknown flags ${flags} on an answer with pages`);
   const pages = payload.readUInt32LE(0);
-  if (flags === pageFlags.allZero) {
+  if ((flags & pageFlags.allZero) !== 0) {
     if (pages === 0 || pages > maxZeroPages || payload.length !== 4)
       throw new FrameError("a malformed run of zero pages");
-    return { pages, spans: [{ first: 0, pages, at: undefined }] };
+    return { pages, spans: [{ first: 0, pages, at: "zero" }] };
   }
   if (pages === 0 || pages > maxDataPages) throw new FrameError(`an answer carries ${pages} pages`);
-  if (flags === 0) {
-    if (payload.length !== 4 + pages * pageBytes) throw new FrameError("an answer's length and page count differ");
-    return { pages, spans: [{ first: 0, pages, at: 4 }] };
-  }
-  if (flags !== pageFlags.someZero) throw new FrameError(`unknown flags ${flags} on an answer with pages`);
-  return { pages, spans: spansOfBitmap(payload, pages) };
+  return { pages, spans: spansOf(payload, pages, flags) };
 }
 
-function spansOfBitmap(payload: Buffer, pages: number): PageSpan[] {
+function spansOf(payload: Buffer, pages: number, flags: number): PageSpan[] {
+  let at = 4;
+  const bitmapOf = (flag: number): Buffer | undefined => {
+    if ((flags & flag) === 0) return undefined;
+    const bitmap = payload.subarray(at, at + bitmapBytes(pages));
+    at += bitmapBytes(pages);
+    return bitmap;
+  };
+  const [zero, same] = [bitmapOf(pageFlags.someZero), bitmapOf(pageFlags.someSame)];
   const spans: PageSpan[] = [];
-  let at = 4 + bitmapBytes(pages);
   for (let page = 0; page < pages; page++) {
-    const isZero = ((payload[4 + (page >> 3)] ?? 0) >> (page & 7)) & 1;
+    const contents = isSet(zero, page) ? "zero" : isSet(same, page) ? "same" : at;
     const last = spans.at(-1);
-    if (last !== undefined && (last.at === undefined) === (isZero === 1)) last.pages++;
-    else spans.push({ first: page, pages: 1, at: isZero === 1 ? undefined : at });
-    if (isZero === 0) at += pageBytes;
+    const goesOn = last !== undefined && (typeof contents === "number" ? typeof last.at === "number" : last.at === contents);
+    if (goesOn) last.pages++;
+    else spans.push({ first: page, pages: 1, at: contents });
+    if (typeof contents === "number") at += pageBytes;
   }
-  if (at !== payload.length) throw new FrameError("an answer's length and bitmap differ");
+  if (at !== payload.length) throw new FrameError("an answer's length, bitmaps and page count differ");
   return spans;
 }
 
@@ -168,11 +194,12 @@ function spansOfBitmap(payload: Buffer, pages: number): PageSpan[] {
 export function decodePages(payload: Buffer, flags: number): { pages: number; data: Buffer | null } {
   const { pages, spans } = decodeSpans(payload, flags);
   const [first] = spans;
-  if (spans.length === 1 && first !== undefined)
-    return { pages, data: first.at === undefined ? null : payload.subarray(first.at) };
+  if (spans.length === 1 && first !== undefined && first.at !== "same")
+    return { pages, data: first.at === "zero" ? null : payload.subarray(first.at) };
   const data = Buffer.alloc(pages * pageBytes);
-  for (const span of spans) {
-    if (span.at !== undefined) payload.copy(data, span.first * pageBytes, span.at, span.at + span.pages * pageBytes);
+  for (const { first: page, pages: count, at } of spans) {
+    if (at === "same") throw new FrameError("the source takes pages for known that were never sent");
+    if (at !== "zero") payload.copy(data, page * pageBytes, at, at + count * pageBytes);
   }
   return { pages, data };
 }

@@ -6,6 +6,7 @@ import {
   decodeHello,
   decodePageRequest,
   decodePages,
+  decodeSpans,
   encodeHello,
   encodePageRequest,
   encodePages,
@@ -38,19 +39,19 @@ function answer(pages: Buffer): ReturnType<typeof encodePages> {
 
 describe("a greeting", () => {
   test("says version and role", () => {
-    expect(payloadOf(encodeHello("files"))).toEqual(Buffer.from([1, 0, 1]));
-    expect(payloadOf(encodeHello("pages"))).toEqual(Buffer.from([1, 0, 2]));
-    expect(decodeHello(Buffer.from([1, 0, 2]))).toBe("pages");
+    expect(payloadOf(encodeHello("files"))).toEqual(Buffer.from([2, 0, 1]));
+    expect(payloadOf(encodeHello("pages"))).toEqual(Buffer.from([2, 0, 2]));
+    expect(decodeHello(Buffer.from([2, 0, 2]))).toBe("pages");
   });
-  test.each([[[2, 0, 1]], [[1, 0, 0]], [[1, 0, 4]], [[1, 0]], [[1, 0, 1, 0]]])("is refused: %j", (bytes) => {
+  test.each([[[1, 0, 1]], [[2, 0, 0]], [[2, 0, 4]], [[2, 0]], [[2, 0, 1, 0]]])("is refused: %j", (bytes) => {
     expect(() => decodeHello(Buffer.from(bytes))).toThrow(FrameError);
   });
 });
 
 describe("a page request", () => {
   test("has the layout that its module's header says", () => {
-    const request = { pid: 258, vaddr: 0x7f0000001000n, pages: 3, priority: 2 } as const;
-    const bytes = Buffer.from("00100000007f0000" + "02010000" + "03000000" + "0200000000000000", "hex");
+    const request = { pid: 258, vaddr: 0x7f0000001000n, pages: 3, priority: 2, known: true } as const;
+    const bytes = Buffer.from("00100000007f0000" + "02010000" + "03000000" + "0201000000000000", "hex");
     expect(payloadOf(encodePageRequest(request))).toEqual(bytes);
     expect(decodePageRequest(bytes)).toEqual(request);
   });
@@ -61,11 +62,11 @@ describe("a page request", () => {
     ["an address no memory has", { vaddr: 1n << 63n }],
     ["a priority of files", { priority: 4 as 3 }],
   ])("is refused: %s", (_what, change) => {
-    const frame = encodePageRequest({ pid: 1, vaddr: 0n, pages: 1, priority: 0, ...change });
+    const frame = encodePageRequest({ pid: 1, vaddr: 0n, pages: 1, priority: 0, known: false, ...change });
     expect(() => decodePageRequest(payloadOf(frame))).toThrow(FrameError);
   });
   test("is refused when it is cut", () => {
-    const bytes = payloadOf(encodePageRequest({ pid: 1, vaddr: 0n, pages: 1, priority: 0 }));
+    const bytes = payloadOf(encodePageRequest({ pid: 1, vaddr: 0n, pages: 1, priority: 0, known: false }));
     for (let end = 0; end < bytes.length; end++)
       expect(() => decodePageRequest(bytes.subarray(0, end))).toThrow(FrameError);
   });
@@ -85,6 +86,39 @@ describe("an answer", () => {
         expect(got).toBe(zero.length);
         if (count === zero.length) expect(data).toBeNull();
         else expect(data?.equals(pages)).toBe(true);
+      }),
+      { numRuns: 50 },
+    );
+  });
+
+  test("leaves out what is known, and the rest stands where its spans say", () => {
+    const kinds = fc.array(fc.constantFrom("zero" as const, "same" as const, "sent" as const), {
+      minLength: 1,
+      maxLength: maxDataPages,
+    });
+    fc.assert(
+      fc.property(kinds, (kind) => {
+        const pages = memory(kind.map((what) => what === "zero"));
+        const buffer = Buffer.alloc(bufferBytesOf(kind.length));
+        pages.copy(buffer, pageDataOffset);
+        const { frame, flags } = encodePages(
+          buffer,
+          kind.length,
+          kind.map((what) => what === "same"),
+        );
+        const { pages: got, spans } = decodeSpans(payloadOf(frame), flags);
+        expect(got).toBe(kind.length);
+        const found = spans.flatMap(({ first, pages: count, at }) =>
+          Array.from({ length: count }, (_, index) => {
+            if (typeof at !== "number") return at;
+            const from = at + index * pageBytes;
+            const page = (first + index) * pageBytes;
+            return payloadOf(frame).subarray(from, from + pageBytes).equals(pages.subarray(page, page + pageBytes))
+              ? "sent"
+              : "wrong";
+          }),
+        );
+        expect(found).toEqual(kind);
       }),
       { numRuns: 50 },
     );

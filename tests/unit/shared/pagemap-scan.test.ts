@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
 import koffi from "koffi";
-import { canScanPages, openPageScanner } from "../../../services/dumper/adapters/pagemap-scan.ts";
+import { canScanPages, openPageScanner } from "../../../services/shared/adapters/pagemap-scan.ts";
 
 /** Its own memory, so it needs no rights; kernels before 6.7 lack the call. */
 it.runIf(canScanPages())("finds the pages that were written to, in this thread and aside", async () => {

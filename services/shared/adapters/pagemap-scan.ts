@@ -1,8 +1,8 @@
 /** Which pages of another process are there: the ioctl PAGEMAP_SCAN of /proc/PID/pagemap (Linux 6.7). */
 import { closeSync, openSync } from "node:fs";
 import koffi from "koffi";
-import { LinuxError } from "../../shared/adapters/linux.ts";
-import type { PageRange } from "../../shared/core/criu/process-images.ts";
+import { LinuxError } from "./linux.ts";
+import type { PageRange } from "../core/criu/process-images.ts";
 
 const libc = koffi.load(null);
 type Call = ((...args: unknown[]) => number) & { async: (...args: unknown[]) => void };

@@ -1,0 +1,119 @@
+/**
+ * Pages that came before their process did: sent from the freeze on, side by side with CRIU's dump, or while the
+ * container still ran. The latter are provisional: used only after the source has said that they are the same in the
+ * frozen memory.
+ */
+import type { PageSpan } from "../../shared/core/frames/page-message.ts";
+import { pageBytes } from "../../shared/core/page-server/codec.ts";
+
+/** Consecutive pages of one process, as an answer of the source has brought them. */
+export interface EarlyRun {
+  readonly pid: number;
+  /** First page, in the images. */
+  readonly page: number;
+  readonly pages: number;
+  /** Count from the run's first page; none is "same". */
+  readonly spans: readonly PageSpan[];
+  /** Shared by the runs that were cut from one answer. */
+  readonly payload: Buffer;
+  readonly provisional: boolean;
+}
+
+/** Runs stand by the block that they begin in: a run ends with its block. */
+export const blockPages = 64;
+const blockOf = (page: number): number => Math.floor(page / blockPages);
+
+/** The part of a run from `page` on; undefined when nothing of it is there. */
+export function cut(run: EarlyRun, page: number, pages: number): EarlyRun | undefined {
+  const start = Math.max(run.page, page);
+  const end = Math.min(run.page + run.pages, page + pages);
+  if (start >= end) return undefined;
+  const spans = run.spans.flatMap(({ first, pages: count, at }) => {
+    const from = Math.max(run.page + first, start);
+    const to = Math.min(run.page + first + count, end);
+    if (from >= to) return [];
+    const skipped = (from - run.page - first) * pageBytes;
+    return [{ first: from - start, pages: to - from, at: typeof at === "number" ? at + skipped : at }];
+  });
+  return { ...run, page: start, pages: end - start, spans };
+}
+
+export class EarlyPages {
+  readonly #processes = new Map<number, Map<number, EarlyRun[]>>();
+  #bytes = 0;
+  #provisionalRuns = 0;
+
+  /** Memory held, in bytes. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  get provisionalRuns(): number {
+    return this.#provisionalRuns;
+  }
+
+  /** Keeps a run that lies within one block; what was there of the same pages is replaced. */
+  add(run: EarlyRun): void {
+    this.delete(run.pid, run.page, run.pages);
+    this.#insert(run);
+  }
+
+  /** The run that has the page. */
+  at(pid: number, page: number): EarlyRun | undefined {
+    return this.#blockAt(pid, page)?.find((run) => run.page <= page && page < run.page + run.pages);
+  }
+
+  /** What there is of a range that lies within one block. */
+  within(pid: number, page: number, pages: number): EarlyRun[] {
+    return (this.#blockAt(pid, page) ?? []).flatMap((run) => cut(run, page, pages) ?? []);
+  }
+
+  /** Lets go of a range that lies within one block. */
+  delete(pid: number, page: number, pages: number): void {
+    const blocks = this.#processes.get(pid);
+    const block = blocks?.get(blockOf(page));
+    if (blocks === undefined || block === undefined) return;
+    blocks.delete(blockOf(page));
+    for (const run of block) {
+      this.#count(run, -1);
+      const rest = [cut(run, run.page, page - run.page), cut(run, page + pages, run.page + run.pages - page - pages)];
+      for (const part of rest) if (part !== undefined) this.#insert(part);
+    }
+    if (blocks.size === 0) this.#processes.delete(pid);
+  }
+
+  /** All runs, those of one process together. */
+  *all(): Generator<EarlyRun> {
+    for (const blocks of this.#processes.values()) for (const runs of blocks.values()) yield* runs;
+  }
+
+  /** Some run that may be used as it is. */
+  nextConfirmed(): EarlyRun | undefined {
+    for (const run of this.all()) if (!run.provisional) return run;
+    return undefined;
+  }
+
+  /** Lets go of a process. */
+  forget(pid: number): void {
+    for (const runs of this.#processes.get(pid)?.values() ?? []) for (const run of runs) this.#count(run, -1);
+    this.#processes.delete(pid);
+  }
+
+  #blockAt(pid: number, page: number): EarlyRun[] | undefined {
+    return this.#processes.get(pid)?.get(blockOf(page));
+  }
+
+  #insert(run: EarlyRun): void {
+    let blocks = this.#processes.get(run.pid);
+    if (blocks === undefined) this.#processes.set(run.pid, (blocks = new Map()));
+    const block = blocks.get(blockOf(run.page));
+    if (block === undefined) blocks.set(blockOf(run.page), [run]);
+    else block.push(run);
+    this.#count(run, 1);
+  }
+
+  #count(run: EarlyRun, sign: 1 | -1): void {
+    for (const { pages, at } of run.spans) if (typeof at === "number") this.#bytes += sign * pages * pageBytes;
+    if (run.provisional) this.#provisionalRuns += sign;
+  }
+}

@@ -1,0 +1,92 @@
+import { expect, test } from "vitest";
+import { EarlyPages, type EarlyRun } from "../../../services/pager/core/early-pages.ts";
+import { WantedPages } from "../../../services/pager/core/wanted-pages.ts";
+import { EarlyFetch } from "../../../services/pager/page-daemon/early-fetch.ts";
+import type { PageAnswer } from "../../../services/pager/page-daemon/page-lane.ts";
+import { pageBytes } from "../../../services/shared/core/page-server/codec.ts";
+
+const megabyte = 1 << 20;
+const payload = Buffer.alloc(64 * pageBytes);
+
+function run(page: number, pages: number, provisional = false): EarlyRun {
+  return { pid: 1, page, pages, spans: [{ first: 0, pages, at: 4 }], payload, provisional };
+}
+
+function answer(page: number, pages: number, spans: PageAnswer["spans"]): PageAnswer {
+  const request = { pid: 1, page, pages, priority: 3, known: true, speculative: false } as const;
+  return { request, pages, spans, provisional: false, payload, keep: () => undefined };
+}
+
+test("a page that comes again replaces the one that is held, and no other", () => {
+  const held = new EarlyPages();
+  held.add(run(0, 64, true));
+  held.add({ ...run(10, 2), spans: [{ first: 0, pages: 2, at: "zero" }] });
+  expect([9, 10, 11, 12, 64].map((page) => held.at(1, page)?.provisional)).toEqual([true, false, false, true, undefined]);
+  // What follows the cut stands further on in the payload.
+  expect(held.at(1, 12)).toMatchObject({ page: 12, pages: 52, spans: [{ first: 0, pages: 52, at: 4 + 12 * pageBytes }] });
+  expect(held.bytes).toBe(62 * pageBytes);
+  held.delete(1, 0, 64);
+  expect([held.bytes, held.provisionalRuns, [...held.all()].length]).toEqual([0, 0, 0]);
+});
+
+test("what is announced is fetched by blocks, within the window", () => {
+  const early = new EarlyFetch(megabyte);
+  early.announce({ pid: 1, runs: [{ page: 60, pages: 1000 }] });
+  const fetched = [];
+  for (let next = early.nextAnnounced(); next !== undefined; next = early.nextAnnounced()) fetched.push(next);
+  expect(fetched.slice(0, 2)).toEqual([
+    { pid: 1, page: 60, pages: 4 },
+    { pid: 1, page: 64, pages: 64 },
+  ]);
+  const pages = fetched.reduce((sum, range) => sum + range.pages, 0);
+  expect(pages).toBeGreaterThanOrEqual(megabyte / pageBytes);
+  expect(pages).toBeLessThan(megabyte / pageBytes + 64);
+  for (const range of fetched) early.ended(range);
+  expect(early.nextAnnounced()).toBeDefined();
+});
+
+test("once the images are known, what is held is not fetched again, and provisional pages are confirmed", () => {
+  const early = new EarlyFetch(megabyte);
+  early.keep(run(0, 64, true), undefined);
+  early.keep(run(64, 64), undefined);
+  const wanted = new WantedPages([{ page: 10, pages: 150 }]);
+  early.learn(new Map([[1, wanted]]));
+  // Of the first block the images have pages 10 to 63 only.
+  expect(early.nextUnconfirmed()).toEqual({ pid: 1, page: 10, pages: 54 });
+  expect(early.nextUnconfirmed()).toBeUndefined();
+  expect(wanted.takeNext(64)).toEqual({ page: 128, pages: 32 });
+  expect(wanted.empty).toBe(true);
+  // It comes after the images: only what they lack counts.
+  early.keep(run(128, 64, true), wanted);
+  expect(early.nextUnconfirmed()).toBeUndefined();
+});
+
+test("pages of a block that a thread waits for are confirmed before their turn, once", () => {
+  const early = new EarlyFetch(megabyte);
+  early.keep(run(0, 64, true), undefined);
+  early.learn(new Map([[1, new WantedPages([{ page: 0, pages: 64 }])]]));
+  expect(early.takeUnconfirmed({ pid: 1, page: 0, pages: 64 })).toEqual([{ pid: 1, page: 0, pages: 64 }]);
+  expect(early.takeUnconfirmed({ pid: 1, page: 0, pages: 64 })).toEqual([]);
+  expect(early.nextUnconfirmed()).toBeUndefined();
+});
+
+test("an answer takes the pages that are the same from what is held, and tells of those that are not", () => {
+  const early = new EarlyFetch(megabyte);
+  early.keep(run(4, 4, true), undefined);
+  const { runs, lost } = early.resolve(
+    answer(0, 10, [
+      { first: 0, pages: 2, at: 12 },
+      { first: 2, pages: 7, at: "same" },
+      { first: 9, pages: 1, at: "zero" },
+    ]),
+  );
+  expect(runs.map(({ page, pages, spans, provisional }) => ({ page, pages, at: spans[0]?.at, provisional }))).toEqual([
+    { page: 0, pages: 2, at: 12, provisional: false },
+    { page: 4, pages: 4, at: 4, provisional: false },
+    { page: 9, pages: 1, at: "zero", provisional: false },
+  ]);
+  expect(lost).toEqual([
+    { page: 2, pages: 2 },
+    { page: 8, pages: 1 },
+  ]);
+});

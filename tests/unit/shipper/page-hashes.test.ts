@@ -1,0 +1,39 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { pageBytes, pageDataOffset } from "../../../services/shared/core/frames/page-message.ts";
+import { PageHashes } from "../../../services/shipper/core/page-hashes.ts";
+
+const buffer = (pages: number): Buffer => Buffer.alloc(pageDataOffset + pages * pageBytes, 7);
+
+test("knows again exactly the pages that have not changed", () => {
+  const change = fc.record({ page: fc.nat(7), byte: fc.nat(pageBytes - 1), by: fc.integer({ min: 1, max: 255 }) });
+  fc.assert(
+    fc.property(fc.nat(200), fc.uniqueArray(change, { selector: ({ page }) => page }), (first, changes) => {
+      const hashes = new PageHashes();
+      const bytes = buffer(8);
+      hashes.remember(1, first, 8, bytes, pageDataOffset);
+      for (const { page, byte, by } of changes) {
+        const at = pageDataOffset + page * pageBytes + byte;
+        bytes[at] = ((bytes[at] ?? 0) + by) & 255;
+      }
+      const same = Array.from({ length: 8 }, (_, page) => changes.every((changed) => changed.page !== page));
+      expect(hashes.compare(1, first, 8, bytes, pageDataOffset)).toEqual(same);
+    }),
+  );
+});
+
+test("a page that was never sent, or by another process, is not the same", () => {
+  const hashes = new PageHashes();
+  hashes.remember(1, 10, 1, buffer(1), pageDataOffset);
+  expect(hashes.compare(1, 9, 3, buffer(3), pageDataOffset)).toEqual([false, true, false]);
+  expect(hashes.compare(2, 10, 1, buffer(1), pageDataOffset)).toEqual([false]);
+});
+
+test("what was sent last counts", () => {
+  const hashes = new PageHashes();
+  const [old, now] = [buffer(1), buffer(1).fill(8, pageDataOffset)];
+  hashes.remember(1, 0, 1, old, pageDataOffset);
+  hashes.remember(1, 0, 1, now, pageDataOffset);
+  expect(hashes.compare(1, 0, 1, old, pageDataOffset)).toEqual([false]);
+  expect(hashes.compare(1, 0, 1, now, pageDataOffset)).toEqual([true]);
+});
