@@ -5,7 +5,13 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { frameTypes, FrameError, type Frame } from "../../shared/core/frames/frame.ts";
 import { PayloadPool } from "../../shared/core/frames/payload-pool.ts";
-import { decodeSpans, encodePageRequest, type PageSpan, type Role } from "../../shared/core/frames/page-message.ts";
+import {
+  decodeSpans,
+  encodePageRequest,
+  pageErrorFlags,
+  type PageSpan,
+  type Role,
+} from "../../shared/core/frames/page-message.ts";
 import { pageBytes } from "../../shared/core/page-server/codec.ts";
 import { DmigrateError, messageOf } from "../../shared/errors.ts";
 import { openLink, type DialOptions } from "../../shared/link/dial.ts";
@@ -41,6 +47,8 @@ export interface PageLaneOptions extends Omit<DialOptions, "role" | "allocate"> 
 
 const firstPauseMs = 100;
 const longestPauseMs = 2_000;
+/** Before a source that was not ready is asked again: it has just been started anew. */
+const notYetPauseMs = 250;
 
 export class PageLane {
   readonly #options: PageLaneOptions;
@@ -49,6 +57,8 @@ export class PageLane {
   #link: FramedLink | undefined;
   #lastChannel = 0;
   #bytesOfLostLinks = 0;
+  /** Since when the source has had nothing but "not yet" to say. */
+  #refusedSince: number | undefined;
 
   constructor(options: PageLaneOptions) {
     this.#options = options;
@@ -105,11 +115,16 @@ export class PageLane {
     const request = this.#unanswered.get(channel);
     if (request === undefined) throw new FrameError(`the source answered request ${channel}, which was not asked`);
     if (type === frameTypes.pageError) {
+      if (flags === pageErrorFlags.notYet && this.#hasTime()) {
+        this.#askLater(channel, request);
+        return;
+      }
       this.#unanswered.delete(channel);
       const text = `the source could not read pages: ${payload.toString()}`;
       this.#options.onFailure(new DmigrateError("transfer-failed", text));
       return;
     }
+    this.#refusedSince = undefined;
     if (type !== frameTypes.pages) throw new FrameError(`the source sent a frame of type ${type} on a page connection`);
     const { pages, spans } = decodeSpans(payload, flags);
     if (pages > request.pages) throw new FrameError(`${pages} pages arrived where ${request.pages} were asked`);
@@ -119,5 +134,18 @@ export class PageLane {
     if (wait !== undefined) return wait.then(done).finally(() => this.#pool.release(payload));
     done();
     this.#pool.release(payload);
+  }
+
+  #hasTime(): boolean {
+    this.#refusedSince ??= performance.now();
+    return performance.now() - this.#refusedSince < this.#options.reconnectMs;
+  }
+
+  /** Over the same link; over another one it is asked again anyway. */
+  #askLater(channel: number, request: PageRequest): void {
+    const link = this.#link;
+    setTimeout(() => {
+      if (link !== undefined && this.#link === link) this.#write(link, channel, request);
+    }, notYetPauseMs);
   }
 }

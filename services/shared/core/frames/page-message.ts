@@ -5,7 +5,7 @@
  *     pageRequest  u64 vaddr, u32 pid, u32 pages, u8 priority, 7 zero bytes
  *     pages        u32 pages, then by the frame's flags: nothing (all zero) · a bitmap of the zero pages, one bit a
  *                  page, and the other pages · all pages
- *     pageError    UTF-8 text
+ *     pageError    UTF-8 text; a flag says whether asking again later may help
  */
 import { allocateFrame, FrameError, frameHeaderBytes, frameOf, maxDataBytes } from "./frame.ts";
 
@@ -15,6 +15,8 @@ export const maxDataPages = maxDataBytes / pageBytes;
 export const maxZeroPages = 4096;
 
 export const pageFlags = { allZero: 1, someZero: 2 } as const;
+/** Of a pageError: the memory is not open, but may be soon. Without it the pages are lost. */
+export const pageErrorFlags = { notYet: 1 } as const;
 
 export const protocolVersion = 1;
 /** `faults` is for pages that somebody waits for: nothing bulky goes over it. */
