@@ -41,7 +41,7 @@ async function drain(run: Run): Promise<void> {
       doing: `following the drain on node ${destination.name}`,
       isFinal: ({ code }) => code === "not-found",
       until: run.resting,
-    }).catch((error: unknown) => {
+    }).catch(async (error: unknown) => {
       if (error instanceof DmigrateError && error.code === "not-found")
         throw await memoryLost(run, "its pager is gone: was the node restarted?");
       throw error;

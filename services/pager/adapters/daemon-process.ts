@@ -123,7 +123,8 @@ function converse(
   handle: { kill: () => void; leave: () => void },
 ): DaemonProcess {
   const waiting = new Set<Hear>();
-  const channel: Channel<ToDaemon> = openChannel<FromDaemon, ToDaemon>(socket, (message) => {
+  const channel: Channel<ToDaemon> = openChannel<ToDaemon>(socket, (value) => {
+    const message = value as FromDaemon;
     for (const take of [...waiting]) take(message);
     onMessage(message);
   });

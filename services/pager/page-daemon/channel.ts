@@ -14,7 +14,7 @@ export interface Channel<Out> {
 }
 
 /** Takes over a connected socket. Whoever speaks something else than JSON lines is cut off. */
-export function openChannel<In, Out>(socket: Duplex, onMessage: (message: In) => void): Channel<Out> {
+export function openChannel<Out>(socket: Duplex, onMessage: (message: unknown) => void): Channel<Out> {
   let line: Buffer[] = [];
   let length = 0;
   const closed = new Promise<void>((resolve) => socket.once("close", () => resolve()));
@@ -25,7 +25,7 @@ export function openChannel<In, Out>(socket: Duplex, onMessage: (message: In) =>
       line.push(chunk.subarray(start, end));
       const text = Buffer.concat(line).toString();
       [line, length, start] = [[], 0, end + 1];
-      onMessage(JSON.parse(text) as In);
+      onMessage(JSON.parse(text));
     }
     line.push(chunk.subarray(start));
     length += chunk.length - start;

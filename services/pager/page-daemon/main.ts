@@ -57,7 +57,7 @@ async function obey(message: ToDaemon): Promise<void> {
 }
 
 function takeAgent(socket: Socket): Channel<FromDaemon> {
-  const agent = openChannel<ToDaemon, FromDaemon>(socket, (message) => void obey(message).catch(tellFailure));
+  const agent = openChannel<FromDaemon>(socket, (message) => void obey(message as ToDaemon).catch(tellFailure));
   agents.add(agent);
   void agent.closed.then(() => {
     agents.delete(agent);
