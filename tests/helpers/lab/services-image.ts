@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type Docker from "dockerode";
 
 import { ensureBenchWorkload } from "../bench/images.ts";
-import { all, logToStderr } from "./context.ts";
+import { logToStderr } from "./context.ts";
 import { ensureImage } from "./image-build.ts";
 import { loadImage } from "./load-image.ts";
 import type { LabNode } from "./node.ts";
@@ -23,6 +23,6 @@ export async function loadServices(outer: Docker, nodes: readonly LabNode[]): Pr
     paths: ["memory-torture.c"],
     buildArgs: { WORKLOAD: workload },
   });
-  await all(nodes.map((node) => loadImage(node, image, servicesImage, context)));
+  for (const node of nodes) await loadImage(node, image, servicesImage, context);
   return image;
 }
