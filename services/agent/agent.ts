@@ -23,7 +23,7 @@ export async function runAgent(argv: readonly string[], env: NodeJS.ProcessEnv):
   const services = [
     createDumper(of("dumper")),
     await createShipper({ ...of("shipper"), dataListen: config.dataListen }),
-    createPager({ ...of("pager"), serveWith: config.pager }),
+    createPager({ ...of("pager"), serveWith: config.pager, reconnectSeconds: config.reconnectSeconds }),
     createRestorer(of("restorer")),
   ];
   const resources = createResourceProbe({ docker, stateDir });

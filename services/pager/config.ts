@@ -7,6 +7,8 @@ import { pageServerKinds } from "./pagers.ts";
 export const pagingConfigShape = {
   /** Who serves the pages: our own page daemon, or `criu lazy-pages`. */
   pager: z.enum(pageServerKinds).default("userfaultfd"),
+  /** How long the source may stay out of reach while pages are missing. */
+  reconnectSeconds: z.coerce.number().int().min(1).max(86_400).default(600),
 };
 
 const pagerConfigShape = {

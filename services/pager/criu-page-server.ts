@@ -22,6 +22,8 @@ export interface CriuPageServerOptions extends PageServerEvents {
 const readyTimeoutMs = 10_000;
 /** How long CRIU may take to notice that the processes are gone. */
 const endGraceMs = 2_000;
+/** A drain under way may take this long to end when this process is told to. */
+const leaveDrainMs = 30_000;
 
 export class CriuPageServer implements PageServer {
   readonly #options: CriuPageServerOptions;
@@ -90,6 +92,10 @@ export class CriuPageServer implements PageServer {
     this.#options.source.close();
     await child?.kill();
     return true;
+  }
+
+  async leave(): Promise<void> {
+    if (this.#child !== undefined) await endsWithin(this.#child, leaveDrainMs);
   }
 
   /** CRIU ended: after success every page is here, or the processes that needed them are gone. */

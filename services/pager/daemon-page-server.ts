@@ -1,13 +1,19 @@
 /** The page server that is ours: a page daemon, as the agent sees it. */
 import { DmigrateError } from "../shared/errors.ts";
 import type { Log } from "../shared/log.ts";
-import { startPageDaemon, type DaemonProcess } from "./adapters/daemon-process.ts";
-import { LatencyHistogram } from "./core/latency-histogram.ts";
+import { attachPageDaemon, readOutcome, startPageDaemon, type DaemonProcess } from "./adapters/daemon-process.ts";
 import type { FromDaemon, StartDaemon } from "./page-daemon/messages.ts";
-import type { PageServer, PageServerEvents, PageServerStats, ProcessPages } from "./page-server.ts";
+import {
+  noStats,
+  type PageServer,
+  type PageServerEvents,
+  type PageServerStats,
+  type ProcessPages,
+} from "./page-server.ts";
 
 export interface DaemonPageServerOptions extends PageServerEvents {
-  daemon: StartDaemon;
+  /** Where the daemon works. */
+  workDir: string;
   log: Log;
 }
 
@@ -18,35 +24,36 @@ const startTimeoutMs = 10_000;
 
 export class DaemonPageServer implements PageServer {
   readonly #options: DaemonPageServerOptions;
-  readonly #child: DaemonProcess;
-  #stats: PageServerStats = {
-    pagesFaulted: 0,
-    pagesPrefetched: 0,
-    zeroPages: 0,
-    faults: 0,
-    faultLatencyMs: new LatencyHistogram().summary(),
-    bytesReceived: 0,
-  };
+  readonly #daemon: DaemonProcess;
+  #stats: PageServerStats = noStats;
   #needed = false;
   #over = false;
 
-  private constructor(options: DaemonPageServerOptions) {
+  private constructor(options: DaemonPageServerOptions, daemon: DaemonProcess, heard: EarlyMessages) {
     this.#options = options;
-    this.#child = startPageDaemon((message) => this.#hear(message));
-    void this.#child.ended.then((how) => this.#childEnded(how));
+    this.#daemon = daemon;
+    heard.passTo((message) => this.#hear(message));
+    void daemon.ended.then((how) => this.#ended(how));
   }
 
   /** Starts the daemon, and waits until it is connected. Throws `unavailable`, `unauthorized` or `timeout`. */
-  static async start(options: DaemonPageServerOptions): Promise<DaemonPageServer> {
-    const server = new DaemonPageServer(options);
+  static async start(start: StartDaemon, options: DaemonPageServerOptions): Promise<DaemonPageServer> {
+    const heard = new EarlyMessages();
+    const server = new DaemonPageServer(options, startPageDaemon(heard.take), heard);
     try {
-      await server.#child.ask({ kind: "start", options: options.daemon }, "ready", startTimeoutMs);
+      await server.#daemon.ask({ kind: "start", options: start }, "ready", startTimeoutMs);
       return server;
     } catch (error) {
       server.#over = true;
-      await server.#child.kill();
+      await server.#daemon.kill();
       throw error;
     }
+  }
+
+  /** Takes hold of the daemon that an agent before this one has started. Throws `not-found` or `timeout`. */
+  static async attach(options: DaemonPageServerOptions): Promise<DaemonPageServer> {
+    const heard = new EarlyMessages();
+    return new DaemonPageServer(options, await attachPageDaemon(options.workDir, heard.take), heard);
   }
 
   get stats(): PageServerStats {
@@ -58,7 +65,7 @@ export class DaemonPageServer implements PageServer {
   }
 
   async serve(_imagesDir: string, processes: readonly ProcessPages[]): Promise<void> {
-    await this.#child.ask({ kind: "serve", processes }, "serving", answerTimeoutMs);
+    await this.#daemon.ask({ kind: "serve", processes }, "serving", answerTimeoutMs);
   }
 
   async stop(force: boolean): Promise<boolean> {
@@ -66,12 +73,18 @@ export class DaemonPageServer implements PageServer {
     // It alone knows, and one that is too busy to answer is needed.
     if (!force && (await this.#refusesToStop())) return false;
     this.#over = true;
-    await this.#child.kill();
+    await this.#daemon.kill();
     return true;
   }
 
+  leave(): Promise<void> {
+    this.#over = true;
+    this.#daemon.leave();
+    return Promise.resolve();
+  }
+
   #refusesToStop(): Promise<boolean> {
-    return this.#child.ask({ kind: "stop", force: false }, "refused", answerTimeoutMs).then(
+    return this.#daemon.ask({ kind: "stop", force: false }, "refused", answerTimeoutMs).then(
       () => true,
       (error: unknown) => error instanceof DmigrateError && error.code === "timeout",
     );
@@ -98,7 +111,7 @@ export class DaemonPageServer implements PageServer {
         this.#needed = false;
         if (!this.#over) onDrained(message.drainMs);
         this.#over = true;
-        void this.#child.kill();
+        void this.#daemon.kill();
         break;
       case "failed":
         if (!this.#over) onFailure(new DmigrateError(message.code, message.message));
@@ -106,14 +119,44 @@ export class DaemonPageServer implements PageServer {
       case "ready":
       case "serving":
       case "refused":
+      case "attached":
         break;
     }
   }
 
-  #childEnded(how: string): void {
+  #ended(how: string): void {
     if (this.#over) return;
     this.#over = true;
-    const advice = this.#needed ? "; the memory of the container on this node is not whole: remove it" : "";
-    this.#options.onFailure(new DmigrateError("restore-failed", `the page daemon ended with ${how}${advice}`));
+    // Its last word may have come too late to be heard.
+    const outcome = readOutcome(this.#options.workDir);
+    if (outcome === undefined) this.#options.onFailure(daemonLost(`the page daemon ended with ${how}`, this.#needed));
+    else {
+      this.#stats = outcome.stats;
+      this.#options.onDrained(outcome.drainMs);
+    }
+  }
+}
+
+/** What is to be said when a page daemon is gone, and processes here may have been in need of it. */
+export function daemonLost(what: string, needed: boolean): DmigrateError {
+  const advice = needed
+    ? "; where pages were missing, the container on this node has read zeros since: remove it, and do not trust what it wrote"
+    : "";
+  return new DmigrateError("restore-failed", what + advice);
+}
+
+/** What the daemon says before there is somebody to listen. */
+class EarlyMessages {
+  #waiting: FromDaemon[] = [];
+  #hear: ((message: FromDaemon) => void) | undefined;
+
+  readonly take = (message: FromDaemon): void => {
+    if (this.#hear === undefined) this.#waiting.push(message);
+    else this.#hear(message);
+  };
+
+  passTo(hear: (message: FromDaemon) => void): void {
+    this.#hear = hear;
+    for (const message of this.#waiting.splice(0)) hear(message);
   }
 }

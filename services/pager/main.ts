@@ -9,10 +9,10 @@ import { createPager } from "./service.ts";
 
 await runMain(async () => {
   const config = readPagerConfig(process.argv.slice(2), process.env);
-  const { listen, token, logLevel, stateDir, dockerSocket, pager: serveWith } = config;
+  const { listen, token, logLevel, stateDir, dockerSocket, pager: serveWith, reconnectSeconds } = config;
   const log = createLog("pager", logLevel);
   const telemetry = startTelemetry(["pager"], process.env);
-  const services = [createPager({ stateDir, log, serveWith })];
+  const services = [createPager({ stateDir, log, serveWith, reconnectSeconds })];
   const resources = createResourceProbe({ docker: openDocker(dockerSocket), stateDir });
   await runUntilSignal(
     await serveServices({ title: "Dmigrate pager", listen, token, services, log, telemetry, resources }),

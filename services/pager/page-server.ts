@@ -1,5 +1,5 @@
 /** Who gives the restored processes their pages: a page daemon of ours, or CRIU's. The pager drives either the same way. */
-import type { LatencySummary } from "./core/latency-histogram.ts";
+import { LatencyHistogram, type LatencySummary } from "./core/latency-histogram.ts";
 import type { PageRange } from "../shared/core/criu/process-images.ts";
 
 export interface ProcessPages {
@@ -17,6 +17,15 @@ export interface PageServerStats {
   bytesReceived: number;
 }
 
+export const noStats: PageServerStats = {
+  pagesFaulted: 0,
+  pagesPrefetched: 0,
+  zeroPages: 0,
+  faults: 0,
+  faultLatencyMs: new LatencyHistogram().summary(),
+  bytesReceived: 0,
+};
+
 export interface PageServer {
   readonly stats: PageServerStats;
   /** Whether processes may be running here on pages that only the source has. */
@@ -28,6 +37,11 @@ export interface PageServer {
    * their memory.
    */
   stop(force: boolean): Promise<boolean>;
+  /**
+   * For when this process ends while the server is needed: resolves once it may. A daemon goes on by itself, and the next
+   * agent takes hold of it; CRIU's server cannot, so it is given time to end.
+   */
+  leave(): Promise<void>;
 }
 
 /** What a page server tells; nothing after `stop`. */

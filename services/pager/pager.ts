@@ -15,11 +15,14 @@ import type { Log } from "../shared/log.ts";
 import type { MigrationPaths } from "../shared/node-paths.ts";
 import { recordSpan, withSpan } from "../shared/telemetry.ts";
 import { readLazyPages } from "./adapters/images.ts";
+import type { PagerRecord } from "./core/pager-record.ts";
 import type { PageServer, PageServerEvents } from "./page-server.ts";
 
 export interface PagerDeps {
   paths: MigrationPaths;
   log: Log;
+  /** Keeps what an agent that comes after this one must know. */
+  note: (record: PagerRecord) => void;
   /** Connected to the source, and ready to be told what to serve. */
   startServer: (events: PageServerEvents) => Promise<PageServer>;
 }
@@ -28,6 +31,7 @@ export class Pager {
   readonly request: CreatePager;
   readonly #paths: MigrationPaths;
   readonly #log: Log;
+  readonly #note: PagerDeps["note"];
   readonly #server: PageServer;
   readonly #settled: PromiseWithResolvers<undefined>;
   readonly #whole = Promise.withResolvers<undefined>();
@@ -40,10 +44,11 @@ export class Pager {
   #serving: Promise<void> | undefined;
   #removed = false;
 
-  private constructor(request: CreatePager, { paths, log }: PagerDeps, server: PageServer) {
+  private constructor(request: CreatePager, { paths, log, note }: PagerDeps, server: PageServer) {
     this.request = request;
     this.#paths = paths;
     this.#log = log;
+    this.#note = note;
     this.#server = server;
     this.#settled = Promise.withResolvers<undefined>();
   }
@@ -51,6 +56,22 @@ export class Pager {
   /** Prepares all that can be prepared before the container is frozen. */
   static async create(request: CreatePager, deps: PagerDeps): Promise<Pager> {
     await mkdir(deps.paths.workDir, { recursive: true, mode: 0o700 });
+    const pager = await Pager.#withServer(request, deps);
+    deps.note({ request, pagesTotal: 0 });
+    return pager;
+  }
+
+  /** The pager of an agent before this one; `startServer` takes hold of what it has left. */
+  static async takeOver({ request, pagesTotal, serveMs }: PagerRecord, deps: PagerDeps): Promise<Pager> {
+    const pager = await Pager.#withServer(request, deps);
+    pager.#pagesTotal = pagesTotal;
+    pager.#serveMs = serveMs;
+    // What its server has told by now comes after this.
+    pager.#become("serving");
+    return pager;
+  }
+
+  static async #withServer(request: CreatePager, deps: PagerDeps): Promise<Pager> {
     // The server may fail before there is a pager to tell: the link may be lost that early.
     const created = Promise.withResolvers<Pager>();
     const server = await deps.startServer({
@@ -59,7 +80,8 @@ export class Pager {
       onFailure: (error) => void created.promise.then((pager) => pager.#fail(error)),
     });
     const pager = new Pager(request, deps, server);
-    created.resolve(pager);
+    // After whoever waits for the pager has it.
+    setImmediate(() => created.resolve(pager));
     return pager;
   }
 
@@ -112,6 +134,13 @@ export class Pager {
     this.#settled.resolve(undefined);
   }
 
+  /** This process ends: ends what nobody needs, and lets go of the rest. What an agent after it must know stays. */
+  async leave(): Promise<void> {
+    if (!(await this.#server.stop(false))) await this.#server.leave();
+    this.#removed = true;
+    this.#settled.resolve(undefined);
+  }
+
   async #serve(): Promise<void> {
     const started = performance.now();
     if (this.#state !== "ready")
@@ -130,6 +159,7 @@ export class Pager {
     }
     this.#become("serving");
     this.#serveMs = performance.now() - started;
+    this.#note({ request: this.request, pagesTotal: this.#pagesTotal, serveMs: this.#serveMs });
     this.#log.info({ pagesTotal: this.#pagesTotal, serveMs: this.#serveMs }, "ready to serve pages");
   }
 

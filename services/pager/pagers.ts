@@ -1,5 +1,7 @@
-/** The pagers of this node, one per migration: create, find, remove. */
+/** The pagers of this node, one per migration: create, find, remove. Those of an agent before this one are taken over. */
+import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
+import { openRecordFiles, type RecordFiles } from "../shared/adapters/record-files.ts";
 import type { CreatePager, PageSource } from "../shared/contracts/pager.ts";
 import type { Endpoint } from "../shared/contracts/common.ts";
 import { layoutOf } from "../shared/core/page-server/layout.ts";
@@ -7,10 +9,12 @@ import { DmigrateError } from "../shared/errors.ts";
 import type { Log } from "../shared/log.ts";
 import { migrationPaths } from "../shared/node-paths.ts";
 import { requireLazyPages } from "./adapters/criu.ts";
+import { pagerRecordSchema, type PagerRecord } from "./core/pager-record.ts";
 import { CriuPageServer } from "./criu-page-server.ts";
 import { DaemonPageServer } from "./daemon-page-server.ts";
-import type { PageServer, PageServerEvents } from "./page-server.ts";
-import { Pager } from "./pager.ts";
+import type { PageServerEvents } from "./page-server.ts";
+import { Pager, type PagerDeps } from "./pager.ts";
+import { takeOverServer } from "./take-over.ts";
 
 /**
  * Connects to the source's data port. Rejects when it cannot be reached, or refuses the secret. Aborting the signal closes
@@ -43,9 +47,16 @@ const connectTimeoutMs = 10_000;
 export class Pagers {
   readonly #deps: PagersDeps;
   readonly #pagers = new Map<string, Promise<Pager>>();
+  readonly #records: RecordFiles<PagerRecord>;
 
   constructor(deps: PagersDeps) {
     this.#deps = deps;
+    this.#records = openRecordFiles(join(deps.stateDir, "pagers"), pagerRecordSchema, deps.log);
+    for (const record of this.#records.readAll()) {
+      const { migrationId } = record.request;
+      deps.log.warn({ migrationId }, "taking over a pager of an earlier run");
+      this.#pagers.set(migrationId, this.#takeOver(record));
+    }
   }
 
   /** Connects a new pager to its source; asked again with the same request, gives the one that is there. */
@@ -83,34 +94,48 @@ export class Pagers {
     const pager = await this.#pagers.get(migrationId)?.catch(() => undefined);
     if (pager === undefined) return false;
     await pager.remove(force);
+    this.#records.remove(migrationId);
     return this.#pagers.delete(migrationId);
   }
 
-  /**
-   * Ends what can be ended. A pager that processes here still depend on is given `drainMs` to finish; after that its page
-   * server is left as it is rather than ended.
-   */
-  async stop(drainMs: number): Promise<void> {
+  /** Ends what nobody needs; what processes here depend on goes on without this process, and is found again by the next. */
+  async stop(): Promise<void> {
     await Promise.all(
       [...this.#pagers].map(async ([migrationId, connecting]) => {
         const pager = await connecting.catch(() => undefined);
-        if (pager?.state === "serving") await pager.wait("drained", drainMs);
-        await this.remove(migrationId, false).catch((error: unknown) =>
-          this.#deps.log.error({ err: error, migrationId }, "stopping while processes here wait for pages"),
-        );
+        if (pager === undefined) return;
+        if (pager.state === "ready") this.#records.remove(migrationId);
+        await pager
+          .leave()
+          .catch((error: unknown) => this.#deps.log.error({ err: error, migrationId }, "a page server was not left"));
       }),
     );
   }
 
   async #connect(request: CreatePager): Promise<Pager> {
-    const { stateDir, serveWith } = this.#deps;
-    const paths = migrationPaths(stateDir, request.migrationId);
-    const log = this.#deps.log.child({ migrationId: request.migrationId });
-    const startServer = (events: PageServerEvents): Promise<PageServer> =>
-      serveWith === "criu"
-        ? this.#startCriu(request, paths.workDir, events)
-        : this.#startDaemon(request, paths.workDir, log, events);
-    return Pager.create(request, { paths, log, startServer });
+    const deps = this.#pagerDeps(request);
+    return Pager.create(request, {
+      ...deps,
+      startServer: (events) =>
+        this.#deps.serveWith === "criu"
+          ? this.#startCriu(request, deps.paths.workDir, events)
+          : this.#startDaemon(request, deps.paths.workDir, deps.log, events),
+    });
+  }
+
+  async #takeOver(record: PagerRecord): Promise<Pager> {
+    const deps = this.#pagerDeps(record.request);
+    const startServer: PagerDeps["startServer"] = (events) =>
+      takeOverServer(record, deps.paths.workDir, deps.log, events);
+    return Pager.takeOver(record, { ...deps, startServer });
+  }
+
+  #pagerDeps({ migrationId }: CreatePager): Omit<PagerDeps, "startServer"> {
+    return {
+      paths: migrationPaths(this.#deps.stateDir, migrationId),
+      log: this.#deps.log.child({ migrationId }),
+      note: (record) => this.#records.write(migrationId, record),
+    };
   }
 
   async #startDaemon(
@@ -123,7 +148,7 @@ export class Pagers {
     const { criu, reconnectMs } = this.#deps;
     await requireLazyPages(criu);
     const daemon = { migrationId, secret, source, workDir, windowBytes, whole, reconnectMs };
-    return DaemonPageServer.start({ daemon, log, ...events });
+    return DaemonPageServer.start(daemon, { workDir, log, ...events });
   }
 
   async #startCriu(request: CreatePager, workDir: string, events: PageServerEvents): Promise<CriuPageServer> {

@@ -12,23 +12,21 @@ export interface PagerServiceDeps {
   /** The program to run; `criu` on PATH unless told. */
   criu?: string;
   serveWith: PageServerKind;
+  /** How long a link that is lost while pages are missing may stay away. */
+  reconnectSeconds: number;
   /** How to reach the source, for CRIU's page server; our own data protocol unless told. */
   connectPages?: ConnectPages;
 }
 
-/** How long a link that is lost while pages are missing may stay away. */
-const reconnectMs = 10 * 60_000;
-/** A drain under way may take this long to end when the service is told to stop. */
-const stopDrainMs = 30_000;
-
 export function createPager(deps: PagerServiceDeps): Service {
-  const { stateDir, log, serveWith, criu = "criu" } = deps;
+  const { stateDir, log, serveWith, reconnectSeconds, criu = "criu" } = deps;
   const connect = deps.connectPages ?? connectPages;
+  const reconnectMs = reconnectSeconds * 1_000;
   const pagers = new Pagers({ criu, stateDir, log, serveWith, reconnectMs, connectPages: connect });
   return {
     name: "pager",
     register: (app) => registerRoutes(app, pagers),
     checks: () => checkCriu(criu),
-    stop: () => pagers.stop(stopDrainMs),
+    stop: () => pagers.stop(),
   };
 }

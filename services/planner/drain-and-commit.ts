@@ -8,6 +8,7 @@ import { restoreSchema } from "../shared/contracts/restorer.ts";
 import { transferSchema } from "../shared/contracts/shipper.ts";
 import { DmigrateError } from "../shared/errors.ts";
 import type { LeftoverTable } from "./adapters/leftover-table.ts";
+import { memoryLost } from "./memory-lost.ts";
 import { anything, insist, pause, stage, Stopped, type Run } from "./run.ts";
 
 /** Brings a migration from `draining` or `committing` to `committed`. Throws, with phase `failed`, when it cannot. */
@@ -40,9 +41,9 @@ async function drain(run: Run): Promise<void> {
       doing: `following the drain on node ${destination.name}`,
       isFinal: ({ code }) => code === "not-found",
       until: run.resting,
-    }).catch((error: unknown) => {
+    }).catch(async (error: unknown) => {
       if (error instanceof DmigrateError && error.code === "not-found")
-        throw memoryLost(run, "the pager there is gone");
+        throw await memoryLost(run, "its pager is gone: was the node restarted?");
       throw error;
     });
     const { pagesTotal, pagesFaulted, pagesPrefetched } = pager;
@@ -55,7 +56,7 @@ async function drain(run: Run): Promise<void> {
       journal.update({ ...counts, ...(sent !== undefined && { bytesSent: sent.bytesSent }) });
       return;
     }
-    if (pager.state === "failed") throw memoryLost(run, pager.error ?? "its pager gave no reason");
+    if (pager.state === "failed") throw await memoryLost(run, pager.error ?? "its pager gave no reason");
     journal.progress(drained(pager), counts);
     // A pager that does not wait as it was asked to must not be asked without end.
     if (clock.now() - asked < timing.pollMs / 2) await pause(run, timing.pollMs);
@@ -64,17 +65,6 @@ async function drain(run: Run): Promise<void> {
 
 const drained = ({ pagesFaulted, pagesPrefetched, pagesTotal }: Pager): string =>
   `${pagesFaulted + pagesPrefetched} of ${pagesTotal} pages are there`;
-
-function memoryLost({ id, journal, source, destination }: Run, why: string): DmigrateError {
-  const { pagesTotal, pagesFaulted, pagesPrefetched } = journal.migration;
-  return new DmigrateError(
-    "transfer-failed",
-    `the container was resumed on node ${destination.name}, but the rest of its memory cannot follow (${why}; ` +
-      `${pagesFaulted + pagesPrefetched} of ${pagesTotal} pages were there): do not trust it. The source on node ${source.name} is still ` +
-      `frozen as it was. To go back to that moment, remove the container on node ${destination.name}, then ` +
-      `POST /checkpoints/${id}/abort at the dumper of node ${source.name}; to give the source up, POST /checkpoints/${id}/commit there`,
-  );
-}
 
 async function commit(run: Run, leftovers: LeftoverTable): Promise<void> {
   const { id, journal, source, destination, timing, clock } = run;

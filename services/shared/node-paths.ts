@@ -6,6 +6,9 @@
  *     <stateDir>/containers/<containerId>/            destination: tells the wrapper to restore this container
  *     <stateDir>/empty                                destination: a read-only, empty tmpfs, which the wrapper mounts
  *     <stateDir>/checkpoints/<migrationId>.json       source: what became of a checkpoint, kept for a day
+ *     <stateDir>/transfers/<migrationId>.json         source: whose frozen memory is served, and by which secret
+ *     <stateDir>/restores/<migrationId>.json          destination: what was done to bring the container up
+ *     <stateDir>/pagers/<migrationId>.json            destination: whose page daemon works in the migration's work/
  */
 import { join } from "node:path";
 

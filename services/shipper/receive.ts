@@ -105,7 +105,7 @@ export class Receive {
   /** Closes the connection, waits until nothing is written any more, and removes what was received under the state directory. */
   async end(): Promise<void> {
     await this.stop();
-    await rm(migrationPaths(this.#deps.stateDir, this.request.migrationId).dir, { recursive: true, force: true });
+    await removeReceived(this.#deps.stateDir, this.request.migrationId);
   }
 
   /** The same, but what was received stays. */
@@ -220,5 +220,9 @@ export class Receive {
     return place;
   }
 }
+
+/** Removes a migration's directory on the destination. */
+export const removeReceived = (stateDir: string, migrationId: string): Promise<void> =>
+  rm(migrationPaths(stateDir, migrationId).dir, { recursive: true, force: true });
 
 const keyOf = (tree: TreeName): string => (tree.kind === "volume" ? `volume ${tree.name}` : tree.kind);

@@ -1,7 +1,7 @@
 /** The destination's receives, by migration id. */
 import type { CreateReceive } from "../shared/contracts/shipper.ts";
 import { DmigrateError } from "../shared/errors.ts";
-import { Receive, type ReceiveDeps } from "./receive.ts";
+import { Receive, removeReceived, type ReceiveDeps } from "./receive.ts";
 
 interface Kept {
   receive: Receive;
@@ -33,10 +33,13 @@ export class Receives {
     return kept.receive;
   }
 
-  /** False when there was none. */
+  /** False when there was none; what one of an earlier run has left is removed all the same. */
   async remove(migrationId: string): Promise<boolean> {
     const kept = this.#receives.get(migrationId);
-    if (kept === undefined) return false;
+    if (kept === undefined) {
+      await removeReceived(this.#deps.stateDir, migrationId);
+      return false;
+    }
     await kept.receive.end();
     return this.#receives.delete(migrationId);
   }

@@ -4,6 +4,7 @@ import {
   decodePageRequest,
   encodePageError,
   maxDataBytesOf,
+  pageErrorFlags,
   type EncodedPages,
   type PageRequest,
 } from "../shared/core/frames/page-message.ts";
@@ -46,15 +47,16 @@ export function servePages(link: FramedLink, memory: () => PageReader | undefine
     stats.zeroPages += zeroPages;
     return { type: frameTypes.pages, channel, flags, frame, release };
   };
-  const refuse = (channel: number, error: unknown): Outgoing => ({
+  const refuse = (channel: number, error: unknown, flags = 0): Outgoing => ({
     type: frameTypes.pageError,
     channel,
+    flags,
     frame: encodePageError(messageOf(error)),
   });
   const read = (channel: number, request: PageRequest): Outgoing | Promise<Outgoing> => {
     try {
       const from = memory();
-      if (from === undefined) throw new Error("the container's memory is not open yet");
+      if (from === undefined) return refuse(channel, "the container's memory is not open yet", pageErrorFlags.notYet);
       if (request.priority === 0) return answer(channel, from.readNow(request));
       return from.read(request).then(
         (pages) => answer(channel, pages),

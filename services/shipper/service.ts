@@ -1,10 +1,13 @@
 /** The shipper as a service: on the source the only sender, on the destination the receiver of files. */
+import { join } from "node:path";
 import type Docker from "dockerode";
+import { openRecordFiles } from "../shared/adapters/record-files.ts";
 import type { ListenAddress } from "../shared/config.ts";
 import type { Service } from "../shared/http.ts";
 import type { Log } from "../shared/log.ts";
 import { listenForData } from "./adapters/data-listener.ts";
 import { checkShipper } from "./checks.ts";
+import { transferRecordSchema } from "./core/transfer-record.ts";
 import { Receives } from "./receives.ts";
 import { registerReceiveRoutes, registerTransferRoutes } from "./routes.ts";
 import { Transfers } from "./transfers.ts";
@@ -22,7 +25,9 @@ export async function createShipper({ docker, stateDir, log, dataListen }: Shipp
   // Nobody can connect before a transfer was made, and that takes the port's number.
   const state: { transfers?: Transfers } = {};
   const listener = await listenForData(dataListen, (id) => state.transfers?.find(id), log);
-  const transfers = new Transfers({ docker, stateDir, dataPort: listener.port });
+  const records = openRecordFiles(join(stateDir, "transfers"), transferRecordSchema, log);
+  const transfers = new Transfers({ docker, stateDir, dataPort: listener.port, records });
+  transfers.recover(log);
   state.transfers = transfers;
   const receives = new Receives({ docker, stateDir, log });
   return {

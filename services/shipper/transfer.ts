@@ -19,14 +19,16 @@ import type { Role } from "../shared/core/frames/page-message.ts";
 import { DmigrateError } from "../shared/errors.ts";
 import type { FramedLink, FrameHandler } from "../shared/link/framed.ts";
 import { migrationPaths } from "../shared/node-paths.ts";
-import { ContainerMemory } from "./adapters/memory.ts";
+import { ContainerMemory, lostMemory } from "./adapters/memory.ts";
+import type { RecordFiles } from "../shared/adapters/record-files.ts";
 import { findSourceTrees, type SourceTrees } from "./adapters/container-trees.ts";
 import { saveImage } from "./adapters/image.ts";
 import type { Attachable } from "./adapters/data-listener.ts";
 import { announceMemory } from "./announce-memory.ts";
 import { PageHashes } from "./core/page-hashes.ts";
 import { FileJobs } from "./file-jobs.ts";
-import { servePages } from "./serve-pages.ts";
+import type { TransferRecord } from "./core/transfer-record.ts";
+import { servePages, type PageReader } from "./serve-pages.ts";
 import { shipAll, shipChanges, type Pass, type SentTrees } from "./ship-trees.ts";
 import { shipImages } from "./ship-images.ts";
 
@@ -34,6 +36,8 @@ export interface TransferDeps {
   docker: Docker;
   stateDir: string;
   dataPort: number;
+  /** What an agent that comes after this one must know. */
+  records: RecordFiles<TransferRecord>;
 }
 
 /** How long a job waits for the destination to connect. */
@@ -50,7 +54,7 @@ export class Transfer implements Attachable {
   readonly #jobs: FileJobs;
   /** By role, so that a destination that connects again takes the place of its own lost connection only. */
   readonly #pageLinks = new Map<Role, FramedLink>();
-  #memory: ContainerMemory | undefined;
+  #memory: (PageReader & { close: () => void }) | undefined;
   readonly #hashes = new PageHashes();
   #trees: SourceTrees | undefined;
   /** What the last pass sent, tree by tree; the next one sends what differs. */
@@ -164,9 +168,13 @@ export class Transfer implements Attachable {
     return { pagesAnnounced: await announceMemory(link, processes, this.#ended.signal) };
   }
 
-  /** Opens the frozen processes' memory: page requests are answered from it from now on. */
+  /**
+   * Opens the frozen processes' memory: page requests are answered from it from now on, also by an agent that comes after
+   * this one, until the transfer is removed.
+   */
   openMemory({ processes, announce }: OpenMemory): TransferReport {
     this.#replaceMemory(processes, false);
+    this.#deps.records.write(this.request.migrationId, { request: this.request, processes: [...processes] });
     const link = this.#pageLinks.get("pages");
     if (announce && link !== undefined) void announceMemory(link, processes, this.#ended.signal);
     return this.report();
@@ -176,6 +184,12 @@ export class Transfer implements Attachable {
     const memory = new ContainerMemory(this.request.containerId, processes, { provisional, hashes: this.#hashes });
     this.#memory?.close();
     this.#memory = memory;
+  }
+
+  /** The frozen processes are gone: whoever asks for their pages is told so. */
+  loseMemory(why: string): void {
+    this.#memory?.close();
+    this.#memory = lostMemory(why);
   }
 
   /** Closes everything. */

@@ -1,6 +1,7 @@
-/** The source's transfers, by migration id. */
+/** The source's transfers, by migration id. Those of an agent before this one are taken up where the drain needs them. */
 import type { CreateTransfer } from "../shared/contracts/shipper.ts";
-import { DmigrateError } from "../shared/errors.ts";
+import { DmigrateError, messageOf } from "../shared/errors.ts";
+import type { Log } from "../shared/log.ts";
 import { Transfer, type TransferDeps } from "./transfer.ts";
 
 export class Transfers {
@@ -9,6 +10,22 @@ export class Transfers {
 
   constructor(deps: TransferDeps) {
     this.#deps = deps;
+  }
+
+  /** The destinations of these connect again by themselves, and ask for what they miss. */
+  recover(log: Log): void {
+    for (const { request, processes } of this.#deps.records.readAll()) {
+      const { migrationId } = request;
+      const transfer = new Transfer(request, this.#deps);
+      this.#transfers.set(migrationId, transfer);
+      try {
+        transfer.openMemory({ processes, announce: false });
+        log.warn({ migrationId }, "serving the frozen memory of an earlier run");
+      } catch (error) {
+        log.error({ migrationId, reason: messageOf(error) }, "the frozen memory of an earlier run is lost");
+        transfer.loseMemory(messageOf(error));
+      }
+    }
   }
 
   /** A repeated request gets the transfer that is there; another one of the same id is a `conflict`. */
@@ -37,10 +54,13 @@ export class Transfers {
   /** False when there was none. */
   remove(migrationId: string): boolean {
     this.#transfers.get(migrationId)?.end();
+    this.#deps.records.remove(migrationId);
     return this.#transfers.delete(migrationId);
   }
 
+  /** Closes everything; what an agent after this one must know stays. */
   stop(): void {
-    for (const migrationId of [...this.#transfers.keys()]) this.remove(migrationId);
+    for (const transfer of this.#transfers.values()) transfer.end();
+    this.#transfers.clear();
   }
 }

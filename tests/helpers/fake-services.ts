@@ -102,6 +102,7 @@ const answers: Record<string, Answer> = {
     node.checkpoints.set(migrationId, checkpoint);
     return checkpoint;
   },
+  "GET /checkpoints/:id": ({ node, id }) => checkpointSchema.parse(need(node.checkpoints.get(id), `checkpoint ${id}`)),
   "POST /checkpoints/:id/dump": (call) => step(call, ["frozen", "dumped"], "dumped"),
   "POST /checkpoints/:id/seal": (call) => step(call, ["dumped", "sealed"], "sealed"),
   "POST /checkpoints/:id/commit": (call) => {

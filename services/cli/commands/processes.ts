@@ -52,7 +52,7 @@ async function settingsHelp(name: string, description: string, settings: () => P
   const lines = (await settings()).map((setting) => {
     const variable = variableOf(setting);
     const flag = variable.replace("DMIGRATE_", "").replaceAll("_", "-").toLowerCase();
-    return `  --${flag.padEnd(16)} ${variable}\n`;
+    return `  --${flag.padEnd(18)} ${variable}\n`;
   });
   return `dmigrate ${name}: ${description}\n\nSettings, by flag or environment variable (see the README):\n${lines.join("")}`;
 }

@@ -1,24 +1,34 @@
 /**
- * The page daemon: a process of its own for each migration, child of the agent. Its end would make the restored
+ * The page daemon: a process of its own for each migration, started by the agent. Its end would make the restored
  * processes read zeros where their pages are missing, so it outlives the agent, takes no signal, and whatever goes wrong
- * ends when nobody needs it any more.
+ * ends when nobody needs it any more. The agent that started it is at descriptor 3; the next one comes by a socket.
  */
+import { renameSync, rmSync, writeFileSync } from "node:fs";
+import { createServer, Socket } from "node:net";
 import { spareFromOomKiller } from "../../shared/adapters/oom.ts";
 import { asDmigrateError, messageOf } from "../../shared/errors.ts";
+import { openChannel, type Channel } from "./channel.ts";
 import { PageDaemon } from "./daemon.ts";
-import type { FromDaemon, ToDaemon } from "./messages.ts";
+import { agentSocketName, outcomeName, type FromDaemon, type Outcome, type ToDaemon } from "./messages.ts";
 
 const aloneCheckMs = 1_000;
+const firstAgentFd = 3;
 
 let daemon: PageDaemon | undefined;
+const agents = new Set<Channel<FromDaemon>>();
+/** What an agent that comes later must know too: it is told once. */
+let isNeeded = false;
+let failure: FromDaemon | undefined;
 
 // A destination short of memory fills a container just now; the end of this process would cost the container.
 spareFromOomKiller(process.pid);
 
 function tell(message: FromDaemon): void {
-  // Without the agent nobody needs to know.
-  if (process.connected) process.send?.(message, () => undefined);
-  if (message.kind === "drained" && !process.connected) process.exit(0);
+  if (message.kind === "needed") isNeeded = true;
+  if (message.kind === "failed") failure = message;
+  if (message.kind === "drained") leaveOutcome({ drainMs: message.drainMs, stats: message.stats });
+  for (const agent of agents) agent.send(message);
+  if (message.kind === "drained" && agents.size === 0) process.exit(0);
 }
 
 function tellFailure(error: unknown): void {
@@ -30,6 +40,7 @@ async function obey(message: ToDaemon): Promise<void> {
   switch (message.kind) {
     case "start":
       process.chdir(message.options.workDir);
+      listenForAgents();
       daemon = new PageDaemon(message.options, tell);
       await daemon.connect();
       tell({ kind: "ready" });
@@ -45,8 +56,41 @@ async function obey(message: ToDaemon): Promise<void> {
   }
 }
 
-/** The agent is gone: goes on for those who need it. */
+function takeAgent(socket: Socket): Channel<FromDaemon> {
+  const agent = openChannel<FromDaemon>(socket, (message) => void obey(message as ToDaemon).catch(tellFailure));
+  agents.add(agent);
+  void agent.closed.then(() => {
+    agents.delete(agent);
+    if (agents.size === 0) goOnAlone();
+  });
+  return agent;
+}
+
+/** In the current directory, since a path to it may be too long for a socket. Only root gets at it. */
+function listenForAgents(): void {
+  process.umask(0o077);
+  rmSync(agentSocketName, { force: true });
+  rmSync(outcomeName, { force: true });
+  const server = createServer((socket) => {
+    const agent = takeAgent(socket);
+    if (daemon !== undefined) agent.send({ kind: "stats", stats: daemon.stats() });
+    if (isNeeded) agent.send({ kind: "needed" });
+    if (failure !== undefined) agent.send(failure);
+    agent.send({ kind: "attached", pid: process.pid });
+  });
+  // Without it this daemon works as well; only the next agent would not find it.
+  server.on("error", (error) => process.stderr.write(`page daemon: no agent can come back: ${messageOf(error)}\n`));
+  server.listen(agentSocketName);
+}
+
+function leaveOutcome(outcome: Outcome): void {
+  writeFileSync(`${outcomeName}.tmp`, JSON.stringify(outcome), { mode: 0o600 });
+  renameSync(`${outcomeName}.tmp`, outcomeName);
+}
+
+/** The agent is gone: goes on for those who need it, until the next one is there. */
 function goOnAlone(): void {
+  if (agents.size > 0) return;
   if (daemon?.needed !== true) process.exit(0);
   setTimeout(goOnAlone, aloneCheckMs);
 }
@@ -56,5 +100,4 @@ process.on("uncaughtException", (error) => {
   process.stderr.write(`page daemon: ${messageOf(error)}\n`);
   tellFailure(error);
 });
-process.on("disconnect", goOnAlone);
-process.on("message", (message: ToDaemon) => void obey(message).catch(tellFailure));
+takeAgent(new Socket({ fd: firstAgentFd }));

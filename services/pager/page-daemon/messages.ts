@@ -1,7 +1,27 @@
-/** What the agent and its page daemon tell each other over the channel between parent and child. */
+/** What the agent and its page daemon tell each other (channel.ts), and the daemon's last word. */
+import { z } from "zod";
+import { countSchema, millisSchema } from "../../shared/contracts/common.ts";
 import type { Endpoint } from "../../shared/contracts/common.ts";
 import type { ErrorCode } from "../../shared/errors.ts";
 import type { PageServerStats, ProcessPages } from "../page-server.ts";
+
+/** Where the daemon listens for agents that come after the one that started it; in `workDir`. */
+export const agentSocketName = "agent.socket";
+/** What the daemon leaves in `workDir` once nobody needs it any more, for an agent that was not there to be told. */
+export const outcomeName = "drained.json";
+
+export const outcomeSchema = z.object({
+  drainMs: millisSchema,
+  stats: z.object({
+    pagesFaulted: countSchema,
+    pagesPrefetched: countSchema,
+    zeroPages: countSchema,
+    faults: countSchema,
+    faultLatencyMs: z.object({ p50: millisSchema, p99: millisSchema, max: millisSchema }),
+    bytesReceived: countSchema,
+  }),
+});
+export type Outcome = z.infer<typeof outcomeSchema>;
 
 export interface StartDaemon {
   migrationId: string;
@@ -24,6 +44,8 @@ export type ToDaemon =
   | { kind: "stop"; force: boolean };
 
 export type FromDaemon =
+  /** To an agent that has connected anew; all else that it must know was sent before. */
+  | { kind: "attached"; pid: number }
   /** Linked to the source, and listening for CRIU. */
   | { kind: "ready" }
   /** The pages to serve are known. */

@@ -9,6 +9,7 @@ import { decodeMemoryMap, type MemoryMap } from "../../shared/core/frames/memory
 import {
   decodeSpans,
   encodePageRequest,
+  pageErrorFlags,
   pageFlags,
   type PageSpan,
   type Role,
@@ -59,6 +60,8 @@ export interface PageLaneOptions extends Omit<DialOptions, "role" | "allocate"> 
 
 const firstPauseMs = 100;
 const longestPauseMs = 2_000;
+/** Before a source that was not ready is asked again: it has just been started anew. */
+const notYetPauseMs = 250;
 
 export class PageLane {
   readonly #options: PageLaneOptions;
@@ -67,6 +70,8 @@ export class PageLane {
   #link: FramedLink | undefined;
   #lastChannel = 0;
   #bytesOfLostLinks = 0;
+  /** Since when the source has had nothing but "not yet" to say. */
+  #refusedSince: number | undefined;
 
   constructor(options: PageLaneOptions) {
     this.#options = options;
@@ -128,6 +133,10 @@ export class PageLane {
     const request = this.#unanswered.get(channel);
     if (request === undefined) throw new FrameError(`the source answered request ${channel}, which was not asked`);
     if (type === frameTypes.pageError) {
+      if (flags === pageErrorFlags.notYet && this.#hasTime()) {
+        this.#askLater(channel, request);
+        return;
+      }
       this.#unanswered.delete(channel);
       if (request.speculative) {
         this.#options.onRefused(request);
@@ -137,6 +146,7 @@ export class PageLane {
       this.#options.onFailure(new DmigrateError("transfer-failed", text));
       return;
     }
+    this.#refusedSince = undefined;
     if (type !== frameTypes.pages) throw new FrameError(`the source sent a frame of type ${type} on a page connection`);
     const { pages, spans } = decodeSpans(payload, flags);
     if (pages > request.pages) throw new FrameError(`${pages} pages arrived where ${request.pages} were asked`);
@@ -156,5 +166,18 @@ export class PageLane {
     if (wait !== undefined) return wait.then(done).finally(release);
     done();
     release();
+  }
+
+  #hasTime(): boolean {
+    this.#refusedSince ??= performance.now();
+    return performance.now() - this.#refusedSince < this.#options.reconnectMs;
+  }
+
+  /** Over the same link; over another one it is asked again anyway. */
+  #askLater(channel: number, request: PageRequest): void {
+    const link = this.#link;
+    setTimeout(() => {
+      if (link !== undefined && this.#link === link) this.#write(link, channel, request);
+    }, notYetPauseMs);
   }
 }

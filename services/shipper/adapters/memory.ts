@@ -20,7 +20,7 @@ import type { PageHashes } from "../core/page-hashes.ts";
 import { PayloadPool } from "../../shared/core/frames/payload-pool.ts";
 import type { FrozenProcess } from "../../shared/contracts/dumper.ts";
 import { DmigrateError, messageOf } from "../../shared/errors.ts";
-import type { Answer } from "../serve-pages.ts";
+import type { Answer, PageReader } from "../serve-pages.ts";
 import { cgroupNames } from "./processes.ts";
 
 export interface MemoryOptions {
@@ -151,6 +151,18 @@ export class ContainerMemory {
     }
     return zero;
   }
+}
+
+/** Memory that is gone with its processes: every page of it is refused, for good. */
+export function lostMemory(why: string): PageReader & { close: () => void } {
+  const error = new DmigrateError("transfer-failed", `the frozen processes are gone: ${why}`);
+  return {
+    read: () => Promise.reject(error),
+    readNow: () => {
+      throw error;
+    },
+    close: () => undefined,
+  };
 }
 
 function wholePages(bytes: number, { pid, vaddr }: PageRequest): number {

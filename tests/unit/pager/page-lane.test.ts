@@ -14,6 +14,7 @@ const secret = "5a".repeat(32);
 let listener: DataListener;
 let links: FramedLink[];
 let hold: PromiseWithResolvers<undefined>;
+let isOpen: boolean;
 let answers: PageAnswer["request"][];
 let told: (string | undefined)[];
 let failures: DmigrateError[];
@@ -32,12 +33,13 @@ const memory: PageReader = {
 beforeEach(async () => {
   [links, answers, told, failures] = [[], [], [], []];
   hold = Promise.withResolvers();
+  isOpen = true;
   stop = new AbortController();
   const transfer = {
     key: Buffer.from(secret, "hex"),
     attach: (_role: unknown, link: FramedLink) => {
       links.push(link);
-      return servePages(link, () => memory, { pagesSent: 0, zeroPages: 0 });
+      return servePages(link, () => (isOpen ? memory : undefined), { pagesSent: 0, zeroPages: 0 });
     },
   };
   listener = await listenForData({ host: "127.0.0.1", port: 0 }, () => transfer, createLog("test", "silent"));
@@ -80,4 +82,29 @@ test("a source that stays away is told of, once", async () => {
   await listener.close();
   await expect.poll(() => failures.length, { timeout: 5_000 }).toBe(1);
   expect(failures[0]).toMatchObject({ code: "unavailable" });
+});
+
+test("a source whose memory is not open yet is asked again, and its answer is taken", async () => {
+  isOpen = false;
+  hold.resolve(undefined);
+  lane.request(request(1));
+  lane.request({ ...request(9), priority: 0 });
+  setTimeout(() => (isOpen = true), 50);
+  await expect.poll(() => answers.map(({ page }) => page).sort(), { timeout: 2_000 }).toEqual([1, 9]);
+  expect(failures).toEqual([]);
+});
+
+test("a source whose memory stays closed is told of once the time is over", async () => {
+  isOpen = false;
+  lane.request(request(1));
+  await expect.poll(() => failures.map(({ code }) => code), { timeout: 2_000 }).toEqual(["transfer-failed"]);
+  expect(failures[0]?.message).toContain("not open yet");
+});
+
+test("a page that the source does not have is not asked for again", async () => {
+  hold.reject(new Error("process 1 has no readable memory"));
+  hold.promise.catch(() => undefined);
+  lane.request(request(1));
+  await expect.poll(() => failures.length).toBe(1);
+  expect(failures[0]?.message).toContain("no readable memory");
 });

@@ -38,6 +38,7 @@ async function startService(criuVersion = "4.2.1"): Promise<void> {
     stateDir: directory,
     log,
     serveWith: "criu",
+    reconnectSeconds: 1,
     criu: await installFakeCriu(directory, criuVersion),
     connectPages: () => {
       connections += 1;
@@ -193,6 +194,7 @@ test("readiness tells CRIU's version and names what to mend", async () => {
     stateDir: directory,
     log: createLog("pager", "silent"),
     serveWith: "criu",
+    reconnectSeconds: 1,
     criu: "/nonexistent/criu",
   });
   expect(await none.checks()).toMatchObject([{ name: "criu", ok: false }]);

@@ -135,4 +135,17 @@ describe("a node that is down", () => {
     expect(p.world.a.containers.get(sourceId)).toBe("frozen");
     expect((await p.request("DELETE", `/migrations/${id}`)).status).toBe(409);
   });
+
+  test("a source that was restarted while draining: the error says that there is nothing to go back to", async () => {
+    await using p = await planner();
+    p.world.b.drainPolls = 1000;
+    const { id } = await p.start();
+    await p.until(id, "draining");
+    p.world.a.checkpoints.delete(id);
+    Object.assign(p.world.b.pagers.get(id) ?? {}, { state: "failed", error: "the source stayed away" });
+    const { phase, error } = await p.until(id);
+    expect(phase).toBe("failed");
+    expect(error?.message).toContain("Node a no longer knows the checkpoint");
+    expect(error?.message).not.toContain("/abort");
+  });
 });

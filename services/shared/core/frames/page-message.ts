@@ -5,7 +5,7 @@
  *     pageRequest  u64 vaddr, u32 pid, u32 pages, u8 priority, u8 whether earlier contents are known, 6 zero bytes
  *     pages        u32 pages, then, unless all are zero: by the frame's flags a bitmap of the zero pages, and one of those
  *                  that are as they were sent before, one bit a page each; then the contents of all others
- *     pageError    UTF-8 text
+ *     pageError    UTF-8 text; a flag says whether asking again later may help
  */
 import { allocateFrame, FrameError, frameHeaderBytes, frameOf, maxDataBytes } from "./frame.ts";
 
@@ -20,6 +20,8 @@ export const maxZeroPages = 4096;
  */
 export const pageFlags = { allZero: 1, someZero: 2, someSame: 4, provisional: 8 } as const;
 const knownFlags = 15;
+/** Of a pageError: the memory is not open, but may be soon. Without it the pages are lost. */
+export const pageErrorFlags = { notYet: 1 } as const;
 
 export const protocolVersion = 2;
 /** `faults` is for pages that somebody waits for: nothing bulky goes over it. */

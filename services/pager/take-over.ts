@@ -1,0 +1,39 @@
+/** What became of a page server whose agent has ended: it goes on, it has done its work, or it is lost. */
+import { DmigrateError, messageOf } from "../shared/errors.ts";
+import type { Log } from "../shared/log.ts";
+import { readOutcome } from "./adapters/daemon-process.ts";
+import type { PagerRecord } from "./core/pager-record.ts";
+import { daemonLost, DaemonPageServer } from "./daemon-page-server.ts";
+import { noStats, type PageServer, type PageServerEvents, type PageServerStats } from "./page-server.ts";
+
+/** Takes hold of the page server that an agent before this one has started in `workDir`. */
+export async function takeOverServer(
+  record: PagerRecord,
+  workDir: string,
+  log: Log,
+  events: PageServerEvents,
+): Promise<PageServer> {
+  try {
+    return await DaemonPageServer.attach({ workDir, log, ...events });
+  } catch (error) {
+    const outcome = readOutcome(workDir);
+    if (outcome !== undefined) {
+      events.onDrained(outcome.drainMs);
+      return settledServer(outcome.stats);
+    }
+    const what = `the agent of this node was restarted, and its page server did not outlive it (${messageOf(error)})`;
+    events.onFailure(daemonLost(what, record.serveMs !== undefined));
+    return settledServer(noStats);
+  }
+}
+
+/** A page server that is gone, whatever became of it. */
+function settledServer(stats: PageServerStats): PageServer {
+  return {
+    stats,
+    needed: false,
+    serve: () => Promise.reject(new DmigrateError("conflict", "the page server of this migration is gone")),
+    stop: () => Promise.resolve(true),
+    leave: () => Promise.resolve(),
+  };
+}

@@ -1,0 +1,127 @@
+/** Real page daemons, linked to a source on loopback; the restore is a mere connection, which makes them needed. */
+import { once } from "node:events";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { connect, type Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { DaemonPageServer } from "../../../services/pager/daemon-page-server.ts";
+import { noStats, type PageServer } from "../../../services/pager/page-server.ts";
+import { takeOverServer } from "../../../services/pager/take-over.ts";
+import { messageOf } from "../../../services/shared/errors.ts";
+import { createLog } from "../../../services/shared/log.ts";
+import { listenForData, type DataListener } from "../../../services/shipper/adapters/data-listener.ts";
+import { servePages } from "../../../services/shipper/serve-pages.ts";
+
+const migrationId = "m-0123456789abcdef";
+const secret = "5a".repeat(32);
+const log = createLog("test", "silent");
+
+let workDir: string;
+let listener: DataListener;
+let drained: number[];
+let failures: string[];
+const events = {
+  onDrained: (drainMs: number) => void drained.push(drainMs),
+  onCached: () => undefined,
+  onFailure: (error: unknown) => void failures.push(messageOf(error)),
+};
+
+beforeEach(async () => {
+  [drained, failures] = [[], []];
+  workDir = await mkdtemp(join(tmpdir(), "dmigrate-take-over-"));
+  const transfer = {
+    key: Buffer.from(secret, "hex"),
+    attach: (_role: unknown, link: Parameters<typeof servePages>[0]) =>
+      servePages(link, () => undefined, { pagesSent: 0, zeroPages: 0 }),
+  };
+  listener = await listenForData({ host: "127.0.0.1", port: 0 }, () => transfer, log);
+});
+afterEach(async () => {
+  await listener.close();
+  await rm(workDir, { recursive: true });
+});
+
+const request = () => ({
+  migrationId,
+  secret,
+  source: { host: "127.0.0.1", port: listener.port },
+  windowBytes: 4 << 20,
+  chunkBytes: 256 << 10,
+  whole: false,
+});
+const startDaemon = (): Promise<DaemonPageServer> =>
+  DaemonPageServer.start({ ...request(), workDir, reconnectMs: 1_000 }, { workDir, log, ...events });
+const takeOver = (serveMs?: number): Promise<PageServer> =>
+  takeOverServer(
+    { request: request(), pagesTotal: 9, ...(serveMs !== undefined && { serveMs }) },
+    workDir,
+    log,
+    events,
+  );
+async function beginRestore(): Promise<Socket> {
+  const restore = connect(join(workDir, "lazy-pages.socket"));
+  restore.on("error", () => undefined);
+  await once(restore, "connect");
+  // It is needed once it has taken the connection.
+  await sleep(300);
+  return restore;
+}
+
+test("a daemon that is needed outlives its agent, and the next one takes hold of it", async () => {
+  const first = await startDaemon();
+  const restore = await beginRestore();
+  expect(await first.stop(false)).toBe(false);
+  await first.leave();
+
+  const second = await takeOver(1);
+  expect(failures).toEqual([]);
+  expect(await second.stop(false)).toBe(false);
+  restore.destroy();
+  await expect.poll(() => failures).toEqual([expect.stringContaining("restore ended before it was done")]);
+  expect(await second.stop(false)).toBe(true);
+  expect(drained).toEqual([]);
+});
+
+test("one that has failed says so to the next agent too", async () => {
+  const first = await startDaemon();
+  const restore = await beginRestore();
+  await first.serve("", []);
+  await first.leave();
+  const second = await takeOver(1);
+  await listener.close();
+  await expect.poll(() => failures.length, { timeout: 10_000 }).toBeGreaterThan(0);
+  await second.leave();
+
+  failures = [];
+  const third = await takeOver(1);
+  expect(failures[0]).toContain("the source stayed away");
+  expect(await third.stop(true)).toBe(true);
+  restore.destroy();
+});
+
+test("one that nobody needs ends with its agent, and what is left of it depends on whether it had served", async () => {
+  const first = await startDaemon();
+  await first.leave();
+  const lastWord = async (serveMs?: number): Promise<string> => {
+    const server = await takeOver(serveMs);
+    await server.stop(false);
+    return failures.at(-1) ?? "";
+  };
+  await expect.poll(() => lastWord(), { timeout: 5_000 }).toMatch(/its page server did not outlive it \(there is no/);
+  expect(failures.at(-1)).not.toContain("remove it");
+  expect(await lastWord(1)).toContain("has read zeros since: remove it");
+});
+
+test("one that has done its work meanwhile has left word of it", async () => {
+  const stats = { ...noStats, pagesFaulted: 4, pagesPrefetched: 5 };
+  await writeFile(join(workDir, "drained.json"), JSON.stringify({ drainMs: 12.5, stats }));
+  const server = await takeOver(1);
+  expect(drained).toEqual([12.5]);
+  expect(failures).toEqual([]);
+  expect(server.stats).toEqual(stats);
+  await writeFile(join(workDir, "drained.json"), "{");
+  await takeOver(1);
+  expect(failures).toHaveLength(1);
+});
