@@ -62,6 +62,7 @@ export class CriuPageServer implements PageServer {
       faults: faultLatency.count,
       faultLatencyMs: faultLatency.summary(),
       bytesReceived: this.#options.source.bytesReceived,
+      pagesHeld: 0,
     };
   }
 

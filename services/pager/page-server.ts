@@ -15,6 +15,8 @@ export interface PageServerStats {
   faults: number;
   faultLatencyMs: LatencySummary;
   bytesReceived: number;
+  /** Pages that came before their process, and wait for it. */
+  pagesHeld: number;
 }
 
 export const noStats: PageServerStats = {
@@ -24,6 +26,7 @@ export const noStats: PageServerStats = {
   faults: 0,
   faultLatencyMs: new LatencyHistogram().summary(),
   bytesReceived: 0,
+  pagesHeld: 0,
 };
 
 export interface PageServer {

@@ -4,9 +4,9 @@
  * happens while the images are on their way.
  *
  *     freeze ─┬─ dump ─┬─ seal ────────────┐
- *             │        ├─ images, memory ──┼─ serve pages ── resume ── running
+ *             │        ├─ images ──────────┼─ serve pages ─ (stop-and-copy: all memory) ─ resume ── running
  *             │        └─ COMMIT POINT ────┤
- *             └─ file delta ───────────────┘
+ *             └─ memory, file delta ───────┘
  */
 import { setTimeout as delay } from "node:timers/promises";
 import type { ContainerProfile } from "../shared/contracts/container.ts";
@@ -56,7 +56,7 @@ export async function freezeAndResume(run: Run, profile: ContainerProfile): Prom
 
 /** Dump, delta, images, memory, seal, and the commit point: everything that the resume needs. */
 async function moveState(run: Run, profile: ContainerProfile, checkpoint: Checkpoint): Promise<void> {
-  const { id, source, timing } = run;
+  const { id, journal, source, timing } = run;
   const failed = new AbortController();
   const signal = AbortSignal.any([run.cancelled, run.stopped, failed.signal]);
   // Memory that cannot be lazy (shared, or a tmpfs) is in the images, and the delta is as large as the files at worst.
@@ -78,17 +78,16 @@ async function moveState(run: Run, profile: ContainerProfile, checkpoint: Checkp
   const ship = stage(run, "ship", async () => {
     const transfer = `/transfers/${id}`;
     const delta = source.shipper.post(`${transfer}/delta`, undefined, shippedSchema, move);
-    const rest = written.promise.then(({ processes }) =>
+    const { processes } = checkpoint;
+    const announce = journal.migration.plan?.earlyPages === true;
+    const memory = source.shipper.post(`${transfer}/memory`, { processes, announce }, anything, move);
+    const rest = written.promise.then(() =>
       together(
-        [
-          source.shipper.post(`${transfer}/images`, undefined, shippedSchema, move),
-          source.shipper.post(`${transfer}/memory`, { processes }, anything, move),
-          commitPoint(run, checkpoint),
-        ],
+        [source.shipper.post(`${transfer}/images`, undefined, shippedSchema, move), commitPoint(run, checkpoint)],
         failed,
       ),
     );
-    await together([delta, rest], failed);
+    await together([delta, memory, rest], failed);
   });
   await together([dump, ship], failed);
 }
@@ -109,6 +108,7 @@ async function commitPoint(run: Run, { restartPolicy }: Checkpoint): Promise<voi
 async function resume(run: Run, call: { sent: boolean }): Promise<Restore> {
   const { id, destination, timing } = run;
   await destination.pager.post(`/pagers/${id}/serve`, undefined, pagerSchema, { timeoutMs: timing.moveMs });
+  if (run.journal.migration.mode === "stop-and-copy") await allCached(run);
   if (run.stopped.aborted) throw new Stopped();
   call.sent = true;
   const restore = await destination.restorer.post(`/restores/${id}/resume`, undefined, restoreSchema, {
@@ -117,6 +117,21 @@ async function resume(run: Run, call: { sent: boolean }): Promise<Restore> {
   if (restore.state === "resumed" || restore.state === "finished") return restore;
   const why = restore.error ?? `its state is ${restore.state}`;
   throw new DmigrateError("restore-failed", `the container did not resume on node ${destination.name}: ${why}`);
+}
+
+/** Stop-and-copy: waits until the destination has all memory. The source may still be thawed when that fails. */
+async function allCached(run: Run): Promise<void> {
+  const { id, destination, timing, clock } = run;
+  const deadline = clock.now() + moveTimeoutMs(timing, run.journal.migration.plan?.expectedBytes ?? 0);
+  for (;;) {
+    const path = `/pagers/${id}?until=cached&waitMs=${timing.pollMs}`;
+    const pager = await destination.pager.get(path, pagerSchema, { timeoutMs: timing.callMs + timing.pollMs });
+    if (pager.cached) return;
+    if (run.stopped.aborted) throw new Stopped();
+    if (pager.state === "failed") throw new DmigrateError("transfer-failed", pager.error ?? "the pager gave no reason");
+    if (clock.now() > deadline)
+      throw new DmigrateError("timeout", `the memory did not reach node ${destination.name} in time`);
+  }
 }
 
 function noteDowntime(run: Run, frozenAt: number, restore: Restore): void {

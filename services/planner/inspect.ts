@@ -52,13 +52,14 @@ export async function inspect(deps: InspectDeps, request: CreateMigration): Prom
           options,
         );
   const shipImage = !check.imagePresent;
-  const numbers = computePlan({ source: here, destination: there, profile, shipImage });
+  const numbers = computePlan({ mode: request.mode, source: here, destination: there, profile, shipImage });
   const refusals = findRefusals({
     from: request.from,
     to: request.to,
     profile,
     source: here,
     destination: there,
+    mode: request.mode,
     sharedPaths: request.sharedPaths,
     shipImage,
     destinationRefusals: check.refusals,

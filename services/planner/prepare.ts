@@ -7,9 +7,9 @@ import type { ContainerProfile } from "../shared/contracts/container.ts";
 import { pagerSchema } from "../shared/contracts/pager.ts";
 import type { Plan } from "../shared/contracts/planner.ts";
 import { restoreSchema } from "../shared/contracts/restorer.ts";
-import { receiveSchema, shippedSchema, transferSchema } from "../shared/contracts/shipper.ts";
+import { precopySchema, receiveSchema, shippedSchema, transferSchema } from "../shared/contracts/shipper.ts";
 import { DmigrateError } from "../shared/errors.ts";
-import { anything, throwIfCancelled, create, type Run } from "./run.ts";
+import { anything, throwIfCancelled, create, pause, type Run } from "./run.ts";
 import { moveTimeoutMs } from "./timing.ts";
 
 /** Throws at the first failure, or `cancelled`; the caller rolls back. */
@@ -71,16 +71,48 @@ export async function prepare(run: Run, profile: ContainerProfile, plan: Plan): 
   );
   throwIfCancelled(run);
   const { windowBytes, chunkBytes } = plan;
+  const whole = plan.mode === "stop-and-copy";
   await create(run, "pager", () =>
     destination.pager.post(
       "/pagers",
-      { migrationId: id, secret, source: link, windowBytes, chunkBytes },
+      { migrationId: id, secret, source: link, windowBytes, chunkBytes, whole },
       pagerSchema,
       call,
     ),
   );
+  if (plan.precopy) await precopy(run, profile);
   await lastLook(run);
   throwIfCancelled(run);
+}
+
+/** The pager holds this much of what it was told of: the rest has changed its place, or would take longer than it is worth. */
+const enoughPages = 0.98;
+/** Nothing came for so long: nothing more will. */
+const precopyStillMs = 2_000;
+
+/**
+ * Sends memory while the container runs, once: pages that change meanwhile are sent again after the freeze. Ends when the
+ * pager has what it was told of, or has as much as it can hold, or nothing came for a while.
+ */
+async function precopy(run: Run, profile: ContainerProfile): Promise<void> {
+  const { id, journal, source, destination, clock, timing } = run;
+  const { pagesAnnounced } = await source.shipper.post(`/transfers/${id}/precopy`, undefined, precopySchema, {
+    timeoutMs: timing.moveMs,
+    signal: run.cancelled,
+  });
+  const deadline = clock.now() + moveTimeoutMs(timing, profile.memoryBytes);
+  let held = 0;
+  let movedAt = clock.now();
+  for (;;) {
+    const pager = await destination.pager.get(`/pagers/${id}`, pagerSchema, { timeoutMs: timing.callMs });
+    const now = clock.now();
+    if (pager.pagesHeld !== held) movedAt = now;
+    held = pager.pagesHeld;
+    journal.progress(`${held} of ${pagesAnnounced} pages were sent ahead`, {});
+    if (held >= pagesAnnounced * enoughPages || now - movedAt > precopyStillMs || now > deadline) return;
+    await pause(run, timing.pollMs);
+    throwIfCancelled(run);
+  }
 }
 
 /**

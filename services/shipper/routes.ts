@@ -108,7 +108,8 @@ export function registerTransferRoutes(app: App, transfers: Transfers): void {
     createRoute({
       method: "post",
       path: "/transfers/{id}/precopy",
-      summary: "Source: tell the pager of the running container's pages; what it asks for is confirmed after the freeze",
+      summary:
+        "Source: tell the pager of the running container's pages; what it asks for is confirmed after the freeze",
       request: { params: migrationParams },
       responses: { 200: json(precopySchema, "it knows"), ...problems },
     }),

@@ -22,6 +22,7 @@ import {
   createReceiveSchema,
   createTransferSchema,
   openMemorySchema,
+  precopySchema,
   receiveSchema,
   receiveTargetSchema,
   shipImageSchema,
@@ -143,6 +144,12 @@ const answers: Record<string, Answer> = {
     read(openMemorySchema, body);
     return done(node, id, "memory");
   },
+  "POST /transfers/:id/precopy": ({ world, node, id }) => {
+    demand(node.checkpoints.get(id) === undefined, "the container is frozen");
+    need(world.b.pagers.get(id), `pager ${id}`).pagesHeld = 990;
+    done(node, id, "precopy");
+    return precopySchema.parse({ pagesAnnounced: 1000 });
+  },
   "POST /transfers/:id/images": ({ node, id }) => {
     demand(["dumped", "sealed"].includes(node.checkpoints.get(id)?.state ?? ""), "there are no images yet");
     return done(node, id, "images");
@@ -186,7 +193,9 @@ const answers: Record<string, Answer> = {
     if (missing.length > 0) world.violations.push(`resumed without ${missing.join(", ")}`);
     if (world.a.checkpoints.get(id)?.state !== "sealed")
       world.violations.push("resumed with a source that is not sealed");
-    if (node.pagers.get(id)?.state !== "serving") world.violations.push("resumed without a pager");
+    const pager = node.pagers.get(id);
+    if (pager?.state !== "serving") world.violations.push("resumed without a pager");
+    if (pager?.whole === true && !pager.cached) world.violations.push("resumed before all memory was there");
     node.containers.set(destinationId, "running");
     restore.state = "resumed";
     return restoreSchema.parse(restore);
@@ -207,11 +216,13 @@ const answers: Record<string, Answer> = {
   },
 
   "POST /pagers": ({ world, node, body }) => {
-    const { migrationId, secret } = read(createPagerSchema, body);
+    const { migrationId, secret, whole } = read(createPagerSchema, body);
     connect(world, migrationId, secret);
     const pager = pagerSchema.parse({
       migrationId,
       state: "ready",
+      cached: false,
+      pagesHeld: 0,
       pagesTotal: 0,
       pagesFaulted: 0,
       pagesPrefetched: 0,
@@ -220,7 +231,7 @@ const answers: Record<string, Answer> = {
       faultLatencyMs: { p50: 0, p99: 0, max: 0 },
       bytesReceived: 0,
     });
-    node.pagers.set(migrationId, { ...pager, polls: 0 });
+    node.pagers.set(migrationId, { ...pager, whole, polls: 0 });
     return pager;
   },
   "POST /pagers/:id/serve": ({ world, node, id }) => {
@@ -233,6 +244,11 @@ const answers: Record<string, Answer> = {
     const pager = need(node.pagers.get(id), `pager ${id}`);
     const { until, waitMs } = read(waitPagerQuery, Object.fromEntries(query));
     if (until === undefined || pager.state !== "serving") return pagerSchema.parse(pager);
+    if (until === "cached") {
+      await delay(waitMs);
+      pager.cached = pager.whole;
+      return pagerSchema.parse(pager);
+    }
     if (++pager.polls > node.drainPolls) {
       Object.assign(pager, { state: "drained", pagesFaulted: 100, pagesPrefetched: 900 });
     } else {

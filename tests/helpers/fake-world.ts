@@ -18,7 +18,7 @@ export interface FakeNodeState {
   readonly receives: Map<string, { target: boolean }>;
   readonly checkpoints: Map<string, Checkpoint>;
   readonly restores: Map<string, Restore & { replaces?: string | undefined }>;
-  readonly pagers: Map<string, Pager & { polls: number }>;
+  readonly pagers: Map<string, Pager & { polls: number; whole: boolean }>;
   resources: NodeResources;
   hasImage: boolean;
   /** What the restorer's check says. */

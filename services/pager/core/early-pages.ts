@@ -41,11 +41,17 @@ export function cut(run: EarlyRun, page: number, pages: number): EarlyRun | unde
 export class EarlyPages {
   readonly #processes = new Map<number, Map<number, EarlyRun[]>>();
   #bytes = 0;
+  #pages = 0;
   #provisionalRuns = 0;
 
   /** Memory held, in bytes. */
   get bytes(): number {
     return this.#bytes;
+  }
+
+  /** Pages held, those that are zero too. */
+  get pages(): number {
+    return this.#pages;
   }
 
   get provisionalRuns(): number {
@@ -114,6 +120,7 @@ export class EarlyPages {
 
   #count(run: EarlyRun, sign: 1 | -1): void {
     for (const { pages, at } of run.spans) if (typeof at === "number") this.#bytes += sign * pages * pageBytes;
+    this.#pages += sign * run.pages;
     if (run.provisional) this.#provisionalRuns += sign;
   }
 }

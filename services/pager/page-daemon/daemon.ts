@@ -111,6 +111,7 @@ export class PageDaemon {
       faults: faultLatency.count,
       faultLatencyMs: faultLatency.summary(),
       bytesReceived: this.#bulk.bytesReceived + this.#urgent.bytesReceived,
+      pagesHeld: this.#early.held.pages,
     };
   }
 

@@ -19,6 +19,7 @@ export const outcomeSchema = z.object({
     faults: countSchema,
     faultLatencyMs: z.object({ p50: millisSchema, p99: millisSchema, max: millisSchema }),
     bytesReceived: countSchema,
+    pagesHeld: countSchema,
   }),
 });
 export type Outcome = z.infer<typeof outcomeSchema>;

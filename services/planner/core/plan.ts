@@ -4,9 +4,10 @@
  */
 import type { NodeResources } from "../../shared/contracts/common.ts";
 import type { ContainerProfile } from "../../shared/contracts/container.ts";
-import type { Plan } from "../../shared/contracts/planner.ts";
+import type { MigrationMode, Plan } from "../../shared/contracts/planner.ts";
 
 export interface PlanInput {
+  mode: MigrationMode;
   source: NodeResources;
   destination: NodeResources;
   profile: Pick<
@@ -19,7 +20,15 @@ export interface PlanInput {
 
 export type PlanNumbers = Pick<
   Plan,
-  "readers" | "streams" | "chunkBytes" | "windowBytes" | "compression" | "expectedBytes" | "reasons"
+  | "readers"
+  | "streams"
+  | "chunkBytes"
+  | "windowBytes"
+  | "precopy"
+  | "earlyPages"
+  | "compression"
+  | "expectedBytes"
+  | "reasons"
 >;
 
 const KiB = 1024;
@@ -42,6 +51,8 @@ export function computePlan(input: PlanInput): PlanNumbers {
   const streams = planStreams(source, destination, link);
   const chunk = planChunk(link);
   const window = planWindow(destination, profile.memoryBytes);
+  const precopy = planPrecopy(input, link);
+  const early = planEarlyPages(input, precopy.value);
   const compression = planCompression(source, destination, link);
   const expectedBytes =
     profile.memoryBytes +
@@ -54,6 +65,8 @@ export function computePlan(input: PlanInput): PlanNumbers {
     streams: streams.value,
     chunkBytes: chunk.value,
     windowBytes: window.value,
+    precopy: precopy.value,
+    earlyPages: early.value,
     compression: compression.value,
     expectedBytes,
     reasons: [
@@ -61,6 +74,8 @@ export function computePlan(input: PlanInput): PlanNumbers {
       streams.reason,
       chunk.reason,
       window.reason,
+      ...(input.mode === "post-copy" ? [] : [precopy.reason]),
+      early.reason,
       compression.reason,
       expectedReason(input, expectedBytes),
       ...notes(input),
@@ -150,6 +165,41 @@ function planWindow(destination: NodeResources, memoryBytes: number): Choice<num
       `window of ${size(value)}: ${size(spare)} of the destination's memory are left beside the container${pressure}, ` +
       `shared with ${count(destination.activeMigrations, "other migration")}`,
   };
+}
+
+/** Hashing memory takes the processor longer than a faster link takes to move it. */
+const hashedBytesPerSecond = 6e8;
+const leastPrecopyBytes = 32 * MiB;
+
+/** Whether memory is sent while the container runs: only then worth it when less than all of it is sent again. */
+function planPrecopy({ mode, profile }: PlanInput, link: number | undefined): Choice<boolean> {
+  const no = (reason: string): Choice<boolean> => ({ value: false, reason: `no pre-copy: ${reason}` });
+  if (mode === "post-copy") return no("the mode is post-copy");
+  if (profile.memoryBytes < leastPrecopyBytes) return no(`${size(profile.memoryBytes)} of memory follow at once`);
+  if (link !== undefined && link > hashedBytesPerSecond)
+    return no(`${rate(link)} move memory faster than one core compares it`);
+  const speed = link === undefined ? "a link of unknown speed" : rate(link);
+  return {
+    value: true,
+    reason: `pre-copy: ${size(profile.memoryBytes)} over ${speed} are sent while the container runs`,
+  };
+}
+
+/** Cores that the dump and the restore keep busy, on either side. */
+const busyInDowntime = 1;
+
+/** Whether memory is sent side by side with the dump: where it does not take processors away from the dump. */
+function planEarlyPages({ mode, source, destination }: PlanInput, precopy: boolean): Choice<boolean> {
+  const idle = Math.min(idleCores(source), idleCores(destination));
+  if (precopy) return { value: false, reason: "memory that was sent ahead is confirmed after the dump" };
+  if (mode === "stop-and-copy")
+    return { value: true, reason: "memory is sent from the freeze on: the resume waits for it" };
+  if (idle < busyInDowntime + 1)
+    return {
+      value: false,
+      reason: `memory is sent from the resume on: ${idle.toFixed(1)} idle cores are left to dump and restore`,
+    };
+  return { value: true, reason: `memory is sent from the freeze on: ${idle.toFixed(1)} cores are idle` };
 }
 
 function planCompression(

@@ -4,6 +4,7 @@
  */
 import type { NodeResources } from "../../shared/contracts/common.ts";
 import type { ContainerProfile } from "../../shared/contracts/container.ts";
+import type { MigrationMode } from "../../shared/contracts/planner.ts";
 import type { Refusal } from "../../shared/errors.ts";
 import { missingFlags } from "./cpu-flags.ts";
 import { criuImageBytes, size } from "./plan.ts";
@@ -15,6 +16,7 @@ export interface PreflightInput {
   profile: ContainerProfile;
   source: NodeResources;
   destination: NodeResources;
+  mode: MigrationMode;
   /** Host paths that both nodes see as the same storage. */
   sharedPaths: readonly string[];
   shipImage: boolean;
@@ -132,11 +134,14 @@ function docker({ to, destination }: PreflightInput): Refusal[] {
 /** With a tenth and a little more to spare: a node filled to the brim fails in worse places than here. */
 const withMargin = (bytes: number, extra: number): number => Math.ceil(bytes * 1.1) + extra;
 
-function room({ from, to, profile, source, destination, shipImage }: PreflightInput): Refusal[] {
+function room({ from, to, profile, source, destination, mode, shipImage }: PreflightInput): Refusal[] {
   const refusals: Refusal[] = [];
-  const memory = withMargin(profile.memoryBytes, 64 * MiB);
+  // Memory that is there before its process is there twice while it is put in its place.
+  const copies = mode === "stop-and-copy" ? 2 : 1;
+  const memory = withMargin(profile.memoryBytes * copies, 64 * MiB);
   if (destination.memoryAvailableBytes < memory) {
-    const message = `node ${to} has ${size(destination.memoryAvailableBytes)} of memory available, and ${size(memory)} are needed`;
+    const instead = copies > 1 ? " for stop-and-copy; mode post-copy needs half of that" : "";
+    const message = `node ${to} has ${size(destination.memoryAvailableBytes)} of memory available, and ${size(memory)} are needed${instead}`;
     refusals.push({ code: "memory", message });
   }
   const files = profile.writableLayerBytes + profile.volumeBytes + (shipImage ? profile.imageBytes : 0);

@@ -29,6 +29,8 @@ export const pagerSchema = z
     error: z.string().optional(),
     /** Every page is on this node, in the pager; told of a whole migration only. */
     cached: z.boolean(),
+    /** Pages that came before their process, and wait for it. */
+    pagesHeld: countSchema,
     /** Lazy pages in the images; 0 until serving. */
     pagesTotal: countSchema,
     /** Pages given to CRIU in answer to faults, and in answer to its background requests. */

@@ -42,7 +42,12 @@ export type Node = z.infer<typeof nodeSchema>;
 
 export const nodeListSchema = z.object({ nodes: z.array(nodeSchema) }).openapi("NodeList");
 
-export const migrationModeSchema = z.enum(["post-copy"]);
+/**
+ * `post-copy`: the container is resumed first, its memory follows. `hybrid`: memory is sent while it runs, too, if that
+ * pays, and confirmed once it is frozen. `stop-and-copy`: it is resumed when all of its memory is at the destination.
+ */
+export const migrationModeSchema = z.enum(["post-copy", "hybrid", "stop-and-copy"]);
+export type MigrationMode = z.infer<typeof migrationModeSchema>;
 
 export const createMigrationSchema = z
   .strictObject({
@@ -70,6 +75,10 @@ export const planSchema = z
     streams: z.int().min(1),
     chunkBytes: countSchema,
     windowBytes: countSchema,
+    /** Memory is sent before the freeze too. */
+    precopy: z.boolean(),
+    /** Memory is sent from the freeze on, not only from the resume on. */
+    earlyPages: z.boolean(),
     compression: z.enum(["none", "zstd"]),
     shipImage: z.boolean(),
     /** Bytes expected to leave the source, and room checked on the destination. */

@@ -21,9 +21,19 @@ test("a page that comes again replaces the one that is held, and no other", () =
   const held = new EarlyPages();
   held.add(run(0, 64, true));
   held.add({ ...run(10, 2), spans: [{ first: 0, pages: 2, at: "zero" }] });
-  expect([9, 10, 11, 12, 64].map((page) => held.at(1, page)?.provisional)).toEqual([true, false, false, true, undefined]);
+  expect([9, 10, 11, 12, 64].map((page) => held.at(1, page)?.provisional)).toEqual([
+    true,
+    false,
+    false,
+    true,
+    undefined,
+  ]);
   // What follows the cut stands further on in the payload.
-  expect(held.at(1, 12)).toMatchObject({ page: 12, pages: 52, spans: [{ first: 0, pages: 52, at: 4 + 12 * pageBytes }] });
+  expect(held.at(1, 12)).toMatchObject({
+    page: 12,
+    pages: 52,
+    spans: [{ first: 0, pages: 52, at: 4 + 12 * pageBytes }],
+  });
   expect(held.bytes).toBe(62 * pageBytes);
   held.delete(1, 0, 64);
   expect([held.bytes, held.provisionalRuns, [...held.all()].length]).toEqual([0, 0, 0]);

@@ -19,7 +19,8 @@ const request: CreatePager = {
   secret: "0".repeat(64),
   source: { host: "192.0.2.1", port: 7401 },
   windowBytes: 4 << 20,
-  chunkBytes: 256 << 10, whole: false,
+  chunkBytes: 256 << 10,
+  whole: false,
 };
 const processes = new Map<number, PageRange[]>([
   [1, [{ page: 0x1000, pages: 700 }]],

@@ -79,6 +79,25 @@ describe("a migration without failures", () => {
     expect(bytesSent).toBe(4000);
   });
 
+  test("hybrid: sends memory before the freeze", async () => {
+    await using planner = await createTestPlanner();
+    const { id } = await planner.start({ mode: "hybrid" });
+    expect((await planner.until(id)).phase).toBe("committed");
+    const calls = callsOf(planner);
+    expect(calls.indexOf("a POST /transfers/:id/precopy")).toBeGreaterThan(calls.indexOf("b POST /pagers"));
+    expect(calls.indexOf("a POST /transfers/:id/precopy")).toBeLessThan(calls.indexOf("a POST /checkpoints"));
+    expect(planner.world.violations).toEqual([]);
+  });
+
+  test("stop-and-copy: resumes when all memory is there", async () => {
+    await using planner = await createTestPlanner();
+    const { id } = await planner.start({ mode: "stop-and-copy" });
+    const migration = await planner.until(id);
+    expect(migration).toMatchObject({ phase: "committed", mode: "stop-and-copy" });
+    // The fake tells when a container is resumed too early.
+    expect(planner.world.violations).toEqual([]);
+  });
+
   test("sends the image when it is missing, and removes the source when asked", async () => {
     await using planner = await createTestPlanner();
     planner.world.b.hasImage = false;

@@ -11,6 +11,7 @@ const GiB = 1024 * MiB;
 
 const node = (changes: Partial<NodeResources> = {}): NodeResources => ({ ...fakeResources(), ...changes });
 const input = (changes: Partial<PlanInput> = {}): PlanInput => ({
+  mode: "post-copy",
   source: node(),
   destination: node(),
   profile: { ...fakeProfile(), memoryBytes: 4 * GiB },
@@ -28,6 +29,38 @@ describe("readers", () => {
     ["one for a small container", node({ cores: 8, loadAverage1m: 0 }), 10 * MiB, 1],
   ])("%s", (_what, source, memoryBytes, readers) => {
     expect(computePlan(input({ source, profile: { ...fakeProfile(), memoryBytes } })).readers).toBe(readers);
+  });
+});
+
+describe("memory before the resume", () => {
+  const chosen = (changes: Partial<PlanInput>) => {
+    const { precopy, earlyPages } = computePlan(input(changes));
+    return { precopy, earlyPages };
+  };
+  const over = (mbit: number) => ({ source: node({ linkMbitPerSecond: mbit }) });
+  const busy = node({ cores: 2, loadAverage1m: 1.5 });
+  test.each<[string, Partial<PlanInput>, { precopy: boolean; earlyPages: boolean }]>([
+    ["from the freeze on where cores are idle", {}, { precopy: false, earlyPages: true }],
+    ["from the resume on where they are not", { source: busy }, { precopy: false, earlyPages: false }],
+    ["hybrid: before the freeze", { mode: "hybrid" }, { precopy: true, earlyPages: false }],
+    [
+      "hybrid over a fast link: from the freeze on",
+      { mode: "hybrid", ...over(10_000) },
+      { precopy: false, earlyPages: true },
+    ],
+    ["hybrid over a slow one", { mode: "hybrid", ...over(1_000) }, { precopy: true, earlyPages: false }],
+    [
+      "hybrid of a small container: from the freeze on",
+      { mode: "hybrid", profile: { ...fakeProfile(), memoryBytes: 10 * MiB } },
+      { precopy: false, earlyPages: true },
+    ],
+    [
+      "stop-and-copy over a fast link, on busy nodes too: from the freeze on",
+      { mode: "stop-and-copy", destination: busy, ...over(10_000) },
+      { precopy: false, earlyPages: true },
+    ],
+  ])("%s", (_what, changes, expected) => {
+    expect(chosen(changes)).toEqual(expected);
   });
 });
 
@@ -106,7 +139,7 @@ test("expected bytes are all that will leave the source", () => {
 test("each number has one sentence, and what clients will notice has one too", () => {
   const profile = { ...fakeProfile(), tcpConnections: 2 };
   const { reasons } = computePlan(input({ profile, destination: node({ kernel: "6.12.1" }) }));
-  expect(reasons).toHaveLength(8);
+  expect(reasons).toHaveLength(9);
   expect(reasons.join("\n")).toContain("2 open TCP connections will be closed");
   expect(reasons.join("\n")).toContain("6.12.1");
 });

@@ -12,6 +12,7 @@ const input = (changes: Partial<PreflightInput> = {}): PreflightInput => ({
   profile: fakeProfile(),
   source: node(),
   destination: node(),
+  mode: "post-copy",
   sharedPaths: [],
   shipImage: false,
   destinationRefusals: [],

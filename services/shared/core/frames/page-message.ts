@@ -183,7 +183,8 @@ function spansOf(payload: Buffer, pages: number, flags: number): PageSpan[] {
   for (let page = 0; page < pages; page++) {
     const contents = isSet(zero, page) ? "zero" : isSet(same, page) ? "same" : at;
     const last = spans.at(-1);
-    const goesOn = last !== undefined && (typeof contents === "number" ? typeof last.at === "number" : last.at === contents);
+    const goesOn =
+      last !== undefined && (typeof contents === "number" ? typeof last.at === "number" : last.at === contents);
     if (goesOn) last.pages++;
     else spans.push({ first: page, pages: 1, at: contents });
     if (typeof contents === "number") at += pageBytes;

@@ -113,7 +113,9 @@ describe("an answer", () => {
             if (typeof at !== "number") return at;
             const from = at + index * pageBytes;
             const page = (first + index) * pageBytes;
-            return payloadOf(frame).subarray(from, from + pageBytes).equals(pages.subarray(page, page + pageBytes))
+            return payloadOf(frame)
+              .subarray(from, from + pageBytes)
+              .equals(pages.subarray(page, page + pageBytes))
               ? "sent"
               : "wrong";
           }),
