@@ -40,9 +40,11 @@ export function cut(run: EarlyRun, page: number, pages: number): EarlyRun | unde
 
 export class EarlyPages {
   readonly #processes = new Map<number, Map<number, EarlyRun[]>>();
+  /** Where `nextConfirmed` is: to look from the start each time would take ever longer. */
+  #walk: Generator<EarlyRun> | undefined;
   #bytes = 0;
   #pages = 0;
-  #provisionalRuns = 0;
+  #confirmedRuns = 0;
 
   /** Memory held, in bytes. */
   get bytes(): number {
@@ -52,10 +54,6 @@ export class EarlyPages {
   /** Pages held, those that are zero too. */
   get pages(): number {
     return this.#pages;
-  }
-
-  get provisionalRuns(): number {
-    return this.#provisionalRuns;
   }
 
   /** Keeps a run that lies within one block; what was there of the same pages is replaced. */
@@ -93,16 +91,20 @@ export class EarlyPages {
     for (const blocks of this.#processes.values()) for (const runs of blocks.values()) yield* runs;
   }
 
-  /** Some run that may be used as it is. */
-  nextConfirmed(): EarlyRun | undefined {
-    for (const run of this.all()) if (!run.provisional) return run;
-    return undefined;
+  get hasConfirmed(): boolean {
+    return this.#confirmedRuns > 0;
   }
 
-  /** Lets go of a process. */
-  forget(pid: number): void {
-    for (const runs of this.#processes.get(pid)?.values() ?? []) for (const run of runs) this.#count(run, -1);
-    this.#processes.delete(pid);
+  /** Some run that may be used as it is; whoever takes it deletes it. */
+  nextConfirmed(): EarlyRun | undefined {
+    if (!this.hasConfirmed) return undefined;
+    for (let turn = 0; turn < 2; turn++) {
+      this.#walk ??= this.all();
+      for (let step = this.#walk.next(); step.done !== true; step = this.#walk.next())
+        if (!step.value.provisional) return step.value;
+      this.#walk = undefined;
+    }
+    return undefined;
   }
 
   #blockAt(pid: number, page: number): EarlyRun[] | undefined {
@@ -121,6 +123,6 @@ export class EarlyPages {
   #count(run: EarlyRun, sign: 1 | -1): void {
     for (const { pages, at } of run.spans) if (typeof at === "number") this.#bytes += sign * pages * pageBytes;
     this.#pages += sign * run.pages;
-    if (run.provisional) this.#provisionalRuns += sign;
+    if (!run.provisional) this.#confirmedRuns += sign;
   }
 }

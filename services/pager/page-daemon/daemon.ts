@@ -309,7 +309,7 @@ export class PageDaemon {
   #pumpBackground(): void {
     this.#useHeld();
     this.#askMissing(Math.min(this.#options.windowBytes, mostInFlightBytes));
-    if (this.#inFlight > 0 || this.#spaces.empty || this.#early.held.nextConfirmed() !== undefined) return;
+    if (this.#inFlight > 0 || this.#spaces.empty || this.#early.held.hasConfirmed) return;
     // Nothing is on its way, yet something is missing.
     this.#spaces.wantMissing();
     setImmediate(() => this.#guard(() => this.#pump()));

@@ -36,7 +36,20 @@ test("a page that comes again replaces the one that is held, and no other", () =
   });
   expect(held.bytes).toBe(62 * pageBytes);
   held.delete(1, 0, 64);
-  expect([held.bytes, held.provisionalRuns, [...held.all()].length]).toEqual([0, 0, 0]);
+  expect([held.bytes, held.pages, held.hasConfirmed, [...held.all()].length]).toEqual([0, 0, false, 0]);
+});
+
+test("gives every confirmed run once, also those that come while it does", () => {
+  const held = new EarlyPages();
+  for (let block = 0; block < 4; block++) held.add(run(block * 64, 64, block % 2 === 1));
+  const given = [];
+  for (let next = held.nextConfirmed(); next !== undefined; next = held.nextConfirmed()) {
+    given.push(next.page);
+    held.delete(1, next.page, next.pages);
+    // Confirmed at last: one that the walk has passed by already, perhaps.
+    if (given.length === 2) held.add(run(64, 64));
+  }
+  expect(given.toSorted((a, b) => a - b)).toEqual([0, 64, 128]);
 });
 
 test("what is announced is fetched by blocks, within the window", () => {
