@@ -1,6 +1,7 @@
 /** Nothing of a container's memory is lost or changed on the way, whatever the container does with it. */
 import type Docker from "dockerode";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { migrationModeSchema } from "../../services/shared/contracts/planner.ts";
 import { connectLab } from "../helpers/lab/connect.ts";
 import type { LabNode } from "../helpers/lab/lab.ts";
 import { loadServices, servicesImage } from "../helpers/lab/services-image.ts";
@@ -19,6 +20,7 @@ describe("memory that moves", () => {
     ["a", "b"],
     ["b", "a"],
   ] as const;
+  const modes = migrationModeSchema.options;
   let image: string;
 
   const start = (name: string, command: readonly string[], port?: number): Promise<Docker.Container> =>
@@ -42,7 +44,8 @@ describe("memory that moves", () => {
     for (let round = 0; round < 10; round += 1) {
       const [from, to] = ways[round % 2] ?? ways[0];
       const before = await reportOf(nodes[from], name);
-      const migration = await user.migrate({ container: name, from, to });
+      const mode = modes[round % modes.length];
+      const migration = await user.migrate({ container: name, from, to, ...(mode !== undefined && { mode }) });
       expect(migration.pagesFaulted).toBeGreaterThan(0);
       // What was under way counts as well; the sweep after it has seen every byte here.
       const after = await pollUntil("two sweeps", 60_000, () => sweptTo(nodes[to], name, before.sweeps + 2));

@@ -71,7 +71,7 @@ describe("a Redis under a write load", () => {
   });
 
   it("moves back from b to a, in place of the stopped one there", async () => {
-    await user.migrate({ container: "redis", from: "b", to: "a" });
+    await user.migrate({ container: "redis", from: "b", to: "a", mode: "hybrid" });
     await load.stop();
     expect(await data.countWrong(a.ip, port)).toBe(0);
     expect(load.acknowledgedCount).toBeGreaterThan(100);

@@ -1,10 +1,12 @@
 /** `dmigrate migrate` and `dmigrate plan`: start a migration and follow it to its end, or say what it would be. */
-import type { Command } from "commander";
+import { Option, type Command } from "commander";
 import {
+  migrationModeSchema,
   migrationSchema,
   planSchema,
   type CreateMigration,
   type Migration,
+  type MigrationMode,
   type Plan,
 } from "../../shared/contracts/planner.ts";
 import { askPlanner, collect, withPlanner, type CommandContext, type CommonOptions } from "../command.ts";
@@ -18,17 +20,19 @@ import { DmigrateError, statusOf, type ErrorCode } from "../../shared/errors.ts"
 interface MoveOptions extends CommonOptions {
   from: string;
   to: string;
+  mode: MigrationMode;
   removeSource?: boolean;
   sharedPath: string[];
 }
 
 const toRequest = (
   container: string,
-  { from, to, removeSource, sharedPath }: MoveOptions,
+  { from, to, mode, removeSource, sharedPath }: MoveOptions,
 ): Partial<CreateMigration> => ({
   container,
   from,
   to,
+  mode,
   removeSource: removeSource === true,
   sharedPaths: sharedPath,
 });
@@ -39,6 +43,14 @@ const withMove = (command: Command): Command =>
       .argument("<container>", "name or id of the container on the source node")
       .requiredOption("--from <node>", "node that it runs on")
       .requiredOption("--to <node>", "node that it shall run on")
+      .addOption(
+        new Option(
+          "--mode <mode>",
+          "when memory moves: after the resume, before the freeze too, or all of it before the resume",
+        )
+          .choices(migrationModeSchema.options)
+          .default("post-copy"),
+      )
       .option("--remove-source", "remove the stopped source container at the end")
       .option(
         "--shared-path <path>",
@@ -108,6 +120,7 @@ function renderPlan(plan: Plan): string {
   const table = renderTable([
     ["container", plan.container],
     ["from, to", `${plan.from}, ${plan.to}`],
+    ["mode", plan.mode],
     ["readers", String(plan.readers)],
     ["streams", String(plan.streams)],
     ["chunk", formatBytes(plan.chunkBytes)],
