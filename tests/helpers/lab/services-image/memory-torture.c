@@ -305,7 +305,8 @@ int main(int argc, char **argv) {
       rounds += atomic_load(&statuses[at].rounds);
       wrong += atomic_load(&statuses[at].wrong);
     }
-    if (waitpid(-1, NULL, WNOHANG) > 0) return dprintf(2, "a process has ended\n"), 1;
+    int ended;
+    if (waitpid(-1, &ended, WNOHANG) > 0) return dprintf(2, "a process has ended with status %x\n", ended), 1;
     dprintf(1, "sweeps %lu rounds %lu wrong %lu\n", (unsigned long)sweeps, (unsigned long)rounds, (unsigned long)wrong);
     usleep(200000);
   }
