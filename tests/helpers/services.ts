@@ -46,7 +46,8 @@ const nodeService: Service = {
   },
 };
 
-const psql = "psql -qAt -v ON_ERROR_STOP=1 -U postgres -h";
+/** Without its pager, which would wait for a key where the output is a terminal. */
+const psql = "psql -qAt -P pager=off -v ON_ERROR_STOP=1 -U postgres -h";
 
 /** PostgreSQL under pgbench, and a client besides that notes each commit that was acknowledged to it. */
 function postgresService(): Service {
