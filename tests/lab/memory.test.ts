@@ -37,7 +37,7 @@ describe("memory that moves", () => {
 
   it("is right to the last byte after ten moves, of threads and processes that change it all the time", async () => {
     const name = "torture";
-    await start(name, tortureCommand({ processes: 6, threads: 4, megabytes: 240, seed: Date.now() }));
+    await start(name, tortureCommand({ processes: 5, threads: 4, megabytes: 200, seed: Date.now() }));
     await pollUntil("a first sweep", 30_000, () => sweptTo(nodes.a, name, 1));
     for (let round = 0; round < 10; round += 1) {
       const [from, to] = ways[round % 2] ?? ways[0];
