@@ -32,7 +32,8 @@ for (const use of workerData as MemoryUse[]) {
       munmap(address(use.page), bytes);
       break;
     case "move":
-      mremap(address(use.page), bytes, bytes, mayMoveFixed, address(use.to));
+      if (koffi.address(mremap(address(use.page), bytes, bytes, mayMoveFixed, address(use.to))) !== address(use.to))
+        throw new Error(`page ${use.page} and what follows cannot be moved`);
       break;
   }
 }

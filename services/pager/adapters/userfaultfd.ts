@@ -12,7 +12,7 @@ const libc = koffi.load(null);
 const ioctl = libc.func("int ioctl(int, unsigned long, void *)") as (...args: unknown[]) => number;
 const readInto = libc.func("int64_t read(int, void *, size_t)") as (...args: unknown[]) => number;
 
-const requests = { unregister: 0x8010aa01, wake: 0x8010aa02, copy: 0xc028aa03, zero: 0xc020aa04 } as const;
+const requests = { wake: 0x8010aa02, copy: 0xc028aa03, zero: 0xc020aa04 } as const;
 
 /** What the kernel tells of a process. Page numbers; `to` and `from` of a move, of `pages` pages. */
 export type MemoryEvent =
@@ -101,13 +101,6 @@ export function wake(fd: number, page: number, pages: number): void {
   writeAddress(rangeArgument, 8, pages);
   // It can only fail for a range that no process can have.
   ioctl(fd, requests.wake, rangeArgument);
-}
-
-/** Missing pages of the range are the kernel's own affair from now on. False when that could not be done. */
-export function unregister(fd: number, page: number, pages: number): boolean {
-  writeAddress(rangeArgument, 0, page);
-  writeAddress(rangeArgument, 8, pages);
-  return ioctl(fd, requests.unregister, rangeArgument) === 0;
 }
 
 /** Whether the process whose memory this is has not ended. */

@@ -11,15 +11,7 @@
 import koffi from "koffi";
 import type { PageSpan } from "../../shared/core/frames/page-message.ts";
 import { pageBytes } from "../../shared/core/page-server/codec.ts";
-import {
-  closeUserfaultfd,
-  copyPages,
-  readEvents,
-  unregister,
-  wake,
-  zeroPages,
-  isAlive,
-} from "../adapters/userfaultfd.ts";
+import { closeUserfaultfd, copyPages, readEvents, wake, zeroPages, isAlive } from "../adapters/userfaultfd.ts";
 import type { MemoryEvent } from "../adapters/userfaultfd.ts";
 import { FaultPattern } from "../core/fault-pattern.ts";
 import { LatencyHistogram } from "../core/latency-histogram.ts";
@@ -236,12 +228,9 @@ export class AddressSpaces {
         wake(space.fd, event.from, event.pages);
         return;
       case "remove":
-        // The mapping stays: what is touched there from now on is zero. That the kernel can do alone; if it will not,
-        // the fault comes here, and finds nothing missing.
-        unregister(space.fd, event.page, event.pages);
-        this.#drop(space, event.page, event.pages);
-        return;
       case "unmap":
+        // What was removed and is touched again faults here, and finds nothing missing. The kernel could give zeros without
+        // asking, were the part not watched; but that splits the mapping, and the process's mremap of the whole fails.
         this.#drop(space, event.page, event.pages);
         return;
     }

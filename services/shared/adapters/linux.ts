@@ -339,6 +339,7 @@ export function removeAttribute(target: AttributeTarget, name: Uint8Array): void
 const tcpLevel = 6;
 /** Options of a socket, by number (linux/tcp.h, asm/socket.h). */
 export const socketOptions = {
+  tcpKeepAliveIntervalSeconds: { level: tcpLevel, name: 5 },
   tcpUserTimeoutMs: { level: tcpLevel, name: 18 },
   tcpUnsentBytes: { level: tcpLevel, name: 25 },
   /** Beyond the system's limit; needs CAP_NET_ADMIN. */

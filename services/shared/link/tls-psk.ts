@@ -16,6 +16,8 @@ const tlsOptions = { minVersion: "TLSv1.3", maxVersion: "TLSv1.3", ciphers: "TLS
 const handshakeTimeoutMs = 5_000;
 /** A TLS record and what the system may hand over at once. */
 const readBytes = 64 * 1024;
+/** An idle connection is probed so often: a side that only reads learns of a lost peer by this alone. */
+const keepAliveMs = 5_000;
 /** Unacknowledged data for this long means the peer is gone. */
 const peerTimeoutMs = 15_000;
 /** Bytes the kernel may hold that have not left yet; what is in it, an urgent frame can't overtake. */
@@ -129,10 +131,12 @@ export async function connectPsk({ source, identity, key, signal, onBytes }: Psk
 /** Small frames leave at once, the kernel holds little that has not left, and a dead peer is noticed. */
 function tune(socket: Socket): void {
   socket.setNoDelay(true);
-  socket.setKeepAlive(true, 5_000);
+  socket.setKeepAlive(true, keepAliveMs);
   const handle: unknown = Reflect.get(socket, "_handle");
   const fd: unknown = typeof handle === "object" && handle !== null ? Reflect.get(handle, "fd") : undefined;
   if (typeof fd !== "number" || fd < 0) return;
+  // By default the second probe comes more than a minute after the first: so long a reader would wait for a lost peer.
+  setSocketOption(fd, socketOptions.tcpKeepAliveIntervalSeconds, keepAliveMs / 1_000);
   setSocketOption(fd, socketOptions.tcpUserTimeoutMs, peerTimeoutMs);
   setSocketOption(fd, socketOptions.tcpUnsentBytes, unsentBytes);
 }

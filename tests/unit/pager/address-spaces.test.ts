@@ -65,6 +65,14 @@ describe.skipIf(!canUserfault())("the memory of a restored process", () => {
     expect(faults).toEqual([]);
   });
 
+  test("stays one mapping where parts of it were given up: it can be moved whole", async () => {
+    const given = { kind: "forget", page: region.first + 8, pages: 2 } as const;
+    const moved = { kind: "move", page: region.first, pages, to: region.spare } as const;
+    const found = await useMemory([given, moved, { kind: "read", page: region.spare + 7, pages: 4 }]);
+    expect(found).toEqual([wordOf(7), 0, 0, wordOf(10)]);
+    expect(faults).toEqual([7, 10]);
+  });
+
   test("follows a move, by fault and by what arrives", async () => {
     const to = region.spare + 3;
     const moved = await useMemory([
