@@ -3,10 +3,13 @@
  * been done before or can be done later; the journal is held, so that the only write is the commit point, and that one
  * happens while the images are on their way.
  *
- *     freeze ─┬─ dump ─┬─ seal ────────────┐
- *             │        ├─ images, memory ──┼─ serve pages ── resume ── running
- *             │        └─ COMMIT POINT ────┤
- *             └─ file delta ───────────────┘
+ *     freeze ─┬─ dump, seal ─┬─ images ───────┬─ serve pages ── resume ── running
+ *             │              └─ COMMIT POINT ─┤
+ *             ├─ memory ──────────────────────┤
+ *             └─ file delta ──────────────────┘
+ *
+ * The dumper goes on from the freeze to the dump and the seal by itself, since a word of ours in between would only cost
+ * time: until the resume is sent, whatever becomes of them is undone alike.
  */
 import { setTimeout as delay } from "node:timers/promises";
 import type { ContainerProfile } from "../shared/contracts/container.ts";
@@ -26,7 +29,7 @@ import { moveTimeoutMs } from "./timing.ts";
  */
 export async function freezeAndResume(run: Run, profile: ContainerProfile): Promise<void> {
   const { id, journal, source, clock, timing } = run;
-  const body = { migrationId: id, containerId: profile.id };
+  const body = { migrationId: id, containerId: profile.id, thenDump: true };
   journal.hold();
   const checkpoint = await stage(run, "freeze", () =>
     create(run, "checkpoint", () =>
@@ -54,7 +57,7 @@ export async function freezeAndResume(run: Run, profile: ContainerProfile): Prom
   noteDowntime(run, frozenAt, restore);
 }
 
-/** Dump, delta, images, memory, seal, and the commit point: everything that the resume needs. */
+/** Delta, images, memory, and the commit point: everything that the resume needs. */
 async function moveState(run: Run, profile: ContainerProfile, checkpoint: Checkpoint): Promise<void> {
   const { id, source, timing } = run;
   const failed = new AbortController();
@@ -62,41 +65,35 @@ async function moveState(run: Run, profile: ContainerProfile, checkpoint: Checkp
   // Memory that cannot be lazy (shared, or a tmpfs) is in the images, and the delta is as large as the files at worst.
   const files = profile.writableLayerBytes + profile.volumeBytes;
   const move = { timeoutMs: moveTimeoutMs(timing, profile.memoryBytes + files), signal };
-  const written = Promise.withResolvers<Checkpoint>();
-  // Whoever waits for it meets the failure; nobody may be waiting yet.
-  written.promise.catch(() => undefined);
-
-  const dump = stage(run, "dump", async () => {
-    try {
-      written.resolve(await source.dumper.post(`/checkpoints/${id}/dump`, undefined, checkpointSchema, move));
-    } catch (error) {
-      written.reject(error);
-      throw error;
-    }
-    await source.dumper.post(`/checkpoints/${id}/seal`, undefined, checkpointSchema, move);
+  const sealed = stage(run, "dump", async () => {
+    const { state } = await source.dumper.post(`/checkpoints/${id}/dump`, undefined, checkpointSchema, move);
+    if (state !== "sealed")
+      throw new DmigrateError(
+        "upstream",
+        `the checkpoint on node ${source.name} is ${state} after its dump, not sealed`,
+      );
   });
-  const ship = stage(run, "ship", async () => {
+  const ship = stage(run, "ship", () => {
     const transfer = `/transfers/${id}`;
-    const delta = source.shipper.post(`${transfer}/delta`, undefined, shippedSchema, move);
-    const rest = written.promise.then(({ processes }) =>
-      together(
-        [
-          source.shipper.post(`${transfer}/images`, undefined, shippedSchema, move),
-          source.shipper.post(`${transfer}/memory`, { processes }, anything, move),
-          commitPoint(run, checkpoint),
-        ],
-        failed,
-      ),
+    const { processes } = checkpoint;
+    return together(
+      [
+        source.shipper.post(`${transfer}/delta`, undefined, shippedSchema, move),
+        source.shipper.post(`${transfer}/memory`, { processes }, anything, move),
+        sealed.then(() => source.shipper.post(`${transfer}/images`, undefined, shippedSchema, move)),
+        sealed.then(() => commitPoint(run, checkpoint, failed.signal)),
+      ],
+      failed,
     );
-    await together([delta, rest], failed);
   });
-  await together([dump, ship], failed);
+  await together([sealed, ship], failed);
 }
 
 /** From here on only `resumed` or the certainty that the destination does not run ends the phase. */
-async function commitPoint(run: Run, { restartPolicy }: Checkpoint): Promise<void> {
+async function commitPoint(run: Run, { restartPolicy }: Checkpoint, failed: AbortSignal): Promise<void> {
   // The synced write blocks this process for about a millisecond: first let the other calls reach the network.
   await delay(2);
+  failed.throwIfAborted();
   throwIfCancelled(run);
   const { Name, MaximumRetryCount } = restartPolicy;
   run.journal.advanceDurably("resume-recorded", `resuming on node ${run.destination.name}`, {

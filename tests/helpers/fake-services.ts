@@ -83,7 +83,7 @@ const answers: Record<string, Answer> = {
   },
 
   "POST /checkpoints": ({ node, body }) => {
-    const { migrationId, containerId } = read(createCheckpointSchema, body);
+    const { migrationId, containerId, thenDump } = read(createCheckpointSchema, body);
     const known = node.checkpoints.get(migrationId);
     if (known !== undefined) return known;
     demand(node.containers.get(containerId) === "running", "the container does not run");
@@ -100,11 +100,12 @@ const answers: Record<string, Answer> = {
     });
     node.restartPolicy = "no";
     node.checkpoints.set(migrationId, checkpoint);
+    node.dumpsUnasked = thenDump;
     return checkpoint;
   },
   "GET /checkpoints/:id": ({ node, id }) => checkpointSchema.parse(need(node.checkpoints.get(id), `checkpoint ${id}`)),
-  "POST /checkpoints/:id/dump": (call) => step(call, ["frozen", "dumped"], "dumped"),
-  "POST /checkpoints/:id/seal": (call) => step(call, ["dumped", "sealed"], "sealed"),
+  "POST /checkpoints/:id/dump": (call) =>
+    call.node.dumpsUnasked ? step(call, ["frozen", "sealed"], "sealed") : step(call, ["frozen", "dumped"], "dumped"),
   "POST /checkpoints/:id/commit": (call) => {
     const { removeContainer } = read(commitCheckpointSchema, call.body);
     const checkpoint = step(call, ["sealed", "committed"], "committed");

@@ -38,7 +38,6 @@ describe("a migration without failures", () => {
       ],
       ["a POST /checkpoints", "a POST /transfers/:id/delta", "b POST /pagers/:id/serve"],
       ["a POST /checkpoints", "a POST /transfers/:id/memory", "b POST /pagers/:id/serve"],
-      ["a POST /checkpoints/:id/dump", "a POST /checkpoints/:id/seal", "b POST /pagers/:id/serve"],
       ["b POST /restores/:id/resume", "a POST /checkpoints/:id/commit"],
       ["b POST /restores/:id/resume", "b POST /restores/:id/finish"],
       ["b POST /restores/:id/resume", "b DELETE /pagers/:id"],
