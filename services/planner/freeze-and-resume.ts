@@ -3,13 +3,15 @@
  * been done before or can be done later; the journal is held, so that the only write is the commit point, and that one
  * happens while the images are on their way.
  *
- *     freeze ─┬─ dump, seal ─┬─ images ───────┬─ serve pages ── resume ── running
- *             │              └─ COMMIT POINT ─┤
- *             ├─ memory ──────────────────────┤
- *             └─ file delta ──────────────────┘
+ *     freeze ─┬─ dump, seal ─┬· images ·· serve pages ─┬─ resume ── running
+ *             │              └─ COMMIT POINT ──────────┤
+ *             ├─ memory ───────────────────────────────┤
+ *             └─ file delta ───────────────────────────┘
  *
- * The dumper goes on from the freeze to the dump and the seal by itself, since a word of ours in between would only cost
- * time: until the resume is sent, whatever becomes of them is undone alike.
+ * What is dotted goes from service to service without a word of ours: at the freeze the dumper has been told to go on to
+ * dump and seal, the shipper to send the images once they are sealed, and the pager to serve once it has them. None of
+ * them makes anything run. The one step that does, the resume, is ours alone: it is sent when all of them have answered
+ * and the commit point is durable. Until then whatever fails, or is lost, is undone as it always was.
  */
 import { setTimeout as delay } from "node:timers/promises";
 import type { ContainerProfile } from "../shared/contracts/container.ts";
@@ -59,7 +61,7 @@ export async function freezeAndResume(run: Run, profile: ContainerProfile): Prom
 
 /** Delta, images, memory, and the commit point: everything that the resume needs. */
 async function moveState(run: Run, profile: ContainerProfile, checkpoint: Checkpoint): Promise<void> {
-  const { id, source, timing } = run;
+  const { id, source, destination, timing } = run;
   const failed = new AbortController();
   const signal = AbortSignal.any([run.cancelled, run.stopped, failed.signal]);
   // Memory that cannot be lazy (shared, or a tmpfs) is in the images, and the delta is as large as the files at worst.
@@ -80,7 +82,8 @@ async function moveState(run: Run, profile: ContainerProfile, checkpoint: Checkp
       [
         source.shipper.post(`${transfer}/delta`, undefined, shippedSchema, move),
         source.shipper.post(`${transfer}/memory`, { processes }, anything, move),
-        sealed.then(() => source.shipper.post(`${transfer}/images`, undefined, shippedSchema, move)),
+        source.shipper.post(`${transfer}/images?when=sealed`, undefined, shippedSchema, move),
+        destination.pager.post(`/pagers/${id}/serve?when=received`, undefined, pagerSchema, move),
         sealed.then(() => commitPoint(run, checkpoint, failed.signal)),
       ],
       failed,
@@ -105,7 +108,6 @@ async function commitPoint(run: Run, { restartPolicy }: Checkpoint, failed: Abor
 /** Sets `call.sent` right before the resume call: from then on the container may run, whatever the answer. */
 async function resume(run: Run, call: { sent: boolean }): Promise<Restore> {
   const { id, destination, timing } = run;
-  await destination.pager.post(`/pagers/${id}/serve`, undefined, pagerSchema, { timeoutMs: timing.moveMs });
   if (run.stopped.aborted) throw new Stopped();
   call.sent = true;
   const restore = await destination.restorer.post(`/restores/${id}/resume`, undefined, restoreSchema, {

@@ -144,7 +144,9 @@ const answers: Record<string, Answer> = {
     read(openMemorySchema, body);
     return done(node, id, "memory");
   },
-  "POST /transfers/:id/images": ({ node, id }) => {
+  "POST /transfers/:id/images": async ({ node, id, query }) => {
+    if (query.get("when") === "sealed")
+      await until(() => !node.transfers.has(id) || node.checkpoints.get(id)?.state === "sealed");
     demand(["dumped", "sealed"].includes(node.checkpoints.get(id)?.state ?? ""), "there are no images yet");
     return done(node, id, "images");
   },
@@ -224,7 +226,9 @@ const answers: Record<string, Answer> = {
     node.pagers.set(migrationId, { ...pager, polls: 0 });
     return pager;
   },
-  "POST /pagers/:id/serve": ({ world, node, id }) => {
+  "POST /pagers/:id/serve": async ({ world, node, id, query }) => {
+    if (query.get("when") === "received")
+      await until(() => !node.pagers.has(id) || world.a.transfers.get(id)?.done.has("images") === true);
     const pager = need(node.pagers.get(id), `pager ${id}`);
     demand(world.a.transfers.get(id)?.done.has("images") === true, "there are no images");
     Object.assign(pager, { state: "serving", pagesTotal: 1000 });
@@ -248,6 +252,12 @@ const answers: Record<string, Answer> = {
     return { deleted: node.pagers.delete(id) };
   },
 };
+
+/** A fake node has no clients that go away, so a wait ends with what is waited for, or with the test. */
+async function until(condition: () => boolean): Promise<void> {
+  const deadline = performance.now() + 5_000;
+  while (!condition() && performance.now() < deadline) await delay(1);
+}
 
 /** Repeating the step that led to a state answers as it did the first time. */
 function step({ node, id }: Call, from: readonly CheckpointState[], to: CheckpointState): Checkpoint {
