@@ -249,6 +249,7 @@ export function openCheckpoints({
         else {
           await endDump(held);
           await entry.turn;
+          // A seal that came just now was told to nobody: no requests are answered any more.
           if (!isEnded(held.record.state)) await abortCheckpoint(deps, held);
           log.warn({ migrationId }, "stopping: the container runs on here");
         }
