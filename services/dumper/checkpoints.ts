@@ -46,6 +46,8 @@ interface Entry {
   turn: Promise<unknown>;
   /** From the freeze until it is sealed or has ended. */
   deadline?: NodeJS.Timeout;
+  /** The dump that follows the freeze unasked, up to the seal. */
+  dumping?: Promise<Checkpoint>;
 }
 
 export function openCheckpoints({
@@ -122,10 +124,19 @@ export function openCheckpoints({
     const entry: Entry = { held, containerId, turn: held.catch(() => undefined) };
     entries.set(migrationId, entry);
     held.catch(() => entries.delete(migrationId));
-    return inTurn(migrationId, async (it) => {
+    const frozen = inTurn(migrationId, async (it) => {
       await orAbort(it, freezeContainer(deps, it));
       entry.deadline = setTimeout(() => void abortUnsealed(it), sealWithinMs).unref();
     });
+    if (request.thenDump) {
+      // Its turn is the next, ahead of whatever is asked for meanwhile. After a freeze that failed it changes nothing.
+      entry.dumping = inTurn(migrationId, async (it) => {
+        await orAbort(it, dumpContainer(deps, it));
+        await orAbort(it, sealCheckpoint(deps, it));
+      });
+      entry.dumping.catch(() => undefined); // met by whoever asks for the dump
+    }
+    return frozen;
   };
 
   /** Whoever asked for it is gone, as a rule. Safe, since nothing is resumed at a destination without the seal. */
@@ -216,7 +227,10 @@ export function openCheckpoints({
       await recovering;
       return shown(await find(id).held);
     },
-    dump: (id) => inTurn(id, (held) => orAbort(held, dumpContainer(deps, held))),
+    dump: async (id) => {
+      await recovering;
+      return find(id).dumping ?? inTurn(id, (held) => orAbort(held, dumpContainer(deps, held)));
+    },
     seal: (id) => inTurn(id, (held) => orAbort(held, sealCheckpoint(deps, held))),
     commit: (id, options) => inTurn(id, (held) => commitCheckpoint(deps, held, options)),
     abort: async (id) => {
@@ -235,6 +249,7 @@ export function openCheckpoints({
         else {
           await endDump(held);
           await entry.turn;
+          // A seal that came just now was told to nobody: no requests are answered any more.
           if (!isEnded(held.record.state)) await abortCheckpoint(deps, held);
           log.warn({ migrationId }, "stopping: the container runs on here");
         }

@@ -1,4 +1,5 @@
 /** The dump of a frozen container: CRIU's images of everything but the memory. After a failure the caller must abort. */
+import { reach } from "../shared/adapters/milestone.ts";
 import { DmigrateError, messageOf } from "../shared/errors.ts";
 import { withSpan } from "../shared/telemetry.ts";
 import { lookAside, writeMemoryImages } from "./adapters/memory-writer.ts";
@@ -77,6 +78,7 @@ export async function sealCheckpoint(deps: CheckpointDeps, held: HeldCheckpoint)
   }
   note(deps, held, { state });
   held.guardian?.seal();
+  reach(held.paths.sealedMark);
 }
 
 async function mustBeFrozen({ freezer }: HeldCheckpoint): Promise<void> {

@@ -29,7 +29,8 @@ export function registerRoutes(app: App, { profile, checkpoints }: DumperRoutes)
     createRoute({
       method: "post",
       path: "/checkpoints",
-      summary: "Freeze a container: restart policy off, no process of it runs any more",
+      summary:
+        "Freeze a container: restart policy off, no process of it runs any more; with thenDump, dump and seal it next",
       request: jsonBody(createCheckpointSchema),
       responses: { 201: json(checkpointSchema, "frozen"), ...problems },
     }),

@@ -17,9 +17,20 @@ export interface DaemonPageServerOptions extends PageServerEvents {
   log: Log;
 }
 
+/** A daemon that has no migration yet. */
+export interface UnusedDaemon {
+  readonly daemon: DaemonProcess;
+  readonly heard: EarlyMessages;
+}
+
+export function startUnusedDaemon(): UnusedDaemon {
+  const heard = new EarlyMessages();
+  return { daemon: startPageDaemon(heard.take), heard };
+}
+
 /** For the daemon to answer what it only has to look up. */
 const answerTimeoutMs = 5_000;
-/** For it to start and to reach the source. */
+/** For it to come up, and to reach the source. */
 const startTimeoutMs = 10_000;
 
 export class DaemonPageServer implements PageServer {
@@ -36,10 +47,13 @@ export class DaemonPageServer implements PageServer {
     void daemon.ended.then((how) => this.#ended(how));
   }
 
-  /** Starts the daemon, and waits until it is connected. Throws `unavailable`, `unauthorized` or `timeout`. */
-  static async start(start: StartDaemon, options: DaemonPageServerOptions): Promise<DaemonPageServer> {
-    const heard = new EarlyMessages();
-    const server = new DaemonPageServer(options, startPageDaemon(heard.take), heard);
+  /** Gives the daemon its migration, and waits until it is connected. Throws `unavailable`, `unauthorized` or `timeout`. */
+  static async start(
+    start: StartDaemon,
+    options: DaemonPageServerOptions,
+    { daemon, heard }: UnusedDaemon,
+  ): Promise<DaemonPageServer> {
+    const server = new DaemonPageServer(options, daemon, heard);
     try {
       await server.#daemon.ask({ kind: "start", options: start }, "ready", startTimeoutMs);
       return server;
@@ -146,7 +160,7 @@ export function daemonLost(what: string, needed: boolean): DmigrateError {
 }
 
 /** What the daemon says before there is somebody to listen. */
-class EarlyMessages {
+export class EarlyMessages {
   #waiting: FromDaemon[] = [];
   #hear: ((message: FromDaemon) => void) | undefined;
 

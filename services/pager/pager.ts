@@ -10,6 +10,7 @@
 import { constants } from "node:fs";
 import { access, mkdir } from "node:fs/promises";
 import type { CreatePager, Pager as PagerReport, PagerState } from "../shared/contracts/pager.ts";
+import { untilReached } from "../shared/adapters/milestone.ts";
 import { asDmigrateError, DmigrateError, messageOf } from "../shared/errors.ts";
 import type { Log } from "../shared/log.ts";
 import type { MigrationPaths } from "../shared/node-paths.ts";
@@ -100,6 +101,11 @@ export class Pager {
       ...(this.#serveMs !== undefined && { serveMs: this.#serveMs }),
       ...(this.#drainMs !== undefined && { drainMs: this.#drainMs }),
     };
+  }
+
+  /** Resolves once the images are on this node. Rejects when `signal` aborts. */
+  untilReceived(signal: AbortSignal): Promise<void> {
+    return untilReached(this.#paths.receivedMark, signal);
   }
 
   /** Tells the page server what the images lack. Resolves when a restore may connect to it; again, with the same. */

@@ -11,9 +11,10 @@ import { migrationPaths } from "../shared/node-paths.ts";
 import { requireLazyPages } from "./adapters/criu.ts";
 import { pagerRecordSchema, type PagerRecord } from "./core/pager-record.ts";
 import { CriuPageServer } from "./criu-page-server.ts";
-import { DaemonPageServer } from "./daemon-page-server.ts";
+import { DaemonPageServer, startUnusedDaemon } from "./daemon-page-server.ts";
 import type { PageServerEvents } from "./page-server.ts";
 import { Pager, type PagerDeps } from "./pager.ts";
+import { SpareDaemon } from "./spare-daemon.ts";
 import { takeOverServer } from "./take-over.ts";
 
 /**
@@ -43,11 +44,13 @@ export interface PagersDeps {
 }
 
 const connectTimeoutMs = 10_000;
+const restockMs = 1_000;
 
 export class Pagers {
   readonly #deps: PagersDeps;
   readonly #pagers = new Map<string, Promise<Pager>>();
   readonly #records: RecordFiles<PagerRecord>;
+  readonly #spare = new SpareDaemon(startUnusedDaemon);
 
   constructor(deps: PagersDeps) {
     this.#deps = deps;
@@ -57,6 +60,7 @@ export class Pagers {
       deps.log.warn({ migrationId }, "taking over a pager of an earlier run");
       this.#pagers.set(migrationId, this.#takeOver(record));
     }
+    if (deps.serveWith === "userfaultfd") this.#spare.restock();
   }
 
   /** Connects a new pager to its source; asked again with the same request, gives the one that is there. */
@@ -74,6 +78,7 @@ export class Pagers {
       return await connecting;
     } catch (error) {
       this.#pagers.delete(migrationId);
+      this.#restock();
       throw error;
     }
   }
@@ -95,11 +100,13 @@ export class Pagers {
     if (pager === undefined) return false;
     await pager.remove(force);
     this.#records.remove(migrationId);
+    this.#restock();
     return this.#pagers.delete(migrationId);
   }
 
   /** Ends what nobody needs; what processes here depend on goes on without this process, and is found again by the next. */
   async stop(): Promise<void> {
+    await this.#spare.stop();
     await Promise.all(
       [...this.#pagers].map(async ([migrationId, connecting]) => {
         const pager = await connecting.catch(() => undefined);
@@ -110,6 +117,11 @@ export class Pagers {
           .catch((error: unknown) => this.#deps.log.error({ err: error, migrationId }, "a page server was not left"));
       }),
     );
+  }
+
+  /** Later: just now the processors of this node have the rest of a migration to do. */
+  #restock(): void {
+    if (this.#deps.serveWith === "userfaultfd") setTimeout(() => this.#spare.restock(), restockMs).unref();
   }
 
   async #connect(request: CreatePager): Promise<Pager> {
@@ -146,9 +158,17 @@ export class Pagers {
   ): Promise<DaemonPageServer> {
     const { migrationId, secret, source, windowBytes, whole } = request;
     const { criu, reconnectMs } = this.#deps;
-    await requireLazyPages(criu);
     const daemon = { migrationId, secret, source, workDir, windowBytes, whole, reconnectMs };
-    return DaemonPageServer.start(daemon, { workDir, log, ...events });
+    const usable = requireLazyPages(criu);
+    usable.catch(() => undefined); // met below
+    const server = await DaemonPageServer.start(daemon, { workDir, log, ...events }, this.#spare.take());
+    try {
+      await usable;
+    } catch (error) {
+      await server.stop(true);
+      throw error;
+    }
+    return server;
   }
 
   async #startCriu(request: CreatePager, workDir: string, events: PageServerEvents): Promise<CriuPageServer> {

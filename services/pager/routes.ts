@@ -1,7 +1,7 @@
 /** The pager's HTTP routes. */
 import { createRoute, z } from "@hono/zod-openapi";
 import { migrationParams } from "../shared/contracts/common.ts";
-import { createPagerSchema, pagerSchema, waitPagerQuery } from "../shared/contracts/pager.ts";
+import { createPagerSchema, pagerSchema, servePagerQuery, waitPagerQuery } from "../shared/contracts/pager.ts";
 import { json, jsonBody, problems, type App } from "../shared/http.ts";
 import type { Pagers } from "./pagers.ts";
 
@@ -22,12 +22,13 @@ export function registerRoutes(app: App, pagers: Pagers): void {
     createRoute({
       method: "post",
       path: "/pagers/{id}/serve",
-      summary: "The images are there: bring up CRIU's page daemon, so that a restore may begin",
-      request: { params: migrationParams },
+      summary: "The images are there (with when=received, once they are): a restore may begin after the answer",
+      request: { params: migrationParams, query: servePagerQuery },
       responses: { 200: json(pagerSchema, "a restore may connect"), ...problems },
     }),
     async (c) => {
       const pager = await pagers.get(c.req.valid("param").id);
+      if (c.req.valid("query").when === "received") await pager.untilReceived(c.req.raw.signal);
       await pager.serve();
       return c.json(pager.report(), 200);
     },

@@ -32,7 +32,7 @@ export async function drainAndCommit(run: Run, leftovers: LeftoverTable): Promis
 }
 
 async function drain(run: Run): Promise<void> {
-  const { id, journal, source, destination, clock, timing } = run;
+  const { id, journal, destination, clock, timing } = run;
   const path = `/pagers/${id}?until=drained&waitMs=${timing.pollMs}`;
   const options = { timeoutMs: timing.callMs + timing.pollMs, signal: run.resting };
   for (;;) {
@@ -49,11 +49,7 @@ async function drain(run: Run): Promise<void> {
     const { pagesTotal, pagesFaulted, pagesPrefetched } = pager;
     const counts = { pagesTotal, pagesFaulted, pagesPrefetched };
     if (pager.state === "drained") {
-      // Counted once all has been sent; without the count the migration is no less done.
-      const sent = await source.shipper
-        .get(`/transfers/${id}`, transferSchema, { timeoutMs: timing.callMs })
-        .catch(() => undefined);
-      journal.update({ ...counts, ...(sent !== undefined && { bytesSent: sent.bytesSent }) });
+      journal.update(counts);
       return;
     }
     if (pager.state === "failed") throw await memoryLost(run, pager.error ?? "its pager gave no reason");
@@ -70,15 +66,12 @@ async function commit(run: Run, leftovers: LeftoverTable): Promise<void> {
   const { id, journal, source, destination, timing, clock } = run;
   const options = { timeoutMs: timing.moveMs };
   const { removeSource, restartPolicy } = journal.job;
-  // The destination follows the first attempt, not its success: a source that died for good must not keep it waiting.
-  const tried = Promise.withResolvers<undefined>();
   const release = insist(
     run,
     () => source.dumper.post(`/checkpoints/${id}/commit`, { removeContainer: removeSource }, checkpointSchema, options),
     {
       doing: `releasing the source on node ${source.name}`,
       isFinal: ({ code }) => code === "not-found" || code === "conflict",
-      afterAttempt: () => tried.resolve(undefined),
     },
   ).catch((error: unknown) => sourceGone(run, error));
   const timed = release.then(() => {
@@ -88,25 +81,22 @@ async function commit(run: Run, leftovers: LeftoverTable): Promise<void> {
         : clock.now() - run.startedAt;
     journal.update({ totalMs: Math.max(0, totalMs) });
   });
-  const finish = tried.promise.then(() =>
-    insist(
-      run,
-      () =>
-        destination.restorer.post(
-          `/restores/${id}/finish`,
-          { restartPolicy: restartPolicy ?? noRestart },
-          restoreSchema,
-          options,
-        ),
-      {
-        doing: `finishing on node ${destination.name}`,
-        isFinal: ({ code }) => code === "not-found",
-      },
-    ).catch((error: unknown) => destinationGone(run, error)),
-  );
-  await Promise.all([timed, finish]);
+  const finish = insist(
+    run,
+    () =>
+      destination.restorer.post(
+        `/restores/${id}/finish`,
+        { restartPolicy: restartPolicy ?? noRestart },
+        restoreSchema,
+        options,
+      ),
+    {
+      doing: `finishing on node ${destination.name}`,
+      isFinal: ({ code }) => code === "not-found",
+    },
+  ).catch((error: unknown) => destinationGone(run, error));
+  await Promise.all([timed, finish, cleanUp(run)]);
   noteLeftovers(run, leftovers);
-  await cleanUp(run);
 }
 
 const noRestart = { Name: "no", MaximumRetryCount: 0 };
@@ -151,15 +141,25 @@ async function cleanUp(run: Run): Promise<void> {
   };
   const remove = (doing: string, call: () => Promise<unknown>): Promise<unknown> =>
     insist(run, () => call().catch(gone), { doing });
-  await remove(`ending the pager on node ${destination.name}`, () =>
-    destination.pager.delete(`/pagers/${id}`, anything, options),
-  );
   await Promise.all([
+    remove(`ending the pager on node ${destination.name}`, () =>
+      destination.pager.delete(`/pagers/${id}`, anything, options),
+    ),
     remove(`ending the receive on node ${destination.name}`, () =>
       destination.shipper.delete(`/receives/${id}`, anything, options),
     ),
-    remove(`ending the transfer on node ${source.name}`, () =>
-      source.shipper.delete(`/transfers/${id}`, anything, options),
+    countSent(run).then(() =>
+      remove(`ending the transfer on node ${source.name}`, () =>
+        source.shipper.delete(`/transfers/${id}`, anything, options),
+      ),
     ),
   ]);
+}
+
+/** All has been sent by now. Without the count the migration is no less done. */
+async function countSent({ id, journal, source, timing }: Run): Promise<void> {
+  const sent = await source.shipper
+    .get(`/transfers/${id}`, transferSchema, { timeoutMs: timing.callMs })
+    .catch(() => undefined);
+  if (sent !== undefined) journal.update({ bytesSent: sent.bytesSent });
 }

@@ -3,10 +3,15 @@
  * been done before or can be done later; the journal is held, so that the only write is the commit point, and that one
  * happens while the images are on their way.
  *
- *     freeze ─┬─ dump ─┬─ seal ────────────┐
- *             │        ├─ images ──────────┼─ serve pages ─ (stop-and-copy: all memory) ─ resume ── running
- *             │        └─ COMMIT POINT ────┤
- *             └─ memory, file delta ───────┘
+ *     freeze ─┬─ dump, seal ─┬· images ·· serve pages ─┬─ resume ── running
+ *             │              └─ COMMIT POINT ──────────┤
+ *             ├─ memory (stop-and-copy: all of it) ────┤
+ *             └─ file delta ───────────────────────────┘
+ *
+ * What is dotted goes from service to service without a word of ours: at the freeze the dumper has been told to go on to
+ * dump and seal, the shipper to send the images once they are sealed, and the pager to serve once it has them. None of
+ * them makes anything run. The one step that does, the resume, is ours alone: it is sent when all of them have answered
+ * and the commit point is durable. Until then whatever fails, or is lost, is undone as it always was.
  */
 import { setTimeout as delay } from "node:timers/promises";
 import type { ContainerProfile } from "../shared/contracts/container.ts";
@@ -26,7 +31,7 @@ import { moveTimeoutMs } from "./timing.ts";
  */
 export async function freezeAndResume(run: Run, profile: ContainerProfile): Promise<void> {
   const { id, journal, source, clock, timing } = run;
-  const body = { migrationId: id, containerId: profile.id };
+  const body = { migrationId: id, containerId: profile.id, thenDump: true };
   journal.hold();
   const checkpoint = await stage(run, "freeze", () =>
     create(run, "checkpoint", () =>
@@ -54,48 +59,45 @@ export async function freezeAndResume(run: Run, profile: ContainerProfile): Prom
   noteDowntime(run, frozenAt, restore);
 }
 
-/** Dump, delta, images, memory, seal, and the commit point: everything that the resume needs. */
+/** Delta, images, memory, and the commit point: everything that the resume needs. */
 async function moveState(run: Run, profile: ContainerProfile, checkpoint: Checkpoint): Promise<void> {
-  const { id, journal, source, timing } = run;
+  const { id, journal, source, destination, timing } = run;
   const failed = new AbortController();
   const signal = AbortSignal.any([run.cancelled, run.stopped, failed.signal]);
   // Memory that cannot be lazy (shared, or a tmpfs) is in the images, and the delta is as large as the files at worst.
   const files = profile.writableLayerBytes + profile.volumeBytes;
   const move = { timeoutMs: moveTimeoutMs(timing, profile.memoryBytes + files), signal };
-  const written = Promise.withResolvers<Checkpoint>();
-  // Whoever waits for it meets the failure; nobody may be waiting yet.
-  written.promise.catch(() => undefined);
-
-  const dump = stage(run, "dump", async () => {
-    try {
-      written.resolve(await source.dumper.post(`/checkpoints/${id}/dump`, undefined, checkpointSchema, move));
-    } catch (error) {
-      written.reject(error);
-      throw error;
-    }
-    await source.dumper.post(`/checkpoints/${id}/seal`, undefined, checkpointSchema, move);
+  const sealed = stage(run, "dump", async () => {
+    const { state } = await source.dumper.post(`/checkpoints/${id}/dump`, undefined, checkpointSchema, move);
+    if (state !== "sealed")
+      throw new DmigrateError(
+        "upstream",
+        `the checkpoint on node ${source.name} is ${state} after its dump, not sealed`,
+      );
   });
-  const ship = stage(run, "ship", async () => {
+  const ship = stage(run, "ship", () => {
     const transfer = `/transfers/${id}`;
-    const delta = source.shipper.post(`${transfer}/delta`, undefined, shippedSchema, move);
     const { processes } = checkpoint;
     const announce = journal.migration.plan?.earlyPages === true;
-    const memory = source.shipper.post(`${transfer}/memory`, { processes, announce }, anything, move);
-    const rest = written.promise.then(() =>
-      together(
-        [source.shipper.post(`${transfer}/images`, undefined, shippedSchema, move), commitPoint(run, checkpoint)],
-        failed,
-      ),
+    return together(
+      [
+        source.shipper.post(`${transfer}/delta`, undefined, shippedSchema, move),
+        source.shipper.post(`${transfer}/memory`, { processes, announce }, anything, move),
+        source.shipper.post(`${transfer}/images?when=sealed`, undefined, shippedSchema, move),
+        destination.pager.post(`/pagers/${id}/serve?when=received`, undefined, pagerSchema, move),
+        sealed.then(() => commitPoint(run, checkpoint, failed.signal)),
+      ],
+      failed,
     );
-    await together([delta, memory, rest], failed);
   });
-  await together([dump, ship], failed);
+  await together([sealed, ship], failed);
 }
 
 /** From here on only `resumed` or the certainty that the destination does not run ends the phase. */
-async function commitPoint(run: Run, { restartPolicy }: Checkpoint): Promise<void> {
+async function commitPoint(run: Run, { restartPolicy }: Checkpoint, failed: AbortSignal): Promise<void> {
   // The synced write blocks this process for about a millisecond: first let the other calls reach the network.
   await delay(2);
+  failed.throwIfAborted();
   throwIfCancelled(run);
   const { Name, MaximumRetryCount } = restartPolicy;
   run.journal.advanceDurably("resume-recorded", `resuming on node ${run.destination.name}`, {
@@ -107,7 +109,6 @@ async function commitPoint(run: Run, { restartPolicy }: Checkpoint): Promise<voi
 /** Sets `call.sent` right before the resume call: from then on the container may run, whatever the answer. */
 async function resume(run: Run, call: { sent: boolean }): Promise<Restore> {
   const { id, destination, timing } = run;
-  await destination.pager.post(`/pagers/${id}/serve`, undefined, pagerSchema, { timeoutMs: timing.moveMs });
   if (run.journal.migration.mode === "stop-and-copy") await allCached(run);
   if (run.stopped.aborted) throw new Stopped();
   call.sent = true;

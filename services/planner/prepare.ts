@@ -1,85 +1,118 @@
 /**
  * Everything that can be done while the container still runs at the source: the data connection, the image, the
- * container at the destination waiting for its processes, a first pass over the files, and the pager.
+ * container at the destination waiting for its processes, a first pass over the files, and the pager; side by side
+ * wherever one does not need the other.
+ *
+ *     transfer ─┬─ receive ─┬─ target, first pass ─┬─ last look
+ *               └─ pager ───┼──────────────────────┤
+ *     restore ──────────────┴──────────────────────┘
+ *
+ * An image that is missing at the destination goes between receive and restore. Memory that is sent ahead comes last, so
+ * that little of it changes before the freeze.
  */
 import { randomBytes } from "node:crypto";
+import type { Endpoint } from "../shared/contracts/common.ts";
 import type { ContainerProfile } from "../shared/contracts/container.ts";
 import { pagerSchema } from "../shared/contracts/pager.ts";
 import type { Plan } from "../shared/contracts/planner.ts";
 import { restoreSchema } from "../shared/contracts/restorer.ts";
 import { precopySchema, receiveSchema, shippedSchema, transferSchema } from "../shared/contracts/shipper.ts";
 import { DmigrateError } from "../shared/errors.ts";
-import { anything, throwIfCancelled, create, pause, type Run } from "./run.ts";
+import { anything, throwIfCancelled, create, pause, together, type Run } from "./run.ts";
 import { moveTimeoutMs } from "./timing.ts";
 
-/** Throws at the first failure, or `cancelled`; the caller rolls back. */
+/** Throws at the first failure, or `cancelled`, once nothing that was asked for is under way; the caller rolls back. */
 export async function prepare(run: Run, profile: ContainerProfile, plan: Plan): Promise<void> {
   const { id, journal, source, destination, timing } = run;
   const call = { timeoutMs: timing.callMs };
+  const failed = new AbortController();
+  const signal = AbortSignal.any([run.cancelled, failed.signal]);
+  /** Between two calls: is the second one still wanted? */
+  const goOn = (): void => {
+    failed.signal.throwIfAborted();
+    throwIfCancelled(run);
+  };
   const volumes = profile.spec.volumes.map(({ name }) => name);
   // Only the two nodes ever know it; a migration that has lost it is rolled back, never continued.
   const secret = randomBytes(32).toString("hex");
 
-  const transfer = await create(run, "transfer", () =>
-    source.shipper.post(
-      "/transfers",
-      { migrationId: id, secret, containerId: profile.id, volumes, compression: plan.compression },
-      transferSchema,
-      call,
-    ),
-  );
-  throwIfCancelled(run);
-  const link = { host: source.dataHost, port: transfer.dataPort };
-  await create(run, "receive", () =>
-    destination.shipper.post(
-      "/receives",
-      { migrationId: id, secret, source: link, streams: plan.streams },
-      receiveSchema,
-      call,
-    ),
-  );
-  throwIfCancelled(run);
-  if (plan.shipImage) {
+  const link = async (): Promise<Endpoint> => {
+    const { dataPort } = await create(run, "transfer", () =>
+      source.shipper.post(
+        "/transfers",
+        { migrationId: id, secret, containerId: profile.id, volumes, compression: plan.compression },
+        transferSchema,
+        call,
+      ),
+    );
+    goOn();
+    return { host: source.dataHost, port: dataPort };
+  };
+  const receive = async (from: Endpoint): Promise<void> => {
+    await create(run, "receive", () =>
+      destination.shipper.post(
+        "/receives",
+        { migrationId: id, secret, source: from, streams: plan.streams },
+        receiveSchema,
+        call,
+      ),
+    );
+    goOn();
+  };
+  const pager = async (from: Endpoint): Promise<void> => {
+    const { windowBytes, chunkBytes } = plan;
+    const whole = plan.mode === "stop-and-copy";
+    await create(run, "pager", () =>
+      destination.pager.post(
+        "/pagers",
+        { migrationId: id, secret, source: from, windowBytes, chunkBytes, whole },
+        pagerSchema,
+        call,
+      ),
+    );
+  };
+  const image = async (): Promise<void> => {
     const { imageId, imageRef } = profile.spec;
     await reporting(run, `sending the image ${imageRef}`, () =>
       source.shipper.post(`/transfers/${id}/image`, { imageId, imageRef }, shippedSchema, {
         timeoutMs: moveTimeoutMs(timing, profile.imageBytes),
-        signal: run.cancelled,
+        signal,
       }),
     );
-    throwIfCancelled(run);
-  }
-  const { replaces } = journal.job;
-  const restore = await create(run, "restore", () =>
-    destination.restorer.post(
-      "/restores",
-      { migrationId: id, container: profile.spec, ...(replaces !== undefined && { replaces }) },
-      restoreSchema,
-      { timeoutMs: timing.createMs },
-    ),
-  );
-  journal.update({ destinationContainerId: restore.containerId });
+    goOn();
+  };
+  const restore = async (): Promise<string> => {
+    const { replaces } = journal.job;
+    const { containerId } = await create(run, "restore", () =>
+      destination.restorer.post(
+        "/restores",
+        { migrationId: id, container: profile.spec, ...(replaces !== undefined && { replaces }) },
+        restoreSchema,
+        { timeoutMs: timing.createMs },
+      ),
+    );
+    journal.update({ destinationContainerId: containerId });
+    goOn();
+    return containerId;
+  };
+  const firstPass = async (containerId: string): Promise<void> => {
+    await destination.shipper.put(`/receives/${id}/target`, { containerId, volumes }, anything, call);
+    goOn();
+    await reporting(run, "copying files while the container runs", () =>
+      source.shipper.post(`/transfers/${id}/first-pass`, undefined, shippedSchema, {
+        timeoutMs: moveTimeoutMs(timing, profile.writableLayerBytes + profile.volumeBytes),
+        signal,
+      }),
+    );
+  };
+
+  const linked = link();
+  const received = linked.then(receive);
+  const restored = plan.shipImage ? received.then(image).then(restore) : restore();
+  const filesCopied = Promise.all([received, restored]).then(([, containerId]) => firstPass(containerId));
+  // Each by itself as well: none may be under way any more when this one fails.
+  await together([linked, received, restored, filesCopied, linked.then(pager)], failed);
   throwIfCancelled(run);
-  const target = { containerId: restore.containerId, volumes };
-  await destination.shipper.put(`/receives/${id}/target`, target, anything, call);
-  throwIfCancelled(run);
-  await reporting(run, "copying files while the container runs", () =>
-    source.shipper.post(`/transfers/${id}/first-pass`, undefined, shippedSchema, {
-      timeoutMs: moveTimeoutMs(timing, profile.writableLayerBytes + profile.volumeBytes),
-      signal: run.cancelled,
-    }),
-  );
-  throwIfCancelled(run);
-  const { windowBytes, chunkBytes } = plan;
-  const whole = plan.mode === "stop-and-copy";
-  await create(run, "pager", () =>
-    destination.pager.post(
-      "/pagers",
-      { migrationId: id, secret, source: link, windowBytes, chunkBytes, whole },
-      pagerSchema,
-      call,
-    ),
-  );
   if (plan.precopy) await precopy(run, profile);
   await lastLook(run);
   throwIfCancelled(run);

@@ -95,8 +95,6 @@ export interface RetryOptions {
   doing: string;
   /** Errors that no repetition mends; they are thrown. */
   isFinal?: (error: DmigrateError) => boolean;
-  /** Called after each attempt, whatever came of it. */
-  afterAttempt?: () => void;
   /** When aborted, retrying ends with `Stopped`. */
   until?: AbortSignal;
 }
@@ -118,8 +116,6 @@ export async function insist<T>(run: Run, attempt: () => Promise<T>, options: Re
         const message = error instanceof Error ? error.message : String(error);
         run.journal.warn(`${options.doing} failed (attempt ${n + 1}), trying again: ${message}`);
       }
-    } finally {
-      options.afterAttempt?.();
     }
     await pause(run, run.timing.retryMs(n));
   }

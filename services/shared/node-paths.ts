@@ -2,6 +2,8 @@
  * Where a migration's state lies on a node. The runtime wrapper (deploy/dmigrate-runc) knows the same layout.
  *
  *     <stateDir>/migrations/<migrationId>/images/     CRIU images: written by the dump, or received
+ *     <stateDir>/migrations/<migrationId>/sealed      source: the checkpoint is sealed, so the images are complete
+ *     <stateDir>/migrations/<migrationId>/received    destination: all images are there
  *     <stateDir>/migrations/<migrationId>/work        CRIU's work directory: logs, lazy-pages.socket
  *     <stateDir>/containers/<containerId>/            destination: tells the wrapper to restore this container
  *     <stateDir>/empty                                destination: a read-only, empty tmpfs, which the wrapper mounts
@@ -16,13 +18,21 @@ export interface MigrationPaths {
   dir: string;
   imagesDir: string;
   workDir: string;
+  sealedMark: string;
+  receivedMark: string;
 }
 
 export const migrationsDir = (stateDir: string): string => join(stateDir, "migrations");
 
 export function migrationPaths(stateDir: string, migrationId: string): MigrationPaths {
   const dir = join(migrationsDir(stateDir), migrationId);
-  return { dir, imagesDir: join(dir, "images"), workDir: join(dir, "work") };
+  return {
+    dir,
+    imagesDir: join(dir, "images"),
+    workDir: join(dir, "work"),
+    sealedMark: join(dir, "sealed"),
+    receivedMark: join(dir, "received"),
+  };
 }
 
 export function restoreSpecDir(stateDir: string, containerId: string): string {

@@ -9,6 +9,7 @@ import type Docker from "dockerode";
 import { readNotedLayer } from "../shared/adapters/overlay-layer.ts";
 import type { CreateReceive, Receive as ReceiveReport, ReceiveTarget } from "../shared/contracts/shipper.ts";
 import type { JobSpec, TreeName } from "../shared/core/frames/job-message.ts";
+import { reach } from "../shared/adapters/milestone.ts";
 import { DmigrateError, messageOf } from "../shared/errors.ts";
 import type { FramedLink, FrameHandler } from "../shared/link/framed.ts";
 import { openLink } from "../shared/link/dial.ts";
@@ -191,7 +192,10 @@ export class Receive {
   }
 
   #sinkOf(spec: JobSpec): JobSink {
-    if (spec.kind === "trees") return new TreesJob(spec.trees, (tree) => this.#placeOf(tree), this.#ended.signal);
+    if (spec.kind === "trees") {
+      const job = new TreesJob(spec.trees, (tree) => this.#placeOf(tree), this.#ended.signal);
+      return spec.trees.some(({ kind }) => kind === "images") ? this.#marking(job) : job;
+    }
     const load = new ImageLoad(this.#deps.docker, spec.imageId, spec.imageRef);
     return {
       write: (payload) => load.write(payload),
@@ -206,9 +210,23 @@ export class Receive {
     };
   }
 
+  /** The pager may be waiting for the images. */
+  #marking(job: JobSink): JobSink {
+    return {
+      write: (bytes, release) => job.write(bytes, release),
+      finish: async () => {
+        const done = await job.finish();
+        reach(migrationPaths(this.#deps.stateDir, this.request.migrationId).receivedMark);
+        return done;
+      },
+      abort: () => job.abort(),
+    };
+  }
+
   async #placeOf(tree: TreeName): Promise<TreePlace> {
     if (tree.kind === "images") {
-      const { imagesDir } = migrationPaths(this.#deps.stateDir, this.request.migrationId);
+      const { imagesDir, receivedMark } = migrationPaths(this.#deps.stateDir, this.request.migrationId);
+      await rm(receivedMark, { force: true });
       await mkdir(imagesDir, { recursive: true, mode: 0o700 });
       return { path: imagesDir, layer: undefined, keepAttributes: false, label: "the CRIU images" };
     }

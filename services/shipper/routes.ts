@@ -9,6 +9,7 @@ import {
   receiveSchema,
   receiveTargetSchema,
   shipImageSchema,
+  shipImagesQuery,
   shippedSchema,
   transferSchema,
 } from "../shared/contracts/shipper.ts";
@@ -85,12 +86,13 @@ export function registerTransferRoutes(app: App, transfers: Transfers): void {
     createRoute({
       method: "post",
       path: "/transfers/{id}/images",
-      summary: "Source: send the CRIU images that the dump has written",
-      request: { params: migrationParams },
+      summary: "Source: send the CRIU images that the dump has written; with when=sealed, once it has sealed them",
+      request: { params: migrationParams, query: shipImagesQuery },
       responses: { 200: json(shippedSchema, "written at the destination"), ...problems },
     }),
     async (c) => {
       const transfer = transfers.get(c.req.valid("param").id);
+      if (c.req.valid("query").when === "sealed") await transfer.untilSealed(c.req.raw.signal);
       return c.json(await withSpan("ship CRIU images", {}, () => transfer.shipImages(c.req.raw.signal)), 200);
     },
   );

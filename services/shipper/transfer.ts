@@ -16,6 +16,7 @@ import type {
   Transfer as TransferReport,
 } from "../shared/contracts/shipper.ts";
 import type { Role } from "../shared/core/frames/page-message.ts";
+import { untilReached } from "../shared/adapters/milestone.ts";
 import { DmigrateError } from "../shared/errors.ts";
 import type { FramedLink, FrameHandler } from "../shared/link/framed.ts";
 import { migrationPaths } from "../shared/node-paths.ts";
@@ -140,6 +141,12 @@ export class Transfer implements Attachable {
       this.#sent = undefined;
       return shipChanges({ jobs, ...this.#trees, priority: 1, signal: bounded }, sent);
     });
+  }
+
+  /** Resolves once the dumper of this node has sealed the checkpoint. Rejects when the transfer ends, or `signal` aborts. */
+  untilSealed(signal: AbortSignal): Promise<void> {
+    const { sealedMark } = migrationPaths(this.#deps.stateDir, this.request.migrationId);
+    return untilReached(sealedMark, AbortSignal.any([signal, this.#ended.signal]));
   }
 
   /** Sends the CRIU images that the dump has written. */

@@ -84,7 +84,7 @@ const answers: Record<string, Answer> = {
   },
 
   "POST /checkpoints": ({ node, body }) => {
-    const { migrationId, containerId } = read(createCheckpointSchema, body);
+    const { migrationId, containerId, thenDump } = read(createCheckpointSchema, body);
     const known = node.checkpoints.get(migrationId);
     if (known !== undefined) return known;
     demand(node.containers.get(containerId) === "running", "the container does not run");
@@ -101,11 +101,12 @@ const answers: Record<string, Answer> = {
     });
     node.restartPolicy = "no";
     node.checkpoints.set(migrationId, checkpoint);
+    node.dumpsUnasked = thenDump;
     return checkpoint;
   },
   "GET /checkpoints/:id": ({ node, id }) => checkpointSchema.parse(need(node.checkpoints.get(id), `checkpoint ${id}`)),
-  "POST /checkpoints/:id/dump": (call) => step(call, ["frozen", "dumped"], "dumped"),
-  "POST /checkpoints/:id/seal": (call) => step(call, ["dumped", "sealed"], "sealed"),
+  "POST /checkpoints/:id/dump": (call) =>
+    call.node.dumpsUnasked ? step(call, ["frozen", "sealed"], "sealed") : step(call, ["frozen", "dumped"], "dumped"),
   "POST /checkpoints/:id/commit": (call) => {
     const { removeContainer } = read(commitCheckpointSchema, call.body);
     const checkpoint = step(call, ["sealed", "committed"], "committed");
@@ -150,7 +151,9 @@ const answers: Record<string, Answer> = {
     done(node, id, "precopy");
     return precopySchema.parse({ pagesAnnounced: 1000 });
   },
-  "POST /transfers/:id/images": ({ node, id }) => {
+  "POST /transfers/:id/images": async ({ node, id, query }) => {
+    if (query.get("when") === "sealed")
+      await until(() => !node.transfers.has(id) || node.checkpoints.get(id)?.state === "sealed");
     demand(["dumped", "sealed"].includes(node.checkpoints.get(id)?.state ?? ""), "there are no images yet");
     return done(node, id, "images");
   },
@@ -234,7 +237,9 @@ const answers: Record<string, Answer> = {
     node.pagers.set(migrationId, { ...pager, whole, polls: 0 });
     return pager;
   },
-  "POST /pagers/:id/serve": ({ world, node, id }) => {
+  "POST /pagers/:id/serve": async ({ world, node, id, query }) => {
+    if (query.get("when") === "received")
+      await until(() => !node.pagers.has(id) || world.a.transfers.get(id)?.done.has("images") === true);
     const pager = need(node.pagers.get(id), `pager ${id}`);
     demand(world.a.transfers.get(id)?.done.has("images") === true, "there are no images");
     Object.assign(pager, { state: "serving", pagesTotal: 1000 });
@@ -263,6 +268,12 @@ const answers: Record<string, Answer> = {
     return { deleted: node.pagers.delete(id) };
   },
 };
+
+/** A fake node has no clients that go away, so a wait ends with what is waited for, or with the test. */
+async function until(condition: () => boolean): Promise<void> {
+  const deadline = performance.now() + 5_000;
+  while (!condition() && performance.now() < deadline) await delay(1);
+}
 
 /** Repeating the step that led to a state answers as it did the first time. */
 function step({ node, id }: Call, from: readonly CheckpointState[], to: CheckpointState): Checkpoint {

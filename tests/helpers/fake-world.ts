@@ -25,6 +25,8 @@ export interface FakeNodeState {
   refusals: { code: string; message: string }[];
   /** Times a drain is asked after before it is done. */
   drainPolls: number;
+  /** A freeze was asked to be followed by dump and seal. */
+  dumpsUnasked: boolean;
   restartPolicy: string | undefined;
 }
 
@@ -105,6 +107,7 @@ function newNode(name: string): FakeNodeState {
     hasImage: true,
     refusals: [],
     drainPolls: 2,
+    dumpsUnasked: false,
     restartPolicy: undefined,
   };
 }

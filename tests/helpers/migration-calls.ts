@@ -19,7 +19,6 @@ export const beforeResume = [
   "a POST /checkpoints/:id/dump",
   "a POST /transfers/:id/delta",
   "a POST /transfers/:id/memory",
-  "a POST /checkpoints/:id/seal",
   "a POST /transfers/:id/images",
   "b POST /pagers/:id/serve",
 ];

@@ -22,7 +22,7 @@ export function makeDumpDirs(paths: MigrationPaths): void {
  */
 export function removeDump(paths: MigrationPaths, { keepLog }: { keepLog?: string } = {}): void {
   if (keepLog !== undefined) keepFile(join(paths.workDir, dumpLogName), keepLog);
-  for (const path of [criuConfigPath(paths), paths.imagesDir, paths.workDir])
+  for (const path of [paths.sealedMark, criuConfigPath(paths), paths.imagesDir, paths.workDir])
     rmSync(path, { recursive: true, force: true });
   try {
     rmdirSync(paths.dir);

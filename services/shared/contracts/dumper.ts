@@ -13,6 +13,11 @@ export type CheckpointState = z.infer<typeof checkpointStateSchema>;
 export const createCheckpointSchema = z.strictObject({
   migrationId: migrationIdSchema,
   containerId: containerIdSchema,
+  /**
+   * Go on to dump and seal it as soon as it is frozen, without being told: the answer comes at the freeze all the same, and
+   * that of POST …/dump once it is sealed.
+   */
+  thenDump: z.boolean().default(false),
 });
 export type CreateCheckpoint = z.infer<typeof createCheckpointSchema>;
 

@@ -53,6 +53,9 @@ export const waitPagerQuery = z.strictObject({
   waitMs: z.coerce.number().int().min(0).max(60_000).default(0),
 });
 
+/** Query of POST /pagers/:id/serve: with `when`, it serves as soon as this node's shipper has received the images. */
+export const servePagerQuery = z.strictObject({ when: z.literal("received").optional() });
+
 /** A run of whole pages: `data` is `pages` × 4096 bytes, or null when all of them are zero. */
 export interface PageRun {
   pages: number;

@@ -31,6 +31,8 @@ export const shippedSchema = z.object({ files: countSchema, bytes: countSchema, 
 export type Shipped = z.infer<typeof shippedSchema>;
 
 export const shipImageSchema = z.strictObject({ imageId: imageIdSchema, imageRef: z.string().max(512) });
+/** Query of POST …/images: with `when`, they are sent as soon as this node's dumper has sealed the checkpoint. */
+export const shipImagesQuery = z.strictObject({ when: z.literal("sealed").optional() });
 /** With `announce`, the destination is told which pages there are, and may ask for them before it has CRIU's images. */
 export const openMemorySchema = z.strictObject({
   processes: z.array(frozenProcessSchema).min(1).max(65_536),

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { DaemonPageServer } from "../../../services/pager/daemon-page-server.ts";
+import { DaemonPageServer, startUnusedDaemon } from "../../../services/pager/daemon-page-server.ts";
 import { noStats, type PageServer } from "../../../services/pager/page-server.ts";
 import { takeOverServer } from "../../../services/pager/take-over.ts";
 import { messageOf } from "../../../services/shared/errors.ts";
@@ -52,7 +52,11 @@ const request = () => ({
   whole: false,
 });
 const startDaemon = (): Promise<DaemonPageServer> =>
-  DaemonPageServer.start({ ...request(), workDir, reconnectMs: 1_000 }, { workDir, log, ...events });
+  DaemonPageServer.start(
+    { ...request(), workDir, reconnectMs: 1_000 },
+    { workDir, log, ...events },
+    startUnusedDaemon(),
+  );
 const takeOver = (serveMs?: number): Promise<PageServer> =>
   takeOverServer(
     { request: request(), pagesTotal: 9, ...(serveMs !== undefined && { serveMs }) },

@@ -1,0 +1,74 @@
+import { expect, test } from "vitest";
+import { EarlyMessages, type UnusedDaemon } from "../../../services/pager/daemon-page-server.ts";
+import { SpareDaemon } from "../../../services/pager/spare-daemon.ts";
+
+interface Started {
+  unused: UnusedDaemon;
+  end: () => void;
+  killed: boolean;
+}
+
+function createSupply(): { spare: SpareDaemon; started: Started[] } {
+  const started: Started[] = [];
+  const spare = new SpareDaemon(() => {
+    const { promise: ended, resolve } = Promise.withResolvers<string>();
+    const one: Started = {
+      killed: false,
+      end: () => resolve("exit code 1"),
+      unused: {
+        heard: new EarlyMessages(),
+        daemon: {
+          ended,
+          ask: () => Promise.resolve(),
+          kill: () => {
+            one.killed = true;
+            resolve("signal SIGKILL");
+            return Promise.resolve();
+          },
+          leave: () => undefined,
+        },
+      },
+    };
+    started.push(one);
+    return one.unused;
+  });
+  return { spare, started };
+}
+
+test("there is one spare, however often it is asked for, and each is given away once", () => {
+  const { spare, started } = createSupply();
+  spare.restock();
+  spare.restock();
+  expect(started).toHaveLength(1);
+  expect(spare.take()).toBe(started[0]?.unused);
+  expect(spare.take()).toBe(started[1]?.unused);
+  expect(started).toHaveLength(2);
+});
+
+test("a spare that has ended is not given away", async () => {
+  const { spare, started } = createSupply();
+  spare.restock();
+  started[0]?.end();
+  await started[0]?.unused.daemon.ended;
+  expect(spare.take()).toBe(started[1]?.unused);
+});
+
+test("the end of one that was given away does not touch the next spare", async () => {
+  const { spare, started } = createSupply();
+  spare.restock();
+  spare.take();
+  spare.restock();
+  started[0]?.end();
+  await started[0]?.unused.daemon.ended;
+  expect(spare.take()).toBe(started[1]?.unused);
+});
+
+test("a stop ends the spare, no other is started, and what was given away lives on", async () => {
+  const { spare, started } = createSupply();
+  spare.restock();
+  spare.take();
+  spare.restock();
+  await spare.stop();
+  spare.restock();
+  expect(started.map(({ killed }) => killed)).toEqual([false, true]);
+});
