@@ -4,11 +4,11 @@
  */
 import { Agent as HttpAgent } from "node:http";
 import { Agent as HttpsAgent } from "node:https";
+import got, { HTTPError, RequestError, TimeoutError, type Got } from "got";
 import { SpanKind } from "@opentelemetry/api";
 import type { z } from "zod";
 import { problemSchema } from "./contracts/common.ts";
 import { DmigrateError, messageOf, statusOf, type ErrorCode } from "./errors.ts";
-import { exchange, RefusedExchange, type Answer, type Exchange } from "./exchange.ts";
 import { idleClientMs } from "./keep-alive.ts";
 import { traceHeaders, withSpan } from "./telemetry.ts";
 
@@ -40,9 +40,14 @@ export function createClient(
   // Kept alive: a new connection inside the downtime would cost a round trip. The agent ends only idle connections by it.
   const reuse = { keepAlive: true, timeout: idleMs };
   const agents = { http: new HttpAgent(reuse), https: new HttpsAgent(reuse) };
-  const authorization: Record<string, string> = token === undefined ? {} : { authorization: `Bearer ${token}` };
-  const target: Target = { name, url, base: `${url.replace(/\/+$/, "")}/`, agents, authorization };
-  const { host } = new URL(url);
+  const http = got.extend({
+    prefixUrl: url,
+    agent: agents,
+    retry: { limit: 0 },
+    followRedirect: false,
+    responseType: "text",
+    ...(token !== undefined && { headers: { authorization: `Bearer ${token}` } }),
+  });
   const call = <T>(
     method: Method,
     path: string,
@@ -52,9 +57,9 @@ export function createClient(
   ): Promise<T> =>
     withSpan(
       `${method} ${path.replaceAll(/m-[0-9a-f]{16}/g, ":id")}`,
-      { kind: SpanKind.CLIENT, attributes: { "http.request.method": method, "server.address": host } },
+      { kind: SpanKind.CLIENT, attributes: { "http.request.method": method, "server.address": new URL(url).host } },
       (span) =>
-        send(target, method, path, body, answer, options, (status) =>
+        send({ http, name, url }, method, path, body, answer, options, (status) =>
           span.setAttribute("http.response.status_code", status),
         ),
     );
@@ -72,12 +77,9 @@ export function createClient(
 }
 
 interface Target {
+  http: Got;
   name: string;
   url: string;
-  /** The same with a slash at its end. */
-  base: string;
-  agents: Exchange["agents"];
-  authorization: Readonly<Record<string, string>>;
 }
 
 async function send<T>(
@@ -90,29 +92,26 @@ async function send<T>(
   onStatus: (status: number) => void,
 ): Promise<T> {
   const { signal, timeoutMs = 30_000 } = options;
-  const { agents, authorization, base } = target;
-  const what = `${method} ${path}`;
-  const late = AbortSignal.timeout(Math.ceil(timeoutMs));
-  let status: number, text: string;
+  let text: string;
   try {
-    ({ status, text } = await exchange({
+    const response = await target.http(path.replace(/^\//, ""), {
       method,
-      url: new URL(path.replace(/^\//, ""), base),
-      headers: { ...authorization, ...traceHeaders() },
-      ...(body !== undefined && { body: JSON.stringify(body) }),
-      signal: signal === undefined ? late : AbortSignal.any([signal, late]),
-      agents,
-    }));
-  } catch (cause) {
-    throw unanswered(cause, target, what, signal, late);
+      headers: traceHeaders(),
+      timeout: { request: timeoutMs, connect: Math.min(timeoutMs, 5_000) },
+      ...(signal !== undefined && { signal }),
+      ...(body !== undefined && { json: body }),
+    });
+    onStatus(response.statusCode);
+    text = response.body;
+  } catch (error) {
+    if (error instanceof HTTPError) onStatus(error.response.statusCode);
+    throw translate(error, target, `${method} ${path}`);
   }
-  onStatus(status);
-  if (status < 200 || status > 299) throw refusal({ status, text }, target, what);
   const parsed = answer.safeParse(parseJson(text));
   if (parsed.success) return parsed.data;
   throw new DmigrateError(
     "upstream",
-    `${target.name} (${target.url}) answered ${what} with something else than its contract; are both of one version?`,
+    `${target.name} (${target.url}) answered ${method} ${path} with something else than its contract; are both of one version?`,
     { cause: parsed.error },
   );
 }
@@ -125,32 +124,28 @@ function parseJson(text: string): unknown {
   }
 }
 
-/** The problem that the service has answered with, as the error it was there. */
-function refusal({ status, text }: Answer, { name, url }: Target, what: string): DmigrateError {
-  const cause = new RefusedExchange(status);
-  const problem = problemSchema.safeParse(parseJson(text));
-  if (!problem.success)
-    return new DmigrateError("upstream", `${name} (${url}) answered ${what} with status ${status}`, { cause });
-  const { code, detail, errors = [], reasons = [] } = problem.data;
-  const known: ErrorCode = code in statusOf ? (code as ErrorCode) : "upstream";
-  // A token that we hold for a node is our configuration, not our caller's credentials.
-  if (known === "unauthorized")
-    return new DmigrateError(
-      "upstream",
-      `${name} (${url}) refused its token; register the node again with the right one`,
-      { cause },
-    );
-  return new DmigrateError(known, `${name}: ${detail}`, { cause, fields: errors, reasons });
-}
-
-function unanswered(
-  cause: unknown,
-  { name, url }: Target,
-  what: string,
-  signal: AbortSignal | undefined,
-  late: AbortSignal,
-): DmigrateError {
-  if (signal?.aborted === true) return new DmigrateError("cancelled", `${what} was cancelled`, { cause });
-  if (late.aborted) return new DmigrateError("timeout", `${name} (${url}) did not answer ${what} in time`, { cause });
-  return new DmigrateError("unavailable", `${name} (${url}) cannot be reached: ${messageOf(cause)}`, { cause });
+function translate(error: unknown, { name, url }: Target, what: string): DmigrateError {
+  if (error instanceof HTTPError) {
+    const problem = problemSchema.safeParse(parseJson(String(error.response.body)));
+    if (problem.success) {
+      const { code, detail, errors = [], reasons = [] } = problem.data;
+      const known: ErrorCode = code in statusOf ? (code as ErrorCode) : "upstream";
+      // A token that we hold for a node is our configuration, not our caller's credentials.
+      if (known === "unauthorized")
+        return new DmigrateError(
+          "upstream",
+          `${name} (${url}) refused its token; register the node again with the right one`,
+          { cause: error },
+        );
+      return new DmigrateError(known, `${name}: ${detail}`, { cause: error, fields: errors, reasons });
+    }
+    return new DmigrateError("upstream", `${name} (${url}) answered ${what} with status ${error.response.statusCode}`, {
+      cause: error,
+    });
+  }
+  if (error instanceof TimeoutError)
+    return new DmigrateError("timeout", `${name} (${url}) did not answer ${what} in time`, { cause: error });
+  if (error instanceof RequestError && error.code === "ERR_ABORTED")
+    return new DmigrateError("cancelled", `${what} was cancelled`, { cause: error });
+  return new DmigrateError("unavailable", `${name} (${url}) cannot be reached: ${messageOf(error)}`, { cause: error });
 }
