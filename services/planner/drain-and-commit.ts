@@ -52,7 +52,10 @@ async function drain(run: Run): Promise<void> {
       journal.update(counts);
       return;
     }
-    if (pager.state === "failed") throw await memoryLost(run, pager.error ?? "its pager gave no reason");
+    if (pager.state === "failed") {
+      journal.update(counts);
+      throw await memoryLost(run, pager.error ?? "its pager gave no reason");
+    }
     journal.progress(drained(pager), counts);
     // A pager that does not wait as it was asked to must not be asked without end.
     if (clock.now() - asked < timing.pollMs / 2) await pause(run, timing.pollMs);

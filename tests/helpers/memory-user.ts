@@ -7,11 +7,14 @@ const libc = koffi.load(null);
 const memcpy = libc.func("void *memcpy(void *, void *, size_t)");
 const madvise = libc.func("int madvise(void *, size_t, int)");
 const munmap = libc.func("int munmap(void *, size_t)");
+const mprotect = libc.func("int mprotect(void *, size_t, int)");
 const mremap = libc.func("void *mremap(void *, size_t, size_t, int, void *)");
 
 const pageBytes = 4096;
 const dontNeed = 4;
 const mayMoveFixed = 3;
+const noAccess = 0;
+const readWrite = 3;
 const address = (page: number): bigint => BigInt(page) * BigInt(pageBytes);
 
 const found: number[] = [];
@@ -27,6 +30,12 @@ for (const use of workerData as MemoryUse[]) {
       break;
     case "forget":
       madvise(address(use.page), bytes, dontNeed);
+      break;
+    case "protect":
+      mprotect(address(use.page), bytes, noAccess);
+      break;
+    case "unprotect":
+      mprotect(address(use.page), bytes, readWrite);
       break;
     case "unmap":
       munmap(address(use.page), bytes);

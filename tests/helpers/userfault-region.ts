@@ -56,7 +56,7 @@ export function openUserfaultRegion(pages: number): UserfaultRegion {
 export type MemoryUse =
   /** Answered with the first word of each page. */
   | { kind: "read"; page: number; pages: number }
-  | { kind: "forget" | "unmap"; page: number; pages: number }
+  | { kind: "forget" | "unmap" | "protect" | "unprotect"; page: number; pages: number }
   | { kind: "move"; page: number; pages: number; to: number };
 
 /** Lets another thread use the memory, one use after the other. Resolves with what the reads found. */

@@ -103,6 +103,19 @@ export function wake(fd: number, page: number, pages: number): void {
   ioctl(fd, requests.wake, rangeArgument);
 }
 
+/**
+ * Lets the kernel prepare the mapping that a missing page is in for pages to come, and puts none there. A mapping that
+ * never had one is not joined again after mprotect has split it, and the process's mremap of the whole would fail.
+ */
+export function prepareMapping(fd: number, page: number): void {
+  writeAddress(copyArgument, 0, page);
+  // A copy from where this process has nothing can't succeed; the mapping is prepared before that is found.
+  writeAddress(copyArgument, 8, lowestPage);
+  writeAddress(copyArgument, 16, 1);
+  copyArgument.fill(0, 24);
+  ioctl(fd, requests.copy, copyArgument);
+}
+
 /** Whether the process whose memory this is has not ended. */
 export function isAlive(fd: number): boolean {
   // A copy from where this process has nothing can't succeed; that the target is gone is found before.

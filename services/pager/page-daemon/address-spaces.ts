@@ -11,7 +11,15 @@
 import koffi from "koffi";
 import type { PageSpan } from "../../shared/core/frames/page-message.ts";
 import { pageBytes } from "../../shared/core/page-server/codec.ts";
-import { closeUserfaultfd, copyPages, readEvents, wake, zeroPages, isAlive } from "../adapters/userfaultfd.ts";
+import {
+  closeUserfaultfd,
+  copyPages,
+  isAlive,
+  prepareMapping,
+  readEvents,
+  wake,
+  zeroPages,
+} from "../adapters/userfaultfd.ts";
 import type { MemoryEvent } from "../adapters/userfaultfd.ts";
 import { FaultPattern } from "../core/fault-pattern.ts";
 import { LatencyHistogram } from "../core/latency-histogram.ts";
@@ -81,6 +89,7 @@ export class AddressSpaces {
   /** Every process is restored: what is not mapped now never will be. */
   finish(): void {
     this.#finished = true;
+    for (const { fd, missing } of this.#spaces.values()) for (const { page } of missing.all()) prepareMapping(fd, page);
     this.closeWhole();
   }
 

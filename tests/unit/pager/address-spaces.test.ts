@@ -73,6 +73,18 @@ describe.skipIf(!canUserfault())("the memory of a restored process", () => {
     expect(faults).toEqual([7, 10]);
   });
 
+  test("is one mapping again where a part was protected before any of it was there", async () => {
+    spaces.finish();
+    await useMemory([{ kind: "protect", page: region.first + 8, pages: 8 }]);
+    await arrive(region.first, pages - 1);
+    const found = await useMemory([
+      { kind: "unprotect", page: region.first + 8, pages: 8 },
+      { kind: "move", page: region.first, pages, to: region.spare },
+      { kind: "read", page: region.spare + 7, pages: 2 },
+    ]);
+    expect(found).toEqual(words(7, 2));
+  });
+
   test("follows a move, by fault and by what arrives", async () => {
     const to = region.spare + 3;
     const moved = await useMemory([
