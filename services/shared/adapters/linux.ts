@@ -37,6 +37,8 @@ const calls = {
   fgetxattr: declare("int64_t fgetxattr(int, const void *, void *, size_t)"),
   fsetxattr: declare("int fsetxattr(int, const void *, const void *, size_t, int)"),
   fremovexattr: declare("int fremovexattr(int, const void *)"),
+  openTree: declare("long syscall(long, int, const void *, uint32_t)"),
+  setMount: declare("long syscall(long, int, const void *, uint32_t, const void *, size_t)"),
   setsockopt: declare("int setsockopt(int, int, int, const void *, uint32_t)"),
 };
 
@@ -87,17 +89,17 @@ export const openFlags = {
 const openat2Number = 437;
 // No mount crossed, no symbolic link followed, nothing above the directory.
 const resolveBeneath = 0x01 | 0x02 | 0x04 | 0x08;
+const openHow = new Uint32Array([0, 0, 0, 0, resolveBeneath, 0]);
 
 /**
  * Opens `path` beneath the directory `dirFd`: no component may be a symbolic link, `..` beyond it, or another mount.
  * Throws ELOOP for a link, EXDEV for an escape or a mount point.
  */
 export function openBeneath(dirFd: number, path: Uint8Array, flags: number, mode = 0): number {
-  const how = Buffer.alloc(24);
-  how.writeBigUInt64LE(BigInt(flags | openFlags.closeOnExec | openFlags.noFollow), 0);
-  how.writeBigUInt64LE(BigInt(mode), 8);
-  how.writeBigUInt64LE(BigInt(resolveBeneath), 16);
-  return check("openat2", calls.syscall(openat2Number, dirFd, cString(path), how, how.length));
+  // struct open_how: flags, mode and resolve, each u64; the upper halves stay zero.
+  openHow[0] = flags | openFlags.closeOnExec | openFlags.noFollow;
+  openHow[2] = mode;
+  return check("openat2", calls.syscall(openat2Number, dirFd, cString(path), openHow, openHow.byteLength));
 }
 
 /** Whether this kernel has openat2 at all (Linux 5.6). */
@@ -128,6 +130,26 @@ export function openTrustedDirectory(path: string): number {
   return check("open", calls.open(cString(Buffer.from(path)), flags, 0));
 }
 
+const openTreeNumber = 428;
+const setMountNumber = 442;
+const openTreeFlags = 0x1 | openFlags.closeOnExec | 0x8000 | 0x1000;
+const mountFlags = 0x8000 | 0x1000;
+/** struct mount_attr: MOUNT_ATTR_NODEV is set. */
+const noDevices = new BigUint64Array([0x4n, 0n, 0n, 0n]);
+
+/**
+ * Opens a directory a second time, as a mount of its own that nobody else sees and in which no device can be opened, with
+ * all that is mounted in it. It is gone once its last descriptor is closed. Undefined where the kernel (before 5.12) or
+ * the process's rights do not allow it.
+ */
+export function openWithoutDevices(dirFd: number): number | undefined {
+  const fd = calls.openTree(openTreeNumber, dirFd, empty, openTreeFlags);
+  if (fd < 0) return undefined;
+  if (calls.setMount(setMountNumber, fd, empty, mountFlags, noDevices, noDevices.byteLength) === 0) return fd;
+  close(fd);
+  return undefined;
+}
+
 export const close = (fd: number): void => closeSync(fd);
 
 export interface FileStat {
@@ -152,30 +174,42 @@ export interface FileStat {
 }
 
 const statBuffer = Buffer.alloc(256);
+const statView = new DataView(statBuffer.buffer, statBuffer.byteOffset, statBuffer.length);
 const statxFlags = { emptyPath: 0x1000, noFollow: 0x100, dontSync: 0x4000 };
 const statxBasic = 0x7ff;
 
 function statWith(dirFd: number, path: Buffer, flags: number): FileStat {
   check("statx", calls.statx(dirFd, path, flags, statxBasic, statBuffer));
-  const time = (at: number): bigint =>
-    statBuffer.readBigInt64LE(at) * 1_000_000_000n + BigInt(statBuffer.readUInt32LE(at + 8));
-  return {
-    links: statBuffer.readUInt32LE(16),
-    uid: statBuffer.readUInt32LE(20),
-    gid: statBuffer.readUInt32LE(24),
-    mode: statBuffer.readUInt16LE(28),
-    // Of struct statx: inode, device; and link count to size, change time to device node.
-    identity: statBuffer.toString("latin1", 32, 40) + statBuffer.toString("latin1", 136, 144),
-    signature: statBuffer.toString("latin1", 16, 48) + statBuffer.toString("latin1", 96, 136),
-    size: Number(statBuffer.readBigUInt64LE(40)),
-    blocks: Number(statBuffer.readBigUInt64LE(48)),
-    accessNs: time(64),
-    changeNs: time(96),
-    modifyNs: time(112),
-    nodeMajor: statBuffer.readUInt32LE(128),
-    nodeMinor: statBuffer.readUInt32LE(132),
-  };
+  return new Statx();
 }
+
+/** Takes over what `statBuffer` holds: of struct statx, at the offsets that the manual page's types give. */
+class Statx implements FileStat {
+  readonly links = statView.getUint32(16, true);
+  readonly uid = statView.getUint32(20, true);
+  readonly gid = statView.getUint32(24, true);
+  readonly mode = statView.getUint16(28, true);
+  readonly size = number64(40);
+  readonly blocks = number64(48);
+  readonly accessNs = timeAt(64);
+  readonly changeNs = timeAt(96);
+  readonly modifyNs = timeAt(112);
+  readonly nodeMajor = statView.getUint32(128, true);
+  readonly nodeMinor = statView.getUint32(132, true);
+  readonly identity: string;
+  readonly signature: string;
+
+  constructor() {
+    // One call for both: link count to device node. The identity is inode and device.
+    const text = statBuffer.toString("latin1", 16, 144);
+    this.identity = text.slice(16, 24) + text.slice(120);
+    this.signature = text.slice(0, 32) + text.slice(80, 120);
+  }
+}
+
+const number64 = (at: number): number => statView.getUint32(at, true) + statView.getUint32(at + 4, true) * 2 ** 32;
+const timeAt = (at: number): bigint =>
+  statView.getBigInt64(at, true) * 1_000_000_000n + BigInt(statView.getUint32(at + 8, true));
 
 /** What `name` in a directory is; a symbolic link is not followed. */
 export const statAt = (dirFd: number, name: Uint8Array): FileStat =>
@@ -254,16 +288,19 @@ export function truncate(fd: number, size: number): void {
   check("ftruncate", calls.ftruncate(fd, size));
 }
 
-function timesOf(accessNs: bigint, modifyNs: bigint): Buffer {
-  const times = Buffer.alloc(32);
+/** Two struct timespec: of the last access and the last change. */
+const timespecs = new BigInt64Array(4);
+
+function timesOf(accessNs: bigint, modifyNs: bigint): BigInt64Array {
   const second = 1_000_000_000n;
   [accessNs, modifyNs].forEach((ns, index) => {
     // Before 1970 the nanoseconds still count forward from the second.
-    const nanos = ((ns % second) + second) % second;
-    times.writeBigInt64LE((ns - nanos) / second, index * 16);
-    times.writeBigInt64LE(nanos, index * 16 + 8);
+    const rest = ns % second;
+    const nanos = rest < 0n ? rest + second : rest;
+    timespecs[index * 2] = (ns - nanos) / second;
+    timespecs[index * 2 + 1] = nanos;
   });
-  return times;
+  return timespecs;
 }
 
 export function changeTimesAt(dirFd: number, name: Uint8Array, accessNs: bigint, modifyNs: bigint): void {

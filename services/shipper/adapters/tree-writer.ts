@@ -3,7 +3,6 @@
  * nothing the peer sends can name anything outside. Owner, mode, attributes and times are set when an entry is
  * complete: a directory's when it is left, after all that changes its times.
  */
-import { write, writeSync } from "node:fs";
 import {
   changeMode,
   changeOwnerAt,
@@ -24,6 +23,7 @@ import type { Attributes, TreeRecord } from "../../shared/core/frames/tree-recor
 import { hasErrno } from "../../shared/errors.ts";
 import { dropAttribute, dropUnwanted, permissionBits, setAll, type Extended } from "./entry-attributes.ts";
 import type { LayerLeftovers } from "./layer-leftovers.ts";
+import { FileWrites } from "./file-writes.ts";
 import { removeTree } from "./remove-tree.ts";
 import { directoryFlagsToOpen, maxDepth } from "./snapshot.ts";
 
@@ -55,6 +55,7 @@ interface OpenFile {
   size: number;
   /** End of the data so far. */
   end: number;
+  writes: FileWrites;
 }
 
 type Of<Type extends TreeRecord["type"]> = Extract<TreeRecord, { type: Type }>;
@@ -62,8 +63,6 @@ type Of<Type extends TreeRecord["type"]> = Extract<TreeRecord, { type: Type }>;
 const fileTypeBits = 0o170000;
 const nodeTypes = new Set([0o010000, 0o140000, 0o020000, 0o060000]);
 const defaultAcl = Buffer.from("system.posix_acl_default");
-/** Writes below this are done at once: handing them to a thread costs more than they do. */
-const smallWriteBytes = 64 * 1024;
 /** All extended attributes of one entry. */
 const maxExtendedBytes = 1 << 20;
 
@@ -71,8 +70,6 @@ export class TreeWriter {
   readonly #tree: TargetTree;
   readonly #stack: OpenDirectory[] = [];
   #file: OpenFile | undefined;
-  /** The write under way; the next one of the file waits for it. */
-  #writing: Promise<void> | undefined;
   /** Where extended attributes go that arrive now. */
   #extended: Extended[] | undefined;
   /** A symbolic link or node that was just made: it takes its attributes at once. */
@@ -85,9 +82,9 @@ export class TreeWriter {
     this.#tree = tree;
   }
 
-  /** The write that goes on in the background. */
+  /** Settles once all data so far is in its file; undefined when it is. */
   get writing(): Promise<void> | undefined {
-    return this.#writing;
+    return this.#file?.writes.writing;
   }
 
   /** True once the root directory was left: nothing more may come for this tree. */
@@ -138,7 +135,7 @@ export class TreeWriter {
 
   /** Closes what is open. Safe to call at any time, also twice. */
   async dispose(): Promise<void> {
-    await this.#writing?.catch(() => undefined);
+    await this.writing?.catch(() => undefined);
     if (this.#file !== undefined) close(this.#file.fd);
     this.#file = undefined;
     for (const { fd } of this.#stack.splice(0)) if (fd !== this.#tree.rootFd) close(fd);
@@ -221,7 +218,7 @@ export class TreeWriter {
   #beginFile({ name, attributes, size }: Of<"file">): void {
     const flags = openFlags.writeOnly | openFlags.create | openFlags.exclusive;
     const fd = this.#replace(name, (dirFd) => openBeneath(dirFd, name, flags, 0o600));
-    this.#file = { fd, name, attributes, extended: [], size, end: 0 };
+    this.#file = { fd, name, attributes, extended: [], size, end: 0, writes: new FileWrites(fd) };
     this.#expect(this.#file.extended);
   }
 
@@ -230,28 +227,19 @@ export class TreeWriter {
     if (file === undefined) throw new FrameError("data outside a file");
     if (offset + bytes.length > file.size) throw new FrameError("data beyond the end of its file");
     file.end = Math.max(file.end, offset + bytes.length);
-    const before = this.#writing;
-    if (before === undefined && bytes.length <= smallWriteBytes) {
-      for (let done = 0; done < bytes.length;)
-        done += writeSync(file.fd, bytes, done, bytes.length - done, offset + done);
-      return undefined;
-    }
-    this.#writing = writeAll(file.fd, bytes, offset);
-    // Looked at when the next chunk comes; until then it is nobody's.
-    this.#writing.catch(() => undefined);
-    return before;
+    return file.writes.add(bytes, offset);
   }
 
   #fileEnd(): Promise<void> | undefined {
     const file = this.#file;
     if (file === undefined) throw new FrameError("the end of a file outside one");
-    if (this.#writing !== undefined) return this.#writing.then(() => this.#finishFile(file));
+    const { writing } = file.writes;
+    if (writing !== undefined) return writing.then(() => this.#finishFile(file));
     this.#finishFile(file);
     return undefined;
   }
 
   #finishFile(file: OpenFile): void {
-    this.#writing = undefined;
     // What no chunk covered stays a hole, also at the end.
     if (file.end < file.size) truncate(file.fd, file.size);
     if (this.#tree.keepAttributes) setAll(file.fd, file);
@@ -343,20 +331,4 @@ function makeUnlessThere(dirFd: number, name: Buffer): boolean {
     if (hasErrno(error, "EEXIST")) return false;
     throw error;
   }
-}
-
-async function writeAll(fd: number, bytes: Buffer, offset: number): Promise<void> {
-  for (let done = 0; done < bytes.length;) {
-    const written = await writeOnce(fd, bytes, done, offset + done);
-    if (written === 0) throw new Error("a write wrote nothing");
-    done += written;
-  }
-}
-
-function writeOnce(fd: number, bytes: Buffer, from: number, position: number): Promise<number> {
-  return new Promise((resolve, reject) => {
-    write(fd, bytes, from, bytes.length - from, position, (error, written) =>
-      error === null ? resolve(written) : reject(error),
-    );
-  });
 }
