@@ -22,6 +22,7 @@ const calls = {
   linkat: declare("int linkat(int, const void *, int, const void *, int)"),
   unlinkat: declare("int unlinkat(int, const void *, int)"),
   readlinkat: declare("int64_t readlinkat(int, const void *, void *, size_t)"),
+  fchown: declare("int fchown(int, uint32_t, uint32_t)"),
   fchownat: declare("int fchownat(int, const void *, uint32_t, uint32_t, int)"),
   chmod: declare("int chmod(const void *, uint32_t)"),
   fchmod: declare("int fchmod(int, uint32_t)"),
@@ -163,7 +164,7 @@ export interface FileStat {
   blocks: number;
   /** Device and inode: names of one file share it. */
   identity: string;
-  /** All that a change of the entry would change, the change time first among it; not the access time. */
+  /** All that a change of the entry would change, the change time first among it; not the access time, nor the blocks. */
   signature: string;
   /** Of a device node: the device it names. */
   nodeMajor: number;
@@ -191,25 +192,49 @@ class Statx implements FileStat {
   readonly mode = statView.getUint16(28, true);
   readonly size = number64(40);
   readonly blocks = number64(48);
-  readonly accessNs = timeAt(64);
-  readonly changeNs = timeAt(96);
-  readonly modifyNs = timeAt(112);
   readonly nodeMajor = statView.getUint32(128, true);
   readonly nodeMinor = statView.getUint32(132, true);
   readonly identity: string;
   readonly signature: string;
+  readonly #access = new StatTime(64);
+  readonly #change = new StatTime(96);
+  readonly #modify = new StatTime(112);
 
   constructor() {
-    // One call for both: link count to device node. The identity is inode and device.
-    const text = statBuffer.toString("latin1", 16, 144);
-    this.identity = text.slice(16, 24) + text.slice(120);
-    this.signature = text.slice(0, 32) + text.slice(80, 120);
+    // Blocks and access time change by themselves.
+    for (const at of [48, 64, 72]) statView.setFloat64(at, 0);
+    this.signature = statBuffer.toString("latin1", 16, 144);
+    // Inode and device.
+    this.identity = this.signature.slice(16, 24) + this.signature.slice(120);
+  }
+
+  get accessNs(): bigint {
+    return this.#access.ns;
+  }
+  get changeNs(): bigint {
+    return this.#change.ns;
+  }
+  get modifyNs(): bigint {
+    return this.#modify.ns;
+  }
+}
+
+/** Kept as numbers: most are never asked for as one. */
+class StatTime {
+  readonly #seconds: number;
+  readonly #nanos: number;
+
+  constructor(at: number) {
+    this.#seconds = statView.getUint32(at, true) + statView.getInt32(at + 4, true) * 2 ** 32;
+    this.#nanos = statView.getUint32(at + 8, true);
+  }
+
+  get ns(): bigint {
+    return BigInt(this.#seconds) * 1_000_000_000n + BigInt(this.#nanos);
   }
 }
 
 const number64 = (at: number): number => statView.getUint32(at, true) + statView.getUint32(at + 4, true) * 2 ** 32;
-const timeAt = (at: number): bigint =>
-  statView.getBigInt64(at, true) * 1_000_000_000n + BigInt(statView.getUint32(at + 8, true));
 
 /** What `name` in a directory is; a symbolic link is not followed. */
 export const statAt = (dirFd: number, name: Uint8Array): FileStat =>
@@ -275,7 +300,7 @@ export function changeOwnerAt(dirFd: number, name: Uint8Array, uid: number, gid:
   check("fchownat", calls.fchownat(dirFd, cString(name), uid, gid, statxFlags.noFollow));
 }
 export function changeOwner(fd: number, uid: number, gid: number): void {
-  check("fchownat", calls.fchownat(fd, empty, uid, gid, statxFlags.emptyPath));
+  check("fchown", calls.fchown(fd, uid, gid));
 }
 
 /** `mode` without the type. Works for a `pathOnly` descriptor too. */

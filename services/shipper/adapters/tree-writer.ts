@@ -217,7 +217,9 @@ export class TreeWriter {
 
   #beginFile({ name, attributes, size }: Of<"file">): void {
     const flags = openFlags.writeOnly | openFlags.create | openFlags.exclusive;
-    const fd = this.#replace(name, (dirFd) => openBeneath(dirFd, name, flags, 0o600));
+    // What is right from the start need not be changed at the end.
+    const mode = this.#tree.keepAttributes ? attributes.mode & 0o777 : 0o600;
+    const fd = this.#replace(name, (dirFd) => openBeneath(dirFd, name, flags, mode));
     this.#file = { fd, name, attributes, extended: [], size, end: 0, writes: new FileWrites(fd) };
     this.#expect(this.#file.extended);
   }

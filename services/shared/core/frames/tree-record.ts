@@ -94,6 +94,10 @@ export function recordBytes(record: TreeRecord): number {
   }
 }
 
+/** Access and change time as they go into a record: by far faster than Buffer's own way with 64 bits. */
+const timeBytes = new Uint8Array(16);
+const times = new DataView(timeBytes.buffer);
+
 /** Writes a record at `at`, where there must be room for `recordBytes`. Answers where it ends. */
 export function writeRecord(buffer: Buffer, at: number, record: TreeRecord): number {
   let end = buffer.writeUInt8(typeNumbers[record.type], at);
@@ -105,8 +109,10 @@ export function writeRecord(buffer: Buffer, at: number, record: TreeRecord): num
     end = buffer.writeUInt32LE(mode, end);
     end = buffer.writeUInt32LE(uid, end);
     end = buffer.writeUInt32LE(gid, end);
-    end = buffer.writeBigInt64LE(accessNs, end);
-    end = buffer.writeBigInt64LE(modifyNs, end);
+    times.setBigInt64(0, accessNs, true);
+    times.setBigInt64(8, modifyNs, true);
+    buffer.set(timeBytes, end);
+    end += timeBytes.length;
   };
   switch (record.type) {
     case "tree":
