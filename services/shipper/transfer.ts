@@ -6,7 +6,7 @@
 import { timingSafeEqual } from "node:crypto";
 import type Docker from "dockerode";
 import type { FrozenProcess } from "../shared/contracts/dumper.ts";
-import type { CreateTransfer, Shipped, Transfer as TransferReport } from "../shared/contracts/shipper.ts";
+import type { CreateTransfer, LinkSecurity, Shipped, Transfer as TransferReport } from "../shared/contracts/shipper.ts";
 import type { Role } from "../shared/core/frames/page-message.ts";
 import { DmigrateError } from "../shared/errors.ts";
 import type { FramedLink, FrameHandler } from "../shared/link/framed.ts";
@@ -39,6 +39,7 @@ const maxLinks = 64;
 export class Transfer implements Attachable {
   readonly request: CreateTransfer;
   readonly key: Buffer;
+  readonly security: LinkSecurity;
   readonly #deps: TransferDeps;
   readonly #ended = new AbortController();
   readonly #jobs: FileJobs;
@@ -58,17 +59,19 @@ export class Transfer implements Attachable {
   constructor(request: CreateTransfer, deps: TransferDeps) {
     this.request = request;
     this.key = Buffer.from(request.secret, "hex");
+    this.security = request.security;
     this.#deps = deps;
     this.#jobs = new FileJobs(request.compression === "zstd");
   }
 
   /** Whether a repeated request is the same one. */
   isSame(request: CreateTransfer): boolean {
-    const { secret, containerId, volumes, compression } = this.request;
+    const { secret, containerId, volumes, compression, security } = this.request;
     const sameSecret = timingSafeEqual(Buffer.from(secret), Buffer.from(request.secret));
     const same =
       containerId === request.containerId &&
       compression === request.compression &&
+      security === request.security &&
       JSON.stringify(volumes) === JSON.stringify(request.volumes);
     return sameSecret && same;
   }

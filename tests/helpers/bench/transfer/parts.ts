@@ -106,7 +106,7 @@ export const parts: readonly Part[] = [
     name: "bulk",
     title: "2 GB in 4 files",
     measure: (options) =>
-      compare(options, { title: "large files", fill: fillLarge(options), ways: ["tar", "rsync", "dmigrate"] }),
+      compare(options, { title: "large files", fill: fillLarge(options), ways: ["tar", "rsync", "dmigrate", "plain"] }),
   },
   {
     name: "small",
