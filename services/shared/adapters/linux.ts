@@ -64,13 +64,17 @@ function check(syscall: keyof typeof calls | "openat2", result: number): number 
   return result;
 }
 
-/** A name or path as C takes it. A NUL inside would cut it short, so it is refused. */
-function cString(name: Uint8Array): Buffer {
+/** Where names are put for a call: a new buffer for each would cost more than most calls. */
+const firstName = Buffer.alloc(4352);
+const secondName = Buffer.alloc(4352);
+
+/** A name or path as C takes it, for the very next call. A NUL inside would cut it short, so it is refused. */
+function cString(name: Uint8Array, room = firstName): Buffer {
   if (name.includes(0)) throw new LinuxError("path", constants.errno.EINVAL);
-  const bytes = Buffer.allocUnsafe(name.length + 1);
-  bytes.set(name);
-  bytes[name.length] = 0;
-  return bytes;
+  if (name.length >= room.length) throw new LinuxError("path", constants.errno.ENAMETOOLONG);
+  room.set(name);
+  room[name.length] = 0;
+  return room;
 }
 const empty = Buffer.alloc(1);
 
@@ -277,13 +281,16 @@ export function makeNodeAt(dirFd: number, name: Uint8Array, mode: number, major:
 }
 
 export function makeSymlinkAt(dirFd: number, name: Uint8Array, target: Uint8Array): void {
-  check("symlinkat", calls.symlinkat(cString(target), dirFd, cString(name)));
+  check("symlinkat", calls.symlinkat(cString(target), dirFd, cString(name, secondName)));
 }
 
 /** Gives the file of a descriptor (a `pathOnly` one will do) one more name. */
 export function linkDescriptorAt(fd: number, dirFd: number, name: Uint8Array): void {
   // By the descriptor's path, since AT_EMPTY_PATH would need CAP_DAC_READ_SEARCH. 0x400: follow that link.
-  check("linkat", calls.linkat(-100, cString(Buffer.from(descriptorPath(fd))), dirFd, cString(name), 0x400));
+  check(
+    "linkat",
+    calls.linkat(-100, cString(Buffer.from(descriptorPath(fd))), dirFd, cString(name, secondName), 0x400),
+  );
 }
 
 export function removeAt(dirFd: number, name: Uint8Array, kind: "file" | "directory"): void {
@@ -380,7 +387,7 @@ export function getAttribute(target: AttributeTarget, name: Uint8Array): Buffer 
   const length =
     typeof target === "number"
       ? calls.fgetxattr(target, cString(name), attributeBuffer, attributeBuffer.length)
-      : calls.lgetxattr(procName(target), cString(name), attributeBuffer, attributeBuffer.length);
+      : calls.lgetxattr(procName(target), cString(name, secondName), attributeBuffer, attributeBuffer.length);
   if (length >= 0) return Buffer.from(attributeBuffer.subarray(0, length));
   const errno = koffi.errno();
   if (errno === 61 || errno === constants.errno.ENOTSUP) return undefined;
@@ -390,12 +397,12 @@ export function getAttribute(target: AttributeTarget, name: Uint8Array): Buffer 
 export function setAttribute(target: AttributeTarget, name: Uint8Array, value: Uint8Array): void {
   const bytes = Buffer.from(value.buffer, value.byteOffset, value.length);
   if (typeof target === "number") check("fsetxattr", calls.fsetxattr(target, cString(name), bytes, bytes.length, 0));
-  else check("lsetxattr", calls.lsetxattr(procName(target), cString(name), bytes, bytes.length, 0));
+  else check("lsetxattr", calls.lsetxattr(procName(target), cString(name, secondName), bytes, bytes.length, 0));
 }
 
 export function removeAttribute(target: AttributeTarget, name: Uint8Array): void {
   if (typeof target === "number") check("fremovexattr", calls.fremovexattr(target, cString(name)));
-  else check("lremovexattr", calls.lremovexattr(procName(target), cString(name)));
+  else check("lremovexattr", calls.lremovexattr(procName(target), cString(name, secondName)));
 }
 
 const tcpLevel = 6;

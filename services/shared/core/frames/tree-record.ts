@@ -181,10 +181,12 @@ export function* readRecords(payload: Buffer): Generator<TreeRecord, void, void>
 
 class Reader {
   readonly #bytes: Buffer;
+  readonly #view: DataView;
   #at = 0;
 
   constructor(bytes: Buffer) {
     this.#bytes = bytes;
+    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   }
 
   get done(): boolean {
@@ -239,31 +241,41 @@ class Reader {
     }
   }
 
+  /** Steps over so many bytes; answers where they begin. */
+  #step(length: number): number {
+    const at = this.#at;
+    if (at + length > this.#bytes.length) throw new FrameError("a record is cut short");
+    this.#at += length;
+    return at;
+  }
+
   #take(length: number, most: number): Buffer {
     if (length > most) throw new FrameError(`${length} bytes where ${most} are allowed`);
-    if (this.#at + length > this.#bytes.length) throw new FrameError("a record is cut short");
-    this.#at += length;
-    return this.#bytes.subarray(this.#at - length, this.#at);
+    const at = this.#step(length);
+    return this.#bytes.subarray(at, at + length);
   }
 
   #number(width: 1 | 2 | 4): number {
-    return this.#take(width, width).readUIntLE(0, width);
+    const at = this.#step(width);
+    if (width === 1) return this.#view.getUint8(at);
+    return width === 2 ? this.#view.getUint16(at, true) : this.#view.getUint32(at, true);
   }
 
   #size(): number {
-    const size = this.#take(8, 8).readBigUInt64LE(0);
-    if (size > BigInt(Number.MAX_SAFE_INTEGER)) throw new FrameError(`a size of ${size} bytes`);
-    return Number(size);
+    const at = this.#step(8);
+    const size = this.#view.getUint32(at, true) + this.#view.getUint32(at + 4, true) * 2 ** 32;
+    if (size > Number.MAX_SAFE_INTEGER) throw new FrameError(`a size of ${size} bytes`);
+    return size;
   }
 
   #attributes(): Attributes {
-    const bytes = this.#take(attributesBytes, attributesBytes);
+    const at = this.#step(attributesBytes);
     return {
-      mode: bytes.readUInt32LE(0),
-      uid: bytes.readUInt32LE(4),
-      gid: bytes.readUInt32LE(8),
-      accessNs: bytes.readBigInt64LE(12),
-      modifyNs: bytes.readBigInt64LE(20),
+      mode: this.#view.getUint32(at, true),
+      uid: this.#view.getUint32(at + 4, true),
+      gid: this.#view.getUint32(at + 8, true),
+      accessNs: this.#view.getBigInt64(at + 12, true),
+      modifyNs: this.#view.getBigInt64(at + 20, true),
     };
   }
 
