@@ -27,6 +27,7 @@ const calls = {
   chmod: declare("int chmod(const void *, uint32_t)"),
   fchmod: declare("int fchmod(int, uint32_t)"),
   ftruncate: declare("int ftruncate(int, int64_t)"),
+  fallocate: declare("int fallocate(int, int, int64_t, int64_t)"),
   futimens: declare("int futimens(int, const void *)"),
   utimensat: declare("int utimensat(int, const void *, const void *, int)"),
   lseek: declare("int64_t lseek(int, int64_t, int)"),
@@ -318,6 +319,11 @@ export function changeMode(fd: number, mode: number): void {
 
 export function truncate(fd: number, size: number): void {
   check("ftruncate", calls.ftruncate(fd, size));
+}
+
+/** Makes a hole, where the file system can. The file keeps its size. */
+export function punchHole(fd: number, offset: number, length: number): void {
+  check("fallocate", calls.fallocate(fd, 0x1 | 0x2, offset, length));
 }
 
 /** Two struct timespec: of the last access and the last change. */

@@ -14,7 +14,7 @@ interface Batch {
   buffers: Buffer[];
   bytes: number;
   done: Promise<void>;
-  resolve: () => void;
+  resolve: (done: undefined) => void;
   reject: (error: Error) => void;
 }
 
@@ -52,7 +52,7 @@ export class FileWrites {
   }
 
   #begin(bytes: Buffer, offset: number): void {
-    const { promise: done, resolve, reject } = Promise.withResolvers<void>();
+    const { promise: done, resolve, reject } = Promise.withResolvers<undefined>();
     // Whoever waits looks at it; when nobody does, the next `add` tells.
     done.catch(() => undefined);
     this.#batches.push({ offset, buffers: [bytes], bytes: bytes.length, done, resolve, reject });
@@ -65,7 +65,7 @@ export class FileWrites {
         if (this.#failure !== undefined) throw this.#failure;
         await writeBatch(this.#fd, batch);
         this.#batches.shift();
-        batch.resolve();
+        batch.resolve(undefined);
       } catch (error) {
         this.#failure = error instanceof Error ? error : new Error(String(error));
         this.#batches.shift();

@@ -17,11 +17,16 @@ const framesAtOnce = 4;
 /** Where a frame's only chunk has its bytes. */
 const blockAt = jobHeaderBytes + chunkHeaderBytes;
 
+/** Whether a block of a file is to be sent; it stays the writer's. */
+export type IsWanted = (block: Buffer, offset: number) => boolean;
+
 export class RecordWriter {
   readonly #send: (frame: Buffer) => Promise<void>;
   readonly #takeFrame: () => Buffer;
   #frame: Buffer | undefined;
   #end = jobHeaderBytes;
+  /** Frames that were read into for nothing: a few, used next. */
+  readonly #spare: Buffer[] = [];
 
   /** `send` takes each full frame, and waits while the connection is busy; `takeFrame` gives new ones. */
   constructor({ send, takeFrame }: Pick<JobWork, "send" | "takeFrame">) {
@@ -55,9 +60,10 @@ export class RecordWriter {
   }
 
   /**
-   * Sends `length` bytes of a file from `from` on, as chunks. Answers how many there were: fewer where the file ended.
+   * Sends `length` bytes of a file from `from` on, as chunks. `isWanted` is asked about each block of a large part before
+   * it is sent. Answers how many bytes there were: fewer where the file ended.
    */
-  async writeFileRange(fd: number, from: number, length: number): Promise<number> {
+  async writeFileRange(fd: number, from: number, length: number, isWanted?: IsWanted): Promise<number> {
     let done = 0;
     while (done < length) {
       const wanted = length - done;
@@ -65,7 +71,7 @@ export class RecordWriter {
       const bytes =
         wanted <= smallReadBytes
           ? this.writeSmall(fd, from + done, wanted)
-          : await this.#writeBlocks(fd, from + done, wanted);
+          : await this.#writeBlocks(fd, from + done, wanted, isWanted);
       if (bytes === 0) break;
       done += bytes;
     }
@@ -73,26 +79,28 @@ export class RecordWriter {
   }
 
   /** Fills several frames with one read: each has its price, whatever its size. */
-  async #writeBlocks(fd: number, from: number, wanted: number): Promise<number> {
+  async #writeBlocks(fd: number, from: number, wanted: number, isWanted?: IsWanted): Promise<number> {
     await this.flush();
     const frames: Buffer[] = [];
     const blocks: Buffer[] = [];
     for (let asked = 0; asked < wanted && frames.length < framesAtOnce; asked += maxDataBytes) {
-      const frame = this.#takeFrame();
+      const frame = this.#spare.pop() ?? this.#takeFrame();
       frames.push(frame);
       blocks.push(frame.subarray(blockAt, blockAt + Math.min(maxDataBytes, wanted - asked)));
     }
     const bytes = await readInto(fd, blocks, from);
-    let sent = 0;
-    for (const frame of frames) {
-      const taken = Math.min(maxDataBytes, bytes - sent);
-      if (taken <= 0) break;
+    for (const [at, frame] of frames.entries()) {
+      const offset = at * maxDataBytes;
+      const taken = Math.min(maxDataBytes, bytes - offset);
+      if (taken <= 0 || isWanted?.(frame.subarray(blockAt, blockAt + taken), from + offset) === false) {
+        this.#spare.push(frame);
+        continue;
+      }
+      // The last one may have room for what comes next.
+      await this.flush();
       this.#frame = frame;
       this.#end = jobHeaderBytes;
-      this.#endChunk(frame, from + sent, taken);
-      sent += taken;
-      // The last one may have room for what comes next.
-      if (sent < bytes) await this.flush();
+      this.#endChunk(frame, from + offset, taken);
     }
     return bytes;
   }

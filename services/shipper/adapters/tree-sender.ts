@@ -10,8 +10,6 @@ import {
   listAttributes,
   openBeneath,
   readLinkAt,
-  seekData,
-  seekHole,
   statAt,
   statDescriptor,
   type AttributeTarget,
@@ -20,8 +18,10 @@ import {
 import type { Attributes } from "../../shared/core/frames/tree-record.ts";
 import { DmigrateError, hasErrno, messageOf } from "../../shared/errors.ts";
 import type { TreeEntry } from "../core/tree-diff.ts";
+import { makeTags } from "./block-tags.ts";
 import { breathe } from "./breathe.ts";
 import { hostAttributes } from "./entry-attributes.ts";
+import { isAllData, sendChanges, sendContent } from "./file-content.ts";
 import type { RecordWriter } from "./record-writer.ts";
 import { directoryFlagsToOpen, kindOf, type SourceTree } from "./snapshot.ts";
 import { SourceRoot } from "./source-root.ts";
@@ -218,40 +218,29 @@ class TreeSending {
 
   /** Takes the descriptor over. */
   async #anyFile({ fd, name, stat, names, entry, path }: OpenedFile): Promise<boolean> {
-    const { writer, exact } = this.#options;
+    const { writer, exact, signal } = this.#options;
     try {
       if (this.#layer && stat.size === 0 && names.some((each) => each.toString() === "trusted.overlay.whiteout")) {
         await writer.write({ type: "remove", name });
         return true;
       }
       this.#refuseIndirect(names, path);
-      await writer.write({ type: "file", name, attributes: attributesOf(stat), size: stat.size });
+      const sent = exact ? entry.tags : undefined;
+      const type = sent === undefined ? "file" : "patch";
+      const tags = exact || entry.certain ? undefined : makeTags(stat.size);
+      await writer.write({ type, name, attributes: attributesOf(stat), size: stat.size });
       await this.#begun(path, async () => {
         await this.#sendAttributes(fd, names);
-        await this.#data(fd, stat);
+        if (sent === undefined) await sendContent({ fd, stat, writer, signal }, tags);
+        else await sendChanges({ fd, stat, writer, signal }, sent);
         await writer.write({ type: "fileEnd" });
       });
+      entry.tags = tags;
       // A change after the first look shows in the next snapshot; the exact pass has no next one.
       if (exact) this.#noteSame(statDescriptor(fd), entry, path);
       return true;
     } finally {
       close(fd);
-    }
-  }
-
-  /** Sends what is data, not what is a hole. */
-  async #data(fd: number, { size }: FileStat): Promise<void> {
-    const { writer, signal } = this.#options;
-    for (let at = 0; at < size;) {
-      signal.throwIfAborted();
-      const from = seekData(fd, at);
-      if (from === undefined || from >= size) return;
-      const to = Math.min(seekHole(fd, from), size);
-      for (at = from; at < to; at += rangeBytes) {
-        signal.throwIfAborted();
-        await writer.writeFileRange(fd, at, Math.min(rangeBytes, to - at));
-      }
-      at = to;
     }
   }
 
@@ -323,10 +312,6 @@ const smallBytes = 64 * 1024;
 /** What the records of a small file take beside its data, at most. */
 const smallRoomBytes = 512;
 
-/** Whether a file that is not empty has no hole. One of a single block is data, if it has that block. */
-const isAllData = (fd: number, { size, blocks }: FileStat): boolean =>
-  (size <= 4096 && blocks > 0) || (seekData(fd, 0) === 0 && seekHole(fd, 0) >= size);
-
 const changedText = "something outside the frozen container changed it while it was sent";
 
 /** What was passed over was not sent, nor anything in it. */
@@ -334,9 +319,6 @@ function distrust(entry: TreeEntry): void {
   entry.certain = false;
   for (const child of entry.children?.values() ?? []) distrust(child);
 }
-
-/** How much of a file is sent between two looks at the signal. */
-const rangeBytes = 16 << 20;
 
 function attributesOf({ mode, uid, gid, accessNs, modifyNs }: FileStat): Attributes {
   return { mode, uid, gid, accessNs, modifyNs };

@@ -16,16 +16,15 @@ import {
   openFlags,
   readDirectory,
   setAttribute,
-  truncate,
 } from "../../shared/adapters/linux.ts";
 import { FrameError } from "../../shared/core/frames/frame.ts";
 import type { Attributes, TreeRecord } from "../../shared/core/frames/tree-record.ts";
 import { hasErrno } from "../../shared/errors.ts";
 import { dropAttribute, dropUnwanted, permissionBits, setAll, type Extended } from "./entry-attributes.ts";
 import type { LayerLeftovers } from "./layer-leftovers.ts";
-import { FileWrites } from "./file-writes.ts";
 import { removeTree } from "./remove-tree.ts";
 import { directoryFlagsToOpen, maxDepth } from "./snapshot.ts";
+import { TargetFile } from "./target-file.ts";
 
 /** A tree to write: its root stays the caller's. */
 export interface TargetTree {
@@ -47,17 +46,6 @@ interface OpenDirectory {
   leftover: Set<string>;
 }
 
-interface OpenFile {
-  fd: number;
-  name: Buffer;
-  attributes: Attributes;
-  extended: Extended[];
-  size: number;
-  /** End of the data so far. */
-  end: number;
-  writes: FileWrites;
-}
-
 type Of<Type extends TreeRecord["type"]> = Extract<TreeRecord, { type: Type }>;
 
 const fileTypeBits = 0o170000;
@@ -69,7 +57,7 @@ const maxExtendedBytes = 1 << 20;
 export class TreeWriter {
   readonly #tree: TargetTree;
   readonly #stack: OpenDirectory[] = [];
-  #file: OpenFile | undefined;
+  #file: TargetFile | undefined;
   /** Where extended attributes go that arrive now. */
   #extended: Extended[] | undefined;
   /** A symbolic link or node that was just made: it takes its attributes at once. */
@@ -84,7 +72,7 @@ export class TreeWriter {
 
   /** Settles once all data so far is in its file; undefined when it is. */
   get writing(): Promise<void> | undefined {
-    return this.#file?.writes.writing;
+    return this.#file?.writing;
   }
 
   /** True once the root directory was left: nothing more may come for this tree. */
@@ -100,7 +88,8 @@ export class TreeWriter {
     }
     this.#finishMade();
     this.#extended = undefined;
-    if (record.type === "chunk") return this.#chunk(record);
+    if (record.type === "chunk") return this.#openFile().chunk(record.offset, record.bytes);
+    if (record.type === "hole") return this.#openFile().hole(record.offset, record.length);
     if (record.type === "fileEnd") return this.#fileEnd();
     if (this.#file !== undefined) throw new FrameError(`a record ${record.type} within a file`);
     switch (record.type) {
@@ -113,6 +102,7 @@ export class TreeWriter {
         this.#leave();
         break;
       case "file":
+      case "patch":
         this.#beginFile(record);
         break;
       case "symlink":
@@ -135,9 +125,9 @@ export class TreeWriter {
 
   /** Closes what is open. Safe to call at any time, also twice. */
   async dispose(): Promise<void> {
-    await this.writing?.catch(() => undefined);
-    if (this.#file !== undefined) close(this.#file.fd);
+    const file = this.#file;
     this.#file = undefined;
+    await file?.abandon();
     for (const { fd } of this.#stack.splice(0)) if (fd !== this.#tree.rootFd) close(fd);
   }
 
@@ -215,39 +205,32 @@ export class TreeWriter {
     if (this.#stack.length === 0) this.#finished = true;
   }
 
-  #beginFile({ name, attributes, size }: Of<"file">): void {
-    const flags = openFlags.writeOnly | openFlags.create | openFlags.exclusive;
+  #beginFile(record: Of<"file" | "patch">): void {
+    const { type, name, attributes } = record;
     // What is right from the start need not be changed at the end.
     const mode = this.#tree.keepAttributes ? attributes.mode & 0o777 : 0o600;
-    const fd = this.#replace(name, (dirFd) => openBeneath(dirFd, name, flags, mode));
-    this.#file = { fd, name, attributes, extended: [], size, end: 0, writes: new FileWrites(fd) };
+    this.#file =
+      type === "file"
+        ? this.#replace(name, (dirFd) => TargetFile.create(dirFd, record, mode))
+        : this.#keep(name, (dirFd) => TargetFile.patch(dirFd, record));
     this.#expect(this.#file.extended);
   }
 
-  #chunk({ offset, bytes }: Of<"chunk">): Promise<void> | undefined {
-    const file = this.#file;
-    if (file === undefined) throw new FrameError("data outside a file");
-    if (offset + bytes.length > file.size) throw new FrameError("data beyond the end of its file");
-    file.end = Math.max(file.end, offset + bytes.length);
-    return file.writes.add(bytes, offset);
-  }
-
   #fileEnd(): Promise<void> | undefined {
-    const file = this.#file;
-    if (file === undefined) throw new FrameError("the end of a file outside one");
-    const { writing } = file.writes;
-    if (writing !== undefined) return writing.then(() => this.#finishFile(file));
-    this.#finishFile(file);
+    const file = this.#openFile();
+    const finished = (): void => {
+      this.#file = undefined;
+      this.files++;
+    };
+    const finishing = file.finish(this.#tree.keepAttributes);
+    if (finishing !== undefined) return finishing.then(finished);
+    finished();
     return undefined;
   }
 
-  #finishFile(file: OpenFile): void {
-    // What no chunk covered stays a hole, also at the end.
-    if (file.end < file.size) truncate(file.fd, file.size);
-    if (this.#tree.keepAttributes) setAll(file.fd, file);
-    this.#file = undefined;
-    close(file.fd);
-    this.files++;
+  #openFile(): TargetFile {
+    if (this.#file === undefined) throw new FrameError("data or the end of a file outside one");
+    return this.#file;
   }
 
   #node(record: Of<"node">): void {
@@ -272,15 +255,21 @@ export class TreeWriter {
 
   /** Makes something of this name; what has the name already goes. */
   #replace<T>(name: Buffer, make: (dirFd: number) => T): T {
-    const { fd, leftover } = this.#top();
-    leftover.delete(name.toString("latin1"));
     try {
-      return make(fd);
+      return this.#keep(name, make);
     } catch (error) {
       if (!hasErrno(error, "EEXIST")) throw error;
     }
+    const { fd } = this.#top();
     removeTree(fd, name);
     return make(fd);
+  }
+
+  /** What has this name stays. */
+  #keep<T>(name: Buffer, open: (dirFd: number) => T): T {
+    const { fd, leftover } = this.#top();
+    leftover.delete(name.toString("latin1"));
+    return open(fd);
   }
 
   #expectAttributes(made: Of<"symlink" | "node">): void {

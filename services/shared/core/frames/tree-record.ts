@@ -7,7 +7,9 @@
  *     directory    u8 flags, attributes, name         entered; what follows is inside it, up to `leave`
  *     leave        -
  *     file         u64 size, attributes, name         then chunks, then `fileEnd`
- *     chunk        u64 offset, u32 length, bytes      what no chunk covers is a hole
+ *     patch        u64 size, attributes, name         a file that was sent before: then chunks and holes, then `fileEnd`
+ *     chunk        u64 offset, u32 length, bytes      what no chunk covers is a hole; in a patch it is as it was
+ *     hole         u64 offset, u64 length             in a patch
  *     fileEnd      -
  *     symlink      attributes, name, target
  *     node         u32 major, u32 minor, attributes, name     FIFO, socket, device: the mode's type says which
@@ -33,6 +35,8 @@ export type TreeRecord =
   | { type: "directory"; name: Buffer; attributes: Attributes; fresh: boolean; prune: boolean }
   | { type: "leave" }
   | { type: "file"; name: Buffer; attributes: Attributes; size: number }
+  | { type: "patch"; name: Buffer; attributes: Attributes; size: number }
+  | { type: "hole"; offset: number; length: number }
   | { type: "chunk"; offset: number; bytes: Buffer }
   | { type: "fileEnd" }
   | { type: "symlink"; name: Buffer; attributes: Attributes; target: Buffer }
@@ -53,6 +57,8 @@ const typeNumbers = {
   link: 9,
   remove: 10,
   attribute: 11,
+  patch: 12,
+  hole: 13,
 } as const;
 const typeNames = new Map(
   Object.entries(typeNumbers).map(([name, number]) => [number as number, name as TreeRecord["type"]]),
@@ -78,7 +84,10 @@ export function recordBytes(record: TreeRecord): number {
     case "fileEnd":
       return 1;
     case "file":
+    case "patch":
       return 9 + attributesBytes + 2 + record.name.length;
+    case "hole":
+      return 17;
     case "chunk":
       return chunkHeaderBytes + record.bytes.length;
     case "symlink":
@@ -130,7 +139,12 @@ export function writeRecord(buffer: Buffer, at: number, record: TreeRecord): num
     case "leave":
     case "fileEnd":
       break;
+    case "hole":
+      end = buffer.writeBigUInt64LE(BigInt(record.offset), end);
+      end = buffer.writeBigUInt64LE(BigInt(record.length), end);
+      break;
     case "file":
+    case "patch":
       end = buffer.writeBigUInt64LE(BigInt(record.size), end);
       attributes(record.attributes);
       name(record.name);
@@ -215,7 +229,10 @@ class Reader {
       case "leave":
       case "fileEnd":
         return { type };
+      case "hole":
+        return { type, offset: this.#size(), length: this.#size() };
       case "file":
+      case "patch":
         return { type, size: this.#size(), attributes: this.#attributes(), name: this.#name() };
       case "chunk":
         return { type, offset: this.#size(), bytes: this.#take(this.#number(4), maxDataBytes) };
