@@ -34,15 +34,18 @@ interface MigrationsReport {
   runs: Cell[];
 }
 
-const read = (file: string): unknown => JSON.parse(readFileSync(file, "utf8"));
+function read(file: string): unknown {
+  return JSON.parse(readFileSync(file, "utf8"));
+}
 
 function replaceInReadme(section: string, content: string): void {
   const readme = join(projectRoot, "README.md");
   writeFileSync(readme, replaceSection(readFileSync(readme, "utf8"), section, content));
 }
 
-const describe = ({ cores, memoryGb, kernel, versions }: Machine): string =>
-  `one machine with ${cores} cores and ${memoryGb} GB, Linux ${kernel}, Docker ${versions["docker"] ?? "?"}`;
+function describe({ cores, memoryGb, kernel, versions }: Machine): string {
+  return `one machine with ${cores} cores and ${memoryGb} GB, Linux ${kernel}, Docker ${versions["docker"] ?? "?"}`;
+}
 
 /** The benchmark of migrations; its pictures go into docs/bench/. */
 function migrationsOf({ machine, runs }: MigrationsReport): string {
