@@ -14,7 +14,7 @@ import { moveTimeoutMs } from "./timing.ts";
 
 /** Throws at the first failure, or `cancelled`; the caller rolls back. */
 export async function prepare(run: Run, profile: ContainerProfile, plan: Plan): Promise<void> {
-  const { id, journal, source, destination, timing } = run;
+  const { id, journal, source, destination, timing, linkSecurity: security } = run;
   const call = { timeoutMs: timing.callMs };
   const volumes = profile.spec.volumes.map(({ name }) => name);
   // Only the two nodes ever know it; a migration that has lost it is rolled back, never continued.
@@ -23,7 +23,7 @@ export async function prepare(run: Run, profile: ContainerProfile, plan: Plan): 
   const transfer = await create(run, "transfer", () =>
     source.shipper.post(
       "/transfers",
-      { migrationId: id, secret, containerId: profile.id, volumes, compression: plan.compression },
+      { migrationId: id, secret, containerId: profile.id, volumes, compression: plan.compression, security },
       transferSchema,
       call,
     ),
@@ -33,7 +33,7 @@ export async function prepare(run: Run, profile: ContainerProfile, plan: Plan): 
   await create(run, "receive", () =>
     destination.shipper.post(
       "/receives",
-      { migrationId: id, secret, source: link, streams: plan.streams },
+      { migrationId: id, secret, source: link, streams: plan.streams, security },
       receiveSchema,
       call,
     ),
