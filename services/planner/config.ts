@@ -1,5 +1,6 @@
 /** Settings of the planner. */
 import { z } from "zod";
+import { linkSecuritySchema } from "../shared/contracts/shipper.ts";
 import { commonConfigShape, listenSchema, readConfig } from "../shared/config.ts";
 
 export const plannerConfigShape = {
@@ -9,6 +10,8 @@ export const plannerConfigShape = {
   stateDir: z.string().startsWith("/").default("/var/lib/dmigrate"),
   /** Migrations that a node may take part in at once. */
   maxPerNode: z.coerce.number().int().min(1).max(64).default(4),
+  /** Whether files are encrypted between the nodes; `plain` is for a network that is trusted. */
+  linkSecurity: linkSecuritySchema.default("tls"),
 };
 
 export type PlannerConfig = z.infer<z.ZodObject<typeof plannerConfigShape>>;

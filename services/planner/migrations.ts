@@ -5,6 +5,7 @@
 import { randomBytes } from "node:crypto";
 import type { ContainerProfile } from "../shared/contracts/container.ts";
 import type { CreateMigration, Migration, Plan } from "../shared/contracts/planner.ts";
+import type { LinkSecurity } from "../shared/contracts/shipper.ts";
 import { asDmigrateError, DmigrateError, type Refusal } from "../shared/errors.ts";
 import type { Log } from "../shared/log.ts";
 import { contextFrom, withSpan } from "../shared/telemetry.ts";
@@ -33,6 +34,7 @@ export interface MigrationsDeps {
   measurements: Measurements;
   /** Migrations that a node may take part in at once. */
   maxPerNode: number;
+  linkSecurity: LinkSecurity;
 }
 
 export interface Migrations {
@@ -63,7 +65,7 @@ interface Active {
 const droppedMs = 100;
 
 export function createMigrations(deps: MigrationsDeps): Migrations {
-  const { store, clock, timing, log } = deps;
+  const { store, clock, timing, log, linkSecurity } = deps;
   const active = new Map<string, Active>();
   const stopping = new AbortController();
   const resting = new AbortController();
@@ -107,6 +109,7 @@ export function createMigrations(deps: MigrationsDeps): Migrations {
       destination: deps.pool.connect(migration.to),
       clock,
       timing,
+      linkSecurity,
       cancelled: cancel.signal,
       stopped: stopping.signal,
       resting: resting.signal,

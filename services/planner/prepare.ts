@@ -23,7 +23,7 @@ import { moveTimeoutMs } from "./timing.ts";
 
 /** Throws at the first failure, or `cancelled`, once nothing that was asked for is under way; the caller rolls back. */
 export async function prepare(run: Run, profile: ContainerProfile, plan: Plan): Promise<void> {
-  const { id, journal, source, destination, timing } = run;
+  const { id, journal, source, destination, timing, linkSecurity: security } = run;
   const call = { timeoutMs: timing.callMs };
   const failed = new AbortController();
   const signal = AbortSignal.any([run.cancelled, failed.signal]);
@@ -40,7 +40,7 @@ export async function prepare(run: Run, profile: ContainerProfile, plan: Plan): 
     const { dataPort } = await create(run, "transfer", () =>
       source.shipper.post(
         "/transfers",
-        { migrationId: id, secret, containerId: profile.id, volumes, compression: plan.compression },
+        { migrationId: id, secret, containerId: profile.id, volumes, compression: plan.compression, security },
         transferSchema,
         call,
       ),
@@ -52,7 +52,7 @@ export async function prepare(run: Run, profile: ContainerProfile, plan: Plan): 
     await create(run, "receive", () =>
       destination.shipper.post(
         "/receives",
-        { migrationId: id, secret, source: from, streams: plan.streams },
+        { migrationId: id, secret, source: from, streams: plan.streams, security },
         receiveSchema,
         call,
       ),

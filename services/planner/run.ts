@@ -1,6 +1,7 @@
 /** One migration under way: what its parts share, and the ways in which they call, measure and give up. */
 import { setTimeout as delay } from "node:timers/promises";
 import { z } from "zod";
+import type { LinkSecurity } from "../shared/contracts/shipper.ts";
 import { DmigrateError } from "../shared/errors.ts";
 import { withSpan } from "../shared/telemetry.ts";
 import type { NodeClients } from "./adapters/node-clients.ts";
@@ -17,6 +18,8 @@ export interface Run {
   readonly destination: NodeClients;
   readonly clock: Clock;
   readonly timing: Timing;
+  /** How files go between the nodes. */
+  readonly linkSecurity: LinkSecurity;
   /** Aborts when the migration is cancelled; honoured up to the commit point. */
   readonly cancelled: AbortSignal;
   /** Aborts when the planner ends at once: everything is left as it is, for the next start. */

@@ -1,6 +1,7 @@
 /** The planner as a service: its store, its routes, its readiness, its end. */
 import type { Registry } from "prom-client";
 import { messageOf } from "../shared/errors.ts";
+import type { LinkSecurity } from "../shared/contracts/shipper.ts";
 import type { Check } from "../shared/contracts/common.ts";
 import type { Service } from "../shared/http.ts";
 import type { Log } from "../shared/log.ts";
@@ -20,6 +21,8 @@ export interface PlannerDeps {
   metrics: Registry;
   /** Migrations that a node may take part in at once. */
   maxPerNode: number;
+  /** How files go between the nodes: TLS unless told. */
+  linkSecurity?: LinkSecurity;
   timing?: Timing;
 }
 
@@ -30,7 +33,7 @@ export interface Planner extends Service {
 
 /** Opens the store and takes up unfinished migrations. Throws `unavailable` when the store cannot be used. */
 export function createPlanner(deps: PlannerDeps): Planner {
-  const { stateDir, log, metrics, maxPerNode, timing = defaultTiming } = deps;
+  const { stateDir, log, metrics, maxPerNode, linkSecurity = "tls", timing = defaultTiming } = deps;
   const store = openStore(stateDir);
   const pool = createNodePool(store.nodes);
   const watch = createWatch();
@@ -44,6 +47,7 @@ export function createPlanner(deps: PlannerDeps): Planner {
     log,
     measurements,
     maxPerNode,
+    linkSecurity,
   });
   const nodes = createNodes({ table: store.nodes, pool, reachMs: 2_000, using: (node) => migrations.using(node) });
   const streamsEnded = new AbortController();

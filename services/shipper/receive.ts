@@ -58,11 +58,11 @@ export class Receive {
     });
   }
 
-  isSame({ secret, source, streams }: CreateReceive): boolean {
+  isSame({ secret, source, streams, security }: CreateReceive): boolean {
     const mine = this.request;
     const sameSecret = timingSafeEqual(Buffer.from(mine.secret), Buffer.from(secret));
     const sameSource = mine.source.host === source.host && mine.source.port === source.port;
-    return sameSecret && sameSource && mine.streams === streams;
+    return sameSecret && sameSource && mine.streams === streams && mine.security === security;
   }
 
   /** Connects to the source. Throws `unavailable`, `unauthorized`, or `cancelled`. */
@@ -143,12 +143,13 @@ export class Receive {
   }
 
   async #dial(forMs: number): Promise<FramedLink> {
-    const { migrationId, secret, source } = this.request;
+    const { migrationId, secret, source, security } = this.request;
     const deadline = performance.now() + forMs;
     const { signal } = this.#ended;
     for (let pauseMs = firstPauseMs; ; pauseMs = Math.min(2 * pauseMs, maxPauseMs)) {
       try {
-        return await this.#open({ migrationId, secret, source, role: "files", signal, allocate: this.#jobs.allocate });
+        const { allocate } = this.#jobs;
+        return await this.#open({ migrationId, secret, source, security, role: "files", signal, allocate });
       } catch (error) {
         const again = error instanceof DmigrateError && error.code === "unavailable";
         if (!again || performance.now() + pauseMs > deadline) throw error;

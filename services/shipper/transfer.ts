@@ -10,6 +10,7 @@ import { readProcess } from "../shared/adapters/processes.ts";
 import type { FrozenProcess } from "../shared/contracts/dumper.ts";
 import type {
   CreateTransfer,
+  LinkSecurity,
   OpenMemory,
   Precopy,
   Shipped,
@@ -50,6 +51,7 @@ const maxLinks = 64;
 export class Transfer implements Attachable {
   readonly request: CreateTransfer;
   readonly key: Buffer;
+  readonly security: LinkSecurity;
   readonly #deps: TransferDeps;
   readonly #ended = new AbortController();
   readonly #jobs: FileJobs;
@@ -70,17 +72,19 @@ export class Transfer implements Attachable {
   constructor(request: CreateTransfer, deps: TransferDeps) {
     this.request = request;
     this.key = Buffer.from(request.secret, "hex");
+    this.security = request.security;
     this.#deps = deps;
     this.#jobs = new FileJobs(request.compression === "zstd");
   }
 
   /** Whether a repeated request is the same one. */
   isSame(request: CreateTransfer): boolean {
-    const { secret, containerId, volumes, compression } = this.request;
+    const { secret, containerId, volumes, compression, security } = this.request;
     const sameSecret = timingSafeEqual(Buffer.from(secret), Buffer.from(request.secret));
     const same =
       containerId === request.containerId &&
       compression === request.compression &&
+      security === request.security &&
       JSON.stringify(volumes) === JSON.stringify(request.volumes);
     return sameSecret && same;
   }

@@ -22,10 +22,12 @@ const calls = {
   linkat: declare("int linkat(int, const void *, int, const void *, int)"),
   unlinkat: declare("int unlinkat(int, const void *, int)"),
   readlinkat: declare("int64_t readlinkat(int, const void *, void *, size_t)"),
+  fchown: declare("int fchown(int, uint32_t, uint32_t)"),
   fchownat: declare("int fchownat(int, const void *, uint32_t, uint32_t, int)"),
   chmod: declare("int chmod(const void *, uint32_t)"),
   fchmod: declare("int fchmod(int, uint32_t)"),
   ftruncate: declare("int ftruncate(int, int64_t)"),
+  fallocate: declare("int fallocate(int, int, int64_t, int64_t)"),
   futimens: declare("int futimens(int, const void *)"),
   utimensat: declare("int utimensat(int, const void *, const void *, int)"),
   lseek: declare("int64_t lseek(int, int64_t, int)"),
@@ -37,6 +39,8 @@ const calls = {
   fgetxattr: declare("int64_t fgetxattr(int, const void *, void *, size_t)"),
   fsetxattr: declare("int fsetxattr(int, const void *, const void *, size_t, int)"),
   fremovexattr: declare("int fremovexattr(int, const void *)"),
+  openTree: declare("long syscall(long, int, const void *, uint32_t)"),
+  setMount: declare("long syscall(long, int, const void *, uint32_t, const void *, size_t)"),
   setsockopt: declare("int setsockopt(int, int, int, const void *, uint32_t)"),
 };
 
@@ -61,13 +65,17 @@ function check(syscall: keyof typeof calls | "openat2", result: number): number 
   return result;
 }
 
-/** A name or path as C takes it. A NUL inside would cut it short, so it is refused. */
-function cString(name: Uint8Array): Buffer {
+/** Where names are put for a call: a new buffer for each would cost more than most calls. */
+const firstName = Buffer.alloc(4352);
+const secondName = Buffer.alloc(4352);
+
+/** A name or path as C takes it, for the very next call. A NUL inside would cut it short, so it is refused. */
+function cString(name: Uint8Array, room = firstName): Buffer {
   if (name.includes(0)) throw new LinuxError("path", constants.errno.EINVAL);
-  const bytes = Buffer.allocUnsafe(name.length + 1);
-  bytes.set(name);
-  bytes[name.length] = 0;
-  return bytes;
+  if (name.length >= room.length) throw new LinuxError("path", constants.errno.ENAMETOOLONG);
+  room.set(name);
+  room[name.length] = 0;
+  return room;
 }
 const empty = Buffer.alloc(1);
 
@@ -87,17 +95,17 @@ export const openFlags = {
 const openat2Number = 437;
 // No mount crossed, no symbolic link followed, nothing above the directory.
 const resolveBeneath = 0x01 | 0x02 | 0x04 | 0x08;
+const openHow = new Uint32Array([0, 0, 0, 0, resolveBeneath, 0]);
 
 /**
  * Opens `path` beneath the directory `dirFd`: no component may be a symbolic link, `..` beyond it, or another mount.
  * Throws ELOOP for a link, EXDEV for an escape or a mount point.
  */
 export function openBeneath(dirFd: number, path: Uint8Array, flags: number, mode = 0): number {
-  const how = Buffer.alloc(24);
-  how.writeBigUInt64LE(BigInt(flags | openFlags.closeOnExec | openFlags.noFollow), 0);
-  how.writeBigUInt64LE(BigInt(mode), 8);
-  how.writeBigUInt64LE(BigInt(resolveBeneath), 16);
-  return check("openat2", calls.syscall(openat2Number, dirFd, cString(path), how, how.length));
+  // struct open_how: flags, mode and resolve, each u64; the upper halves stay zero.
+  openHow[0] = flags | openFlags.closeOnExec | openFlags.noFollow;
+  openHow[2] = mode;
+  return check("openat2", calls.syscall(openat2Number, dirFd, cString(path), openHow, openHow.byteLength));
 }
 
 /** Whether this kernel has openat2 at all (Linux 5.6). */
@@ -128,6 +136,26 @@ export function openTrustedDirectory(path: string): number {
   return check("open", calls.open(cString(Buffer.from(path)), flags, 0));
 }
 
+const openTreeNumber = 428;
+const setMountNumber = 442;
+const openTreeFlags = 0x1 | openFlags.closeOnExec | 0x8000 | 0x1000;
+const mountFlags = 0x8000 | 0x1000;
+/** struct mount_attr: MOUNT_ATTR_NODEV is set. */
+const noDevices = new BigUint64Array([0x4n, 0n, 0n, 0n]);
+
+/**
+ * Opens a directory a second time, as a mount of its own that nobody else sees and in which no device can be opened, with
+ * all that is mounted in it. It is gone once its last descriptor is closed. Undefined where the kernel (before 5.12) or
+ * the process's rights do not allow it.
+ */
+export function openWithoutDevices(dirFd: number): number | undefined {
+  const fd = calls.openTree(openTreeNumber, dirFd, empty, openTreeFlags);
+  if (fd < 0) return undefined;
+  if (calls.setMount(setMountNumber, fd, empty, mountFlags, noDevices, noDevices.byteLength) === 0) return fd;
+  close(fd);
+  return undefined;
+}
+
 export const close = (fd: number): void => closeSync(fd);
 
 export interface FileStat {
@@ -141,7 +169,7 @@ export interface FileStat {
   blocks: number;
   /** Device and inode: names of one file share it. */
   identity: string;
-  /** All that a change of the entry would change, the change time first among it; not the access time. */
+  /** All that a change of the entry would change, the change time first among it; not the access time, nor the blocks. */
   signature: string;
   /** Of a device node: the device it names. */
   nodeMajor: number;
@@ -152,30 +180,66 @@ export interface FileStat {
 }
 
 const statBuffer = Buffer.alloc(256);
+const statView = new DataView(statBuffer.buffer, statBuffer.byteOffset, statBuffer.length);
 const statxFlags = { emptyPath: 0x1000, noFollow: 0x100, dontSync: 0x4000 };
 const statxBasic = 0x7ff;
 
 function statWith(dirFd: number, path: Buffer, flags: number): FileStat {
   check("statx", calls.statx(dirFd, path, flags, statxBasic, statBuffer));
-  const time = (at: number): bigint =>
-    statBuffer.readBigInt64LE(at) * 1_000_000_000n + BigInt(statBuffer.readUInt32LE(at + 8));
-  return {
-    links: statBuffer.readUInt32LE(16),
-    uid: statBuffer.readUInt32LE(20),
-    gid: statBuffer.readUInt32LE(24),
-    mode: statBuffer.readUInt16LE(28),
-    // Of struct statx: inode, device; and link count to size, change time to device node.
-    identity: statBuffer.toString("latin1", 32, 40) + statBuffer.toString("latin1", 136, 144),
-    signature: statBuffer.toString("latin1", 16, 48) + statBuffer.toString("latin1", 96, 136),
-    size: Number(statBuffer.readBigUInt64LE(40)),
-    blocks: Number(statBuffer.readBigUInt64LE(48)),
-    accessNs: time(64),
-    changeNs: time(96),
-    modifyNs: time(112),
-    nodeMajor: statBuffer.readUInt32LE(128),
-    nodeMinor: statBuffer.readUInt32LE(132),
-  };
+  return new Statx();
 }
+
+/** Takes over what `statBuffer` holds: of struct statx, at the offsets that the manual page's types give. */
+class Statx implements FileStat {
+  readonly links = statView.getUint32(16, true);
+  readonly uid = statView.getUint32(20, true);
+  readonly gid = statView.getUint32(24, true);
+  readonly mode = statView.getUint16(28, true);
+  readonly size = number64(40);
+  readonly blocks = number64(48);
+  readonly nodeMajor = statView.getUint32(128, true);
+  readonly nodeMinor = statView.getUint32(132, true);
+  readonly identity: string;
+  readonly signature: string;
+  readonly #access = new StatTime(64);
+  readonly #change = new StatTime(96);
+  readonly #modify = new StatTime(112);
+
+  constructor() {
+    // Blocks and access time change by themselves.
+    for (const at of [48, 64, 72]) statView.setFloat64(at, 0);
+    this.signature = statBuffer.toString("latin1", 16, 144);
+    // Inode and device.
+    this.identity = this.signature.slice(16, 24) + this.signature.slice(120);
+  }
+
+  get accessNs(): bigint {
+    return this.#access.ns;
+  }
+  get changeNs(): bigint {
+    return this.#change.ns;
+  }
+  get modifyNs(): bigint {
+    return this.#modify.ns;
+  }
+}
+
+/** Kept as numbers: most are never asked for as one. */
+class StatTime {
+  readonly #seconds: number;
+  readonly #nanos: number;
+
+  constructor(at: number) {
+    this.#seconds = statView.getUint32(at, true) + statView.getInt32(at + 4, true) * 2 ** 32;
+    this.#nanos = statView.getUint32(at + 8, true);
+  }
+
+  get ns(): bigint {
+    return BigInt(this.#seconds) * 1_000_000_000n + BigInt(this.#nanos);
+  }
+}
+
+const number64 = (at: number): number => statView.getUint32(at, true) + statView.getUint32(at + 4, true) * 2 ** 32;
 
 /** What `name` in a directory is; a symbolic link is not followed. */
 export const statAt = (dirFd: number, name: Uint8Array): FileStat =>
@@ -218,13 +282,16 @@ export function makeNodeAt(dirFd: number, name: Uint8Array, mode: number, major:
 }
 
 export function makeSymlinkAt(dirFd: number, name: Uint8Array, target: Uint8Array): void {
-  check("symlinkat", calls.symlinkat(cString(target), dirFd, cString(name)));
+  check("symlinkat", calls.symlinkat(cString(target), dirFd, cString(name, secondName)));
 }
 
 /** Gives the file of a descriptor (a `pathOnly` one will do) one more name. */
 export function linkDescriptorAt(fd: number, dirFd: number, name: Uint8Array): void {
   // By the descriptor's path, since AT_EMPTY_PATH would need CAP_DAC_READ_SEARCH. 0x400: follow that link.
-  check("linkat", calls.linkat(-100, cString(Buffer.from(descriptorPath(fd))), dirFd, cString(name), 0x400));
+  check(
+    "linkat",
+    calls.linkat(-100, cString(Buffer.from(descriptorPath(fd))), dirFd, cString(name, secondName), 0x400),
+  );
 }
 
 export function removeAt(dirFd: number, name: Uint8Array, kind: "file" | "directory"): void {
@@ -241,7 +308,7 @@ export function changeOwnerAt(dirFd: number, name: Uint8Array, uid: number, gid:
   check("fchownat", calls.fchownat(dirFd, cString(name), uid, gid, statxFlags.noFollow));
 }
 export function changeOwner(fd: number, uid: number, gid: number): void {
-  check("fchownat", calls.fchownat(fd, empty, uid, gid, statxFlags.emptyPath));
+  check("fchown", calls.fchown(fd, uid, gid));
 }
 
 /** `mode` without the type. Works for a `pathOnly` descriptor too. */
@@ -254,16 +321,24 @@ export function truncate(fd: number, size: number): void {
   check("ftruncate", calls.ftruncate(fd, size));
 }
 
-function timesOf(accessNs: bigint, modifyNs: bigint): Buffer {
-  const times = Buffer.alloc(32);
+/** Makes a hole, where the file system can. The file keeps its size. */
+export function punchHole(fd: number, offset: number, length: number): void {
+  check("fallocate", calls.fallocate(fd, 0x1 | 0x2, offset, length));
+}
+
+/** Two struct timespec: of the last access and the last change. */
+const timespecs = new BigInt64Array(4);
+
+function timesOf(accessNs: bigint, modifyNs: bigint): BigInt64Array {
   const second = 1_000_000_000n;
   [accessNs, modifyNs].forEach((ns, index) => {
     // Before 1970 the nanoseconds still count forward from the second.
-    const nanos = ((ns % second) + second) % second;
-    times.writeBigInt64LE((ns - nanos) / second, index * 16);
-    times.writeBigInt64LE(nanos, index * 16 + 8);
+    const rest = ns % second;
+    const nanos = rest < 0n ? rest + second : rest;
+    timespecs[index * 2] = (ns - nanos) / second;
+    timespecs[index * 2 + 1] = nanos;
   });
-  return times;
+  return timespecs;
 }
 
 export function changeTimesAt(dirFd: number, name: Uint8Array, accessNs: bigint, modifyNs: bigint): void {
@@ -318,7 +393,7 @@ export function getAttribute(target: AttributeTarget, name: Uint8Array): Buffer 
   const length =
     typeof target === "number"
       ? calls.fgetxattr(target, cString(name), attributeBuffer, attributeBuffer.length)
-      : calls.lgetxattr(procName(target), cString(name), attributeBuffer, attributeBuffer.length);
+      : calls.lgetxattr(procName(target), cString(name, secondName), attributeBuffer, attributeBuffer.length);
   if (length >= 0) return Buffer.from(attributeBuffer.subarray(0, length));
   const errno = koffi.errno();
   if (errno === 61 || errno === constants.errno.ENOTSUP) return undefined;
@@ -328,12 +403,12 @@ export function getAttribute(target: AttributeTarget, name: Uint8Array): Buffer 
 export function setAttribute(target: AttributeTarget, name: Uint8Array, value: Uint8Array): void {
   const bytes = Buffer.from(value.buffer, value.byteOffset, value.length);
   if (typeof target === "number") check("fsetxattr", calls.fsetxattr(target, cString(name), bytes, bytes.length, 0));
-  else check("lsetxattr", calls.lsetxattr(procName(target), cString(name), bytes, bytes.length, 0));
+  else check("lsetxattr", calls.lsetxattr(procName(target), cString(name, secondName), bytes, bytes.length, 0));
 }
 
 export function removeAttribute(target: AttributeTarget, name: Uint8Array): void {
   if (typeof target === "number") check("fremovexattr", calls.fremovexattr(target, cString(name)));
-  else check("lremovexattr", calls.lremovexattr(procName(target), cString(name)));
+  else check("lremovexattr", calls.lremovexattr(procName(target), cString(name, secondName)));
 }
 
 const tcpLevel = 6;

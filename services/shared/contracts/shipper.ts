@@ -16,6 +16,10 @@ import {
   volumeNameSchema,
 } from "./common.ts";
 
+/** `plain`: both ends prove that they know the secret, and nothing is encrypted. For a link that is trusted. */
+export const linkSecuritySchema = z.enum(["tls", "plain"]);
+export type LinkSecurity = z.infer<typeof linkSecuritySchema>;
+
 export const createTransferSchema = z.strictObject({
   migrationId: migrationIdSchema,
   secret: secretSchema,
@@ -23,6 +27,8 @@ export const createTransferSchema = z.strictObject({
   volumes: z.array(volumeNameSchema).max(256),
   /** What files are sent as until measurements decide: the plan's guess. */
   compression: z.enum(["none", "zstd"]).default("none"),
+  /** With `plain` the source takes connections of either kind. */
+  security: linkSecuritySchema.default("tls"),
 });
 export type CreateTransfer = z.infer<typeof createTransferSchema>;
 
@@ -65,6 +71,8 @@ export const createReceiveSchema = z.strictObject({
   source: endpointSchema,
   /** Connections for files; with more than one, one is kept for what the downtime waits for. */
   streams: z.int().min(1).max(16).default(2),
+  /** How this side connects. */
+  security: linkSecuritySchema.default("tls"),
 });
 export type CreateReceive = z.infer<typeof createReceiveSchema>;
 

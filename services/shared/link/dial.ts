@@ -1,10 +1,12 @@
 /** The destination's side of a data connection: connect, authenticate, greet. */
 import { once } from "node:events";
 import type { Endpoint } from "../contracts/common.ts";
+import type { LinkSecurity } from "../contracts/shipper.ts";
 import { FrameError, frameTypes } from "../core/frames/frame.ts";
 import { encodeHello, type Role } from "../core/frames/page-message.ts";
 import { DmigrateError, messageOf } from "../errors.ts";
 import { openFedLink, type FedLink, type FramedLink, type FrameHandler } from "./framed.ts";
+import { connectPlain } from "./plain-psk.ts";
 import { connectPsk } from "./tls-psk.ts";
 
 const welcomeTimeoutMs = 5_000;
@@ -15,6 +17,8 @@ export interface DialOptions {
   source: Endpoint;
   role: Role;
   signal: AbortSignal;
+  /** TLS, unless the source was told to take connections without encryption. */
+  security?: LinkSecurity;
   /** Gives the memory for payloads, when it is not to be new each time. */
   allocate?: (bytes: number) => Buffer;
 }
@@ -24,9 +28,10 @@ export interface DialOptions {
  * link, also later. Throws `unavailable`, `unauthorized` or `cancelled`.
  */
 export async function openLink(options: DialOptions, onFrame: FrameHandler): Promise<FramedLink> {
-  const { migrationId, secret, source, role, signal } = options;
+  const { migrationId, secret, source, role, signal, security = "tls" } = options;
+  const connect = security === "tls" ? connectPsk : connectPlain;
   const fed: { link?: FedLink } = {};
-  const socket = await connectPsk({
+  const socket = await connect({
     source,
     identity: migrationId,
     key: Buffer.from(secret, "hex"),

@@ -4,40 +4,26 @@
  * leaks later opens no recorded traffic.
  */
 import { once } from "node:events";
-import type { OnReadOpts, Socket } from "node:net";
+import type { OnReadOpts } from "node:net";
 import { connect, createServer, type ConnectionOptions, type Server, type TLSSocket } from "node:tls";
-import { setSocketOption, socketOptions } from "../adapters/linux.ts";
-import type { Endpoint } from "../contracts/common.ts";
-import { DmigrateError, messageOf } from "../errors.ts";
+import { connectFailure, handshakeTimeoutMs, tune, type ConnectOptions } from "./connect.ts";
 
 // An external PSK belongs to one hash; SHA-256 is the one OpenSSL gives to keys from callbacks.
 const tlsOptions = { minVersion: "TLSv1.3", maxVersion: "TLSv1.3", ciphers: "TLS_AES_128_GCM_SHA256" } as const;
 
-const handshakeTimeoutMs = 5_000;
 /** A TLS record and what the system may hand over at once. */
 const readBytes = 64 * 1024;
-/** An idle connection is probed so often: a side that only reads learns of a lost peer by this alone. */
-const keepAliveMs = 5_000;
-/** Unacknowledged data for this long means the peer is gone. */
-const peerTimeoutMs = 15_000;
-/** Bytes the kernel may hold that have not left yet; what is in it, an urgent frame can't overtake. */
-const unsentBytes = 128 * 1024;
 
 export interface PskServerOptions {
   /** The key of this identity, or undefined when there is none. */
   keyOf: (identity: string) => Buffer | undefined;
   onConnection: (socket: TLSSocket, identity: string) => void;
   onRefused: (error: Error) => void;
-  /** Connections whose handshake is not over; more are dropped at once. */
-  maxHandshakes: number;
 }
 
-/** A server that lets in only peers who know a key. It does not listen yet. */
-export function createPskServer({ keyOf, onConnection, onRefused, maxHandshakes }: PskServerOptions): Server {
+/** Lets in only peers who know a key. It listens nowhere: sockets are given to it as its event `connection`. */
+export function createPskServer({ keyOf, onConnection, onRefused }: PskServerOptions): Server {
   const identities = new WeakMap<object, string>();
-  /** Connections whose handshake is not over, by the peer's address: both layers' sockets know it. */
-  const handshakes = new Set<string>();
-  const peerOf = (socket: Socket): string => `${socket.remoteAddress ?? ""}|${socket.remotePort ?? 0}`;
   const server = createServer(
     {
       ...tlsOptions,
@@ -50,39 +36,18 @@ export function createPskServer({ keyOf, onConnection, onRefused, maxHandshakes 
       },
     },
     (socket) => {
-      handshakes.delete(peerOf(socket));
       const identity = identities.get(socket);
       // Without the callback's word the peer came by a session ticket; its transfer may be gone.
       if (identity === undefined) socket.destroy();
       else onConnection(socket, identity);
     },
   );
-  server.on("connection", (raw: Socket) => {
-    const peer = peerOf(raw);
-    if (handshakes.size >= maxHandshakes) {
-      raw.destroy();
-      return;
-    }
-    handshakes.add(peer);
-    raw.once("close", () => handshakes.delete(peer));
-    tune(raw);
-  });
   server.on("tlsClientError", (error) => onRefused(error));
   return server;
 }
 
-export interface PskClientOptions {
-  source: Endpoint;
-  identity: string;
-  key: Buffer;
-  signal: AbortSignal;
-  /** Gets what arrives; the buffer is used again after it returns. */
-  onBytes: (bytes: Buffer) => void;
-}
-
 /** Connects and authenticates both ways. Throws `unavailable`, `unauthorized` when the keys differ, or `cancelled`. */
-export async function connectPsk({ source, identity, key, signal, onBytes }: PskClientOptions): Promise<TLSSocket> {
-  const where = `${source.host}:${source.port}`;
+export async function connectPsk({ source, identity, key, signal, onBytes }: ConnectOptions): Promise<TLSSocket> {
   const bounded = AbortSignal.any([signal, AbortSignal.timeout(handshakeTimeoutMs)]);
   // A documented option that the types lack: reads go into one buffer, instead of a new one for each.
   const onread: OnReadOpts = {
@@ -102,9 +67,9 @@ export async function connectPsk({ source, identity, key, signal, onBytes }: Psk
     onread,
   };
   const socket = connect(options);
-  const reached = new AbortController();
+  let reached = false;
   socket.once("connect", () => {
-    reached.abort();
+    reached = true;
     tune(socket);
   });
   try {
@@ -113,30 +78,6 @@ export async function connectPsk({ source, identity, key, signal, onBytes }: Psk
   } catch (cause) {
     // Errors after this one have no reader.
     socket.on("error", () => undefined).destroy();
-    if (signal.aborted) throw new DmigrateError("cancelled", `the connection to ${where} was cancelled`, { cause });
-    if (bounded.aborted)
-      throw new DmigrateError("unavailable", `the data port ${where} did not answer within ${handshakeTimeoutMs} ms`, {
-        cause,
-      });
-    if (reached.signal.aborted)
-      throw new DmigrateError(
-        "unauthorized",
-        `the data port ${where} refused the connection: it does not know ${identity}, or by another secret (${messageOf(cause)})`,
-        { cause },
-      );
-    throw new DmigrateError("unavailable", `the data port ${where} cannot be reached: ${messageOf(cause)}`, { cause });
+    throw connectFailure({ source, identity, signal, bounded, reached, cause });
   }
-}
-
-/** Small frames leave at once, the kernel holds little that has not left, and a dead peer is noticed. */
-function tune(socket: Socket): void {
-  socket.setNoDelay(true);
-  socket.setKeepAlive(true, keepAliveMs);
-  const handle: unknown = Reflect.get(socket, "_handle");
-  const fd: unknown = typeof handle === "object" && handle !== null ? Reflect.get(handle, "fd") : undefined;
-  if (typeof fd !== "number" || fd < 0) return;
-  // By default the second probe comes more than a minute after the first: so long a reader would wait for a lost peer.
-  setSocketOption(fd, socketOptions.tcpKeepAliveIntervalSeconds, keepAliveMs / 1_000);
-  setSocketOption(fd, socketOptions.tcpUserTimeoutMs, peerTimeoutMs);
-  setSocketOption(fd, socketOptions.tcpUnsentBytes, unsentBytes);
 }

@@ -2,14 +2,15 @@
  * The source's data port: lets in peers who know a transfer's secret and greet, and hands each connection over.
  * Strangers cost a bounded number of handshakes, each bounded in time.
  */
-import type { AddressInfo } from "node:net";
-import type { TLSSocket } from "node:tls";
+import type { AddressInfo, Socket } from "node:net";
 import type { ListenAddress } from "../../shared/config.ts";
+import type { LinkSecurity } from "../../shared/contracts/shipper.ts";
 import { frameOf, FrameError, frameTypes, type Frame } from "../../shared/core/frames/frame.ts";
 import { decodeHello, type Role } from "../../shared/core/frames/page-message.ts";
 import { DmigrateError, messageOf } from "../../shared/errors.ts";
+import { createDataServer } from "../../shared/link/data-server.ts";
 import { openFramedLink, type FramedLink, type FrameHandler } from "../../shared/link/framed.ts";
-import { createPskServer } from "../../shared/link/tls-psk.ts";
+
 import type { Log } from "../../shared/log.ts";
 
 const maxHandshakes = 64;
@@ -19,6 +20,8 @@ const greetingTimeoutMs = 5_000;
 /** Who takes connections of a migration. */
 export interface Attachable {
   readonly key: Buffer;
+  /** With `plain`, connections without encryption are taken too. */
+  readonly security?: LinkSecurity;
   /** Takes a connection over; the answer handles its frames. The one before of the same role is closed. */
   attach: (role: Role, link: FramedLink) => FrameHandler;
 }
@@ -34,10 +37,13 @@ export async function listenForData(
   find: (migrationId: string) => Attachable | undefined,
   log: Log,
 ): Promise<DataListener> {
-  const sockets = new Set<TLSSocket>();
-  const server = createPskServer({
+  const sockets = new Set<Socket>();
+  const server = createDataServer({
     maxHandshakes,
-    keyOf: (identity) => find(identity)?.key,
+    keyOf: (identity, security) => {
+      const transfer = find(identity);
+      return security === "tls" || transfer?.security === "plain" ? transfer?.key : undefined;
+    },
     onConnection: (socket, identity) => {
       sockets.add(socket);
       socket.once("close", () => sockets.delete(socket));
@@ -75,7 +81,7 @@ export async function listenForData(
 
 /** Waits for the greeting, then gives the connection to its transfer. */
 function greet(
-  socket: TLSSocket,
+  socket: Socket,
   identity: string,
   find: (migrationId: string) => Attachable | undefined,
   log: Log,

@@ -6,6 +6,7 @@ import {
   listAttributes,
   removeAttribute,
   setAttribute,
+  statDescriptor,
 } from "../../shared/adapters/linux.ts";
 import type { Attributes } from "../../shared/core/frames/tree-record.ts";
 import { hasErrno } from "../../shared/errors.ts";
@@ -21,10 +22,17 @@ export const permissionBits = 0o7777;
 /** Labels are each host's own affair, EVM's seals are keyed to the host: they neither leave nor go. */
 export const hostAttributes: ReadonlySet<string> = new Set(["security.selinux", "security.evm"]);
 
-/** Sets everything. The order matters: a change of owner clears set-uid bits and capabilities, and anything later would change times. */
+/**
+ * Sets what is not so already. The order matters: a change of owner clears set-uid bits and capabilities, and anything
+ * later would change times.
+ */
 export function setAll(fd: number, { attributes, extended }: { attributes: Attributes; extended: Extended[] }): void {
-  changeOwner(fd, attributes.uid, attributes.gid);
-  changeMode(fd, attributes.mode & permissionBits);
+  const { uid, gid } = attributes;
+  const mode = attributes.mode & permissionBits;
+  const now = statDescriptor(fd);
+  const owned = now.uid === uid && now.gid === gid;
+  if (!owned) changeOwner(fd, uid, gid);
+  if (!owned || (now.mode & permissionBits) !== mode) changeMode(fd, mode);
   for (const { name, value } of extended) setAttribute(fd, name, value);
   changeTimes(fd, attributes.accessNs, attributes.modifyNs);
 }

@@ -1,5 +1,5 @@
 /** Packs records into frames: small ones share a frame, a large file's data fills its own. */
-import { read, readSync } from "node:fs";
+import { readSync, readv } from "node:fs";
 import { maxDataBytes } from "../../shared/core/frames/frame.ts";
 import { jobHeaderBytes } from "../../shared/core/frames/job-message.ts";
 import {
@@ -13,14 +13,20 @@ import type { JobWork } from "../file-jobs.ts";
 
 /** Reads below this are done at once: handing them to a thread costs more than they do. */
 const smallReadBytes = 64 * 1024;
-/** Rather than a chunk shorter than this, a new frame is begun. */
-const minChunkBytes = 32 * 1024;
+const framesAtOnce = 4;
+/** Where a frame's only chunk has its bytes. */
+const blockAt = jobHeaderBytes + chunkHeaderBytes;
+
+/** Whether a block of a file is to be sent; it stays the writer's. */
+export type IsWanted = (block: Buffer, offset: number) => boolean;
 
 export class RecordWriter {
   readonly #send: (frame: Buffer) => Promise<void>;
   readonly #takeFrame: () => Buffer;
   #frame: Buffer | undefined;
   #end = jobHeaderBytes;
+  /** Frames that were read into for nothing: a few, used next. */
+  readonly #spare: Buffer[] = [];
 
   /** `send` takes each full frame, and waits while the connection is busy; `takeFrame` gives new ones. */
   constructor({ send, takeFrame }: Pick<JobWork, "send" | "takeFrame">) {
@@ -31,33 +37,77 @@ export class RecordWriter {
   /** Undefined when it went into the frame under way; otherwise to be awaited. */
   write(record: TreeRecord): Promise<void> | undefined {
     const frame = this.#frame;
-    if (frame !== undefined && this.#end + recordBytes(record) <= frame.length) {
+    if (frame !== undefined && this.hasRoom(recordBytes(record))) {
       this.#end = writeRecord(frame, this.#end, record);
       return undefined;
     }
     return this.#writeToNew(record);
   }
 
+  /** Whether so many bytes of records fit into the frame under way: then nothing has to be awaited. */
+  hasRoom(bytes: number): boolean {
+    return this.#frame !== undefined && this.#end + bytes <= this.#frame.length;
+  }
+
+  /** Sends a small file's bytes, at once: there is room. Answers how many there were: fewer where the file ended. */
+  writeSmall(fd: number, from: number, length: number): number {
+    const frame = this.#frame;
+    const bytesAt = this.#end + chunkHeaderBytes;
+    if (frame === undefined || bytesAt + length > frame.length) throw new RangeError("no room for a small file");
+    const bytes = readSync(fd, frame, bytesAt, length, from);
+    if (bytes > 0) this.#endChunk(frame, from, bytes);
+    return bytes;
+  }
+
   /**
-   * Sends `length` bytes of a file from `from` on, as chunks. Answers how many there were: fewer where the file ended.
+   * Sends `length` bytes of a file from `from` on, as chunks. `isWanted` is asked about each block of a large part before
+   * it is sent. Answers how many bytes there were: fewer where the file ended.
    */
-  async writeFileRange(fd: number, from: number, length: number): Promise<number> {
+  async writeFileRange(fd: number, from: number, length: number, isWanted?: IsWanted): Promise<number> {
     let done = 0;
     while (done < length) {
       const wanted = length - done;
-      const frame = await this.#roomFor(chunkHeaderBytes + Math.min(wanted, minChunkBytes));
-      const bytesAt = this.#end + chunkHeaderBytes;
-      const asked = Math.min(wanted, frame.length - bytesAt, maxDataBytes);
+      if (wanted <= smallReadBytes) await this.#roomFor(chunkHeaderBytes + wanted);
       const bytes =
-        asked <= smallReadBytes
-          ? readSync(fd, frame, bytesAt, asked, from + done)
-          : await readAsync(fd, frame, bytesAt, asked, from + done);
+        wanted <= smallReadBytes
+          ? this.writeSmall(fd, from + done, wanted)
+          : await this.#writeBlocks(fd, from + done, wanted, isWanted);
       if (bytes === 0) break;
-      writeChunkHeader(frame, this.#end, from + done, bytes);
-      this.#end = bytesAt + bytes;
       done += bytes;
     }
     return done;
+  }
+
+  /** Fills several frames with one read: each has its price, whatever its size. */
+  async #writeBlocks(fd: number, from: number, wanted: number, isWanted?: IsWanted): Promise<number> {
+    await this.flush();
+    const frames: Buffer[] = [];
+    const blocks: Buffer[] = [];
+    for (let asked = 0; asked < wanted && frames.length < framesAtOnce; asked += maxDataBytes) {
+      const frame = this.#spare.pop() ?? this.#takeFrame();
+      frames.push(frame);
+      blocks.push(frame.subarray(blockAt, blockAt + Math.min(maxDataBytes, wanted - asked)));
+    }
+    const bytes = await readInto(fd, blocks, from);
+    for (const [at, frame] of frames.entries()) {
+      const offset = at * maxDataBytes;
+      const taken = Math.min(maxDataBytes, bytes - offset);
+      if (taken <= 0 || isWanted?.(frame.subarray(blockAt, blockAt + taken), from + offset) === false) {
+        this.#spare.push(frame);
+        continue;
+      }
+      // The last one may have room for what comes next.
+      await this.flush();
+      this.#frame = frame;
+      this.#end = jobHeaderBytes;
+      this.#endChunk(frame, from + offset, taken);
+    }
+    return bytes;
+  }
+
+  #endChunk(frame: Buffer, offset: number, bytes: number): void {
+    writeChunkHeader(frame, this.#end, offset, bytes);
+    this.#end += chunkHeaderBytes + bytes;
   }
 
   /** Sends what is packed so far. */
@@ -74,7 +124,7 @@ export class RecordWriter {
   }
 
   async #roomFor(bytes: number): Promise<Buffer> {
-    if (this.#frame !== undefined && this.#end + bytes <= this.#frame.length) return this.#frame;
+    if (this.#frame !== undefined && this.hasRoom(bytes)) return this.#frame;
     await this.flush();
     this.#frame = this.#takeFrame();
     this.#end = jobHeaderBytes;
@@ -82,8 +132,8 @@ export class RecordWriter {
   }
 }
 
-function readAsync(fd: number, buffer: Buffer, offset: number, length: number, position: number): Promise<number> {
+function readInto(fd: number, buffers: Buffer[], position: number): Promise<number> {
   return new Promise((resolve, reject) => {
-    read(fd, buffer, offset, length, position, (error, bytes) => (error === null ? resolve(bytes) : reject(error)));
+    readv(fd, buffers, position, (error, bytes) => (error === null ? resolve(bytes) : reject(error)));
   });
 }

@@ -211,6 +211,7 @@ export class TreeLook {
       send: false,
       fresh: false,
       removed: [],
+      tags: undefined,
     };
   }
 

@@ -2,20 +2,14 @@
  * Sends what a snapshot marks. While the container runs (`exact` false), what vanished or turned into something else is
  * passed over and marked uncertain: the exact pass sends it. In the exact pass any such thing is a failure.
  *
- * A file is opened without effect first (O_PATH), looked at, and only then opened for reading: what a container swaps
- * in meanwhile, a link, a FIFO or a device, is never opened.
+ * What a container swaps in for a file meanwhile, a link or a device, is never opened (source-root.ts).
  */
 import {
   close,
   getAttribute,
   listAttributes,
   openBeneath,
-  openFlags,
-  openTrustedDirectory,
   readLinkAt,
-  reopen,
-  seekData,
-  seekHole,
   statAt,
   statDescriptor,
   type AttributeTarget,
@@ -24,10 +18,13 @@ import {
 import type { Attributes } from "../../shared/core/frames/tree-record.ts";
 import { DmigrateError, hasErrno, messageOf } from "../../shared/errors.ts";
 import type { TreeEntry } from "../core/tree-diff.ts";
+import { makeTags } from "./block-tags.ts";
 import { breathe } from "./breathe.ts";
 import { hostAttributes } from "./entry-attributes.ts";
+import { isAllData, sendChanges, sendContent } from "./file-content.ts";
 import type { RecordWriter } from "./record-writer.ts";
 import { directoryFlagsToOpen, kindOf, type SourceTree } from "./snapshot.ts";
+import { SourceRoot } from "./source-root.ts";
 
 export interface SendTreeOptions {
   tree: SourceTree;
@@ -46,22 +43,24 @@ const escapedPrefix = "trusted.overlay.overlay.";
 /** Sends the tree; the caller has announced it, and flushes. Throws `transfer-failed` in the exact pass only. */
 export async function sendTree(options: SendTreeOptions): Promise<void> {
   if (!options.root.send) return;
-  const rootFd = openTrustedDirectory(options.tree.path);
+  const root = new SourceRoot(options.tree.path);
   try {
-    await new TreeSending(options).directory(rootFd, Buffer.alloc(0), options.root, []);
+    await new TreeSending(options, root).directory(root.fd, Buffer.alloc(0), options.root, []);
   } finally {
-    close(rootFd);
+    root.close();
   }
 }
 
 class TreeSending {
   readonly #options: SendTreeOptions;
+  readonly #root: SourceRoot;
   readonly #layer: boolean;
   /** Where the first name of each multiply linked file was sent to. */
   readonly #links = new Map<string, Buffer>();
 
-  constructor(options: SendTreeOptions) {
+  constructor(options: SendTreeOptions, root: SourceRoot) {
     this.#options = options;
+    this.#root = root;
     this.#layer = options.tree.mergedPath !== undefined;
   }
 
@@ -85,7 +84,8 @@ class TreeSending {
       const wait = breathe(this.#options.signal);
       if (wait !== undefined) await wait;
       const bytes = Buffer.from(childName, "latin1");
-      await this.#child(fd, bytes, child, [...path, bytes]);
+      const sending = this.#child(fd, bytes, child, [...path, bytes]);
+      if (sending !== undefined) await sending;
     }
   }
 
@@ -98,19 +98,34 @@ class TreeSending {
     }
   }
 
-  async #child(dirFd: number, name: Buffer, entry: TreeEntry, path: Buffer[]): Promise<void> {
-    let sent: boolean;
+  /** Undefined when it is done already, as with most files. */
+  #child(dirFd: number, name: Buffer, entry: TreeEntry, path: Buffer[]): Promise<void> | undefined {
     try {
-      sent = await this.#entry(dirFd, name, entry, path);
+      const sent = this.#entry(dirFd, name, entry, path);
+      if (typeof sent !== "boolean")
+        return sent.then(
+          (done) => this.#settle(done, entry, path),
+          (error: unknown) => this.#settle(this.#passOver(error, path), entry, path),
+        );
+      this.#settle(sent, entry, path);
     } catch (error) {
-      if (error instanceof DmigrateError) throw error;
-      if (this.#options.exact || !hasErrno(error, "ENOENT", "ENOTDIR", "ELOOP", "ESTALE", "EINVAL"))
-        throw this.#failure(path, messageOf(error), error);
-      sent = false;
+      this.#settle(this.#passOver(error, path), entry, path);
     }
+    return undefined;
+  }
+
+  #settle(sent: boolean, entry: TreeEntry, path: Buffer[]): void {
     if (sent) return;
     if (this.#options.exact) throw this.#failure(path, changedText);
     distrust(entry);
+  }
+
+  /** False for an error that says no more than that the entry has changed; throws others. */
+  #passOver(error: unknown, path: Buffer[]): false {
+    if (error instanceof DmigrateError) throw error;
+    if (this.#options.exact || !hasErrno(error, "ENOENT", "ENOTDIR", "ELOOP", "ESTALE", "EINVAL"))
+      throw this.#failure(path, messageOf(error), error);
+    return false;
   }
 
   /** What is sent must be what the snapshot saw: otherwise it may be that again in the next one, and seem sent. */
@@ -121,13 +136,18 @@ class TreeSending {
   }
 
   /** False when the name no longer is what the snapshot saw. */
-  async #entry(dirFd: number, name: Buffer, entry: TreeEntry, path: Buffer[]): Promise<boolean> {
+  #entry(dirFd: number, name: Buffer, entry: TreeEntry, path: Buffer[]): boolean | Promise<boolean> {
+    if (entry.kind === "directory") return this.#subdirectory(dirFd, name, entry, path);
+    if (entry.kind === "file" && entry.links < 2) return this.#file(dirFd, name, entry, path);
+    return this.#other(dirFd, name, entry, path);
+  }
+
+  async #other(dirFd: number, name: Buffer, entry: TreeEntry, path: Buffer[]): Promise<boolean> {
     const { writer } = this.#options;
     if (entry.kind === "whiteout") {
       await writer.write({ type: "remove", name });
       return true;
     }
-    if (entry.kind === "directory") return this.#subdirectory(dirFd, name, entry, path);
     const first = entry.links > 1 ? this.#links.get(entry.identity) : undefined;
     if (first !== undefined) {
       await writer.write({ type: "link", name, path: first });
@@ -162,57 +182,65 @@ class TreeSending {
     return true;
   }
 
-  async #file(dirFd: number, name: Buffer, entry: TreeEntry, path: Buffer[]): Promise<boolean> {
-    const { writer, exact } = this.#options;
-    const pathFd = openBeneath(dirFd, name, openFlags.pathOnly);
-    let fd: number;
+  #file(dirFd: number, name: Buffer, entry: TreeEntry, path: Buffer[]): boolean | Promise<boolean> {
+    const fd = this.#root.openFile(dirFd, name);
+    if (fd === undefined) return false;
+    let rest: Promise<boolean> | undefined;
     try {
-      if (kindOf(statDescriptor(pathFd), this.#layer) !== "file") return false;
-      fd = reopen(pathFd, openFlags.readOnly | openFlags.nonBlock | openFlags.noAccessTime);
-    } finally {
-      close(pathFd);
-    }
-    try {
-      const before = statDescriptor(fd);
-      this.#noteSame(before, entry, path);
+      const stat = statDescriptor(fd);
+      if (kindOf(stat, this.#layer) !== "file") return false;
+      this.#noteSame(stat, entry, path);
       const names = listAttributes(fd);
-      if (this.#layer && before.size === 0 && names.some((each) => each.toString() === "trusted.overlay.whiteout")) {
+      const opened = { fd, name, stat, names, entry, path };
+      if (this.#smallFile(opened)) return true;
+      rest = this.#anyFile(opened);
+      return rest;
+    } finally {
+      if (rest === undefined) close(fd);
+    }
+  }
+
+  /** Sends a small file without attributes at once; false when it is none, or there is no room in the frame just now. */
+  #smallFile({ fd, name, stat, names, path }: OpenedFile): boolean {
+    const { writer, exact } = this.#options;
+    const { size } = stat;
+    if (exact || names.length > 0 || size > smallBytes || !writer.hasRoom(size + smallRoomBytes)) return false;
+    if (size > 0 && !isAllData(fd, stat)) return false;
+    void writer.write({ type: "file", name, attributes: attributesOf(stat), size });
+    try {
+      if (size > 0) writer.writeSmall(fd, 0, size);
+    } catch (error) {
+      throw this.#failure(path, messageOf(error), error);
+    }
+    void writer.write({ type: "fileEnd" });
+    return true;
+  }
+
+  /** Takes the descriptor over. */
+  async #anyFile({ fd, name, stat, names, entry, path }: OpenedFile): Promise<boolean> {
+    const { writer, exact, signal } = this.#options;
+    try {
+      if (this.#layer && stat.size === 0 && names.some((each) => each.toString() === "trusted.overlay.whiteout")) {
         await writer.write({ type: "remove", name });
         return true;
       }
       this.#refuseIndirect(names, path);
-      await writer.write({ type: "file", name, attributes: attributesOf(before), size: before.size });
+      const sent = exact ? entry.tags : undefined;
+      const type = sent === undefined ? "file" : "patch";
+      const tags = exact || entry.certain ? undefined : makeTags(stat.size);
+      await writer.write({ type, name, attributes: attributesOf(stat), size: stat.size });
       await this.#begun(path, async () => {
         await this.#sendAttributes(fd, names);
-        await this.#data(fd, before);
+        if (sent === undefined) await sendContent({ fd, stat, writer, signal }, tags);
+        else await sendChanges({ fd, stat, writer, signal }, sent);
         await writer.write({ type: "fileEnd" });
       });
+      entry.tags = tags;
       // A change after the first look shows in the next snapshot; the exact pass has no next one.
       if (exact) this.#noteSame(statDescriptor(fd), entry, path);
       return true;
     } finally {
       close(fd);
-    }
-  }
-
-  /** Sends what is data, not what is a hole. */
-  async #data(fd: number, { size, blocks }: FileStat): Promise<void> {
-    const { writer, signal } = this.#options;
-    // A file of one block is data, if it has that block.
-    if (size <= 4096 && blocks > 0) {
-      await writer.writeFileRange(fd, 0, size);
-      return;
-    }
-    for (let at = 0; at < size;) {
-      signal.throwIfAborted();
-      const from = seekData(fd, at);
-      if (from === undefined || from >= size) return;
-      const to = Math.min(seekHole(fd, from), size);
-      for (at = from; at < to; at += rangeBytes) {
-        signal.throwIfAborted();
-        await writer.writeFileRange(fd, at, Math.min(rangeBytes, to - at));
-      }
-      at = to;
     }
   }
 
@@ -269,6 +297,21 @@ class TreeSending {
   }
 }
 
+/** An open file, and what was seen of it. */
+interface OpenedFile {
+  fd: number;
+  name: Buffer;
+  stat: FileStat;
+  names: Buffer[];
+  entry: TreeEntry;
+  path: Buffer[];
+}
+
+/** Files up to this size are read at once, and share frames. */
+const smallBytes = 64 * 1024;
+/** What the records of a small file take beside its data, at most. */
+const smallRoomBytes = 512;
+
 const changedText = "something outside the frozen container changed it while it was sent";
 
 /** What was passed over was not sent, nor anything in it. */
@@ -276,9 +319,6 @@ function distrust(entry: TreeEntry): void {
   entry.certain = false;
   for (const child of entry.children?.values() ?? []) distrust(child);
 }
-
-/** How much of a file is sent between two looks at the signal. */
-const rangeBytes = 16 << 20;
 
 function attributesOf({ mode, uid, gid, accessNs, modifyNs }: FileStat): Attributes {
   return { mode, uid, gid, accessNs, modifyNs };

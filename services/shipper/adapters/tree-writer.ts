@@ -3,7 +3,6 @@
  * nothing the peer sends can name anything outside. Owner, mode, attributes and times are set when an entry is
  * complete: a directory's when it is left, after all that changes its times.
  */
-import { write, writeSync } from "node:fs";
 import {
   changeMode,
   changeOwnerAt,
@@ -17,7 +16,6 @@ import {
   openFlags,
   readDirectory,
   setAttribute,
-  truncate,
 } from "../../shared/adapters/linux.ts";
 import { FrameError } from "../../shared/core/frames/frame.ts";
 import type { Attributes, TreeRecord } from "../../shared/core/frames/tree-record.ts";
@@ -26,6 +24,7 @@ import { dropAttribute, dropUnwanted, permissionBits, setAll, type Extended } fr
 import type { LayerLeftovers } from "./layer-leftovers.ts";
 import { removeTree } from "./remove-tree.ts";
 import { directoryFlagsToOpen, maxDepth } from "./snapshot.ts";
+import { TargetFile } from "./target-file.ts";
 
 /** A tree to write: its root stays the caller's. */
 export interface TargetTree {
@@ -47,32 +46,18 @@ interface OpenDirectory {
   leftover: Set<string>;
 }
 
-interface OpenFile {
-  fd: number;
-  name: Buffer;
-  attributes: Attributes;
-  extended: Extended[];
-  size: number;
-  /** End of the data so far. */
-  end: number;
-}
-
 type Of<Type extends TreeRecord["type"]> = Extract<TreeRecord, { type: Type }>;
 
 const fileTypeBits = 0o170000;
 const nodeTypes = new Set([0o010000, 0o140000, 0o020000, 0o060000]);
 const defaultAcl = Buffer.from("system.posix_acl_default");
-/** Writes below this are done at once: handing them to a thread costs more than they do. */
-const smallWriteBytes = 64 * 1024;
 /** All extended attributes of one entry. */
 const maxExtendedBytes = 1 << 20;
 
 export class TreeWriter {
   readonly #tree: TargetTree;
   readonly #stack: OpenDirectory[] = [];
-  #file: OpenFile | undefined;
-  /** The write under way; the next one of the file waits for it. */
-  #writing: Promise<void> | undefined;
+  #file: TargetFile | undefined;
   /** Where extended attributes go that arrive now. */
   #extended: Extended[] | undefined;
   /** A symbolic link or node that was just made: it takes its attributes at once. */
@@ -85,9 +70,9 @@ export class TreeWriter {
     this.#tree = tree;
   }
 
-  /** The write that goes on in the background. */
+  /** Settles once all data so far is in its file; undefined when it is. */
   get writing(): Promise<void> | undefined {
-    return this.#writing;
+    return this.#file?.writing;
   }
 
   /** True once the root directory was left: nothing more may come for this tree. */
@@ -103,7 +88,8 @@ export class TreeWriter {
     }
     this.#finishMade();
     this.#extended = undefined;
-    if (record.type === "chunk") return this.#chunk(record);
+    if (record.type === "chunk") return this.#openFile().chunk(record.offset, record.bytes);
+    if (record.type === "hole") return this.#openFile().hole(record.offset, record.length);
     if (record.type === "fileEnd") return this.#fileEnd();
     if (this.#file !== undefined) throw new FrameError(`a record ${record.type} within a file`);
     switch (record.type) {
@@ -116,6 +102,7 @@ export class TreeWriter {
         this.#leave();
         break;
       case "file":
+      case "patch":
         this.#beginFile(record);
         break;
       case "symlink":
@@ -138,9 +125,9 @@ export class TreeWriter {
 
   /** Closes what is open. Safe to call at any time, also twice. */
   async dispose(): Promise<void> {
-    await this.#writing?.catch(() => undefined);
-    if (this.#file !== undefined) close(this.#file.fd);
+    const file = this.#file;
     this.#file = undefined;
+    await file?.abandon();
     for (const { fd } of this.#stack.splice(0)) if (fd !== this.#tree.rootFd) close(fd);
   }
 
@@ -218,46 +205,32 @@ export class TreeWriter {
     if (this.#stack.length === 0) this.#finished = true;
   }
 
-  #beginFile({ name, attributes, size }: Of<"file">): void {
-    const flags = openFlags.writeOnly | openFlags.create | openFlags.exclusive;
-    const fd = this.#replace(name, (dirFd) => openBeneath(dirFd, name, flags, 0o600));
-    this.#file = { fd, name, attributes, extended: [], size, end: 0 };
+  #beginFile(record: Of<"file" | "patch">): void {
+    const { type, name, attributes } = record;
+    // What is right from the start need not be changed at the end.
+    const mode = this.#tree.keepAttributes ? attributes.mode & 0o777 : 0o600;
+    this.#file =
+      type === "file"
+        ? this.#replace(name, (dirFd) => TargetFile.create(dirFd, record, mode))
+        : this.#keep(name, (dirFd) => TargetFile.patch(dirFd, record));
     this.#expect(this.#file.extended);
   }
 
-  #chunk({ offset, bytes }: Of<"chunk">): Promise<void> | undefined {
-    const file = this.#file;
-    if (file === undefined) throw new FrameError("data outside a file");
-    if (offset + bytes.length > file.size) throw new FrameError("data beyond the end of its file");
-    file.end = Math.max(file.end, offset + bytes.length);
-    const before = this.#writing;
-    if (before === undefined && bytes.length <= smallWriteBytes) {
-      for (let done = 0; done < bytes.length;)
-        done += writeSync(file.fd, bytes, done, bytes.length - done, offset + done);
-      return undefined;
-    }
-    this.#writing = writeAll(file.fd, bytes, offset);
-    // Looked at when the next chunk comes; until then it is nobody's.
-    this.#writing.catch(() => undefined);
-    return before;
-  }
-
   #fileEnd(): Promise<void> | undefined {
-    const file = this.#file;
-    if (file === undefined) throw new FrameError("the end of a file outside one");
-    if (this.#writing !== undefined) return this.#writing.then(() => this.#finishFile(file));
-    this.#finishFile(file);
+    const file = this.#openFile();
+    const finished = (): void => {
+      this.#file = undefined;
+      this.files++;
+    };
+    const finishing = file.finish(this.#tree.keepAttributes);
+    if (finishing !== undefined) return finishing.then(finished);
+    finished();
     return undefined;
   }
 
-  #finishFile(file: OpenFile): void {
-    this.#writing = undefined;
-    // What no chunk covered stays a hole, also at the end.
-    if (file.end < file.size) truncate(file.fd, file.size);
-    if (this.#tree.keepAttributes) setAll(file.fd, file);
-    this.#file = undefined;
-    close(file.fd);
-    this.files++;
+  #openFile(): TargetFile {
+    if (this.#file === undefined) throw new FrameError("data or the end of a file outside one");
+    return this.#file;
   }
 
   #node(record: Of<"node">): void {
@@ -282,15 +255,21 @@ export class TreeWriter {
 
   /** Makes something of this name; what has the name already goes. */
   #replace<T>(name: Buffer, make: (dirFd: number) => T): T {
-    const { fd, leftover } = this.#top();
-    leftover.delete(name.toString("latin1"));
     try {
-      return make(fd);
+      return this.#keep(name, make);
     } catch (error) {
       if (!hasErrno(error, "EEXIST")) throw error;
     }
+    const { fd } = this.#top();
     removeTree(fd, name);
     return make(fd);
+  }
+
+  /** What has this name stays. */
+  #keep<T>(name: Buffer, open: (dirFd: number) => T): T {
+    const { fd, leftover } = this.#top();
+    leftover.delete(name.toString("latin1"));
+    return open(fd);
   }
 
   #expectAttributes(made: Of<"symlink" | "node">): void {
@@ -343,20 +322,4 @@ function makeUnlessThere(dirFd: number, name: Buffer): boolean {
     if (hasErrno(error, "EEXIST")) return false;
     throw error;
   }
-}
-
-async function writeAll(fd: number, bytes: Buffer, offset: number): Promise<void> {
-  for (let done = 0; done < bytes.length;) {
-    const written = await writeOnce(fd, bytes, done, offset + done);
-    if (written === 0) throw new Error("a write wrote nothing");
-    done += written;
-  }
-}
-
-function writeOnce(fd: number, bytes: Buffer, from: number, position: number): Promise<number> {
-  return new Promise((resolve, reject) => {
-    write(fd, bytes, from, bytes.length - from, position, (error, written) =>
-      error === null ? resolve(written) : reject(error),
-    );
-  });
 }

@@ -55,8 +55,8 @@ export class TreesJob {
     for (const record of readRecords(payload)) {
       const pause = breathe(this.#signal);
       if (pause !== undefined) await pause;
-      if (record.type === "tree") await this.#begin(record);
-      else await this.#apply(record);
+      const wait = record.type === "tree" ? this.#begin(record) : this.#apply(record);
+      if (wait !== undefined) await wait;
     }
   }
 
@@ -110,12 +110,13 @@ export class TreesJob {
     }
   }
 
-  async #apply(record: TreeRecord): Promise<void> {
+  #apply(record: TreeRecord): Promise<void> | undefined {
     const tree = this.#open;
     if (tree === undefined) throw new FrameError("a record outside any tree");
     try {
-      const wait = tree.writer.apply(record);
-      if (wait !== undefined) await wait;
+      return tree.writer.apply(record)?.catch((error: unknown) => {
+        throw this.#explain(error, tree);
+      });
     } catch (error) {
       throw this.#explain(error, tree);
     }

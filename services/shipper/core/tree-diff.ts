@@ -34,6 +34,8 @@ export interface TreeEntry {
   fresh: boolean;
   /** Directories: names that are gone since. */
   removed: string[];
+  /** Of a file: what its blocks were when it was sent (adapters/block-tags.ts); undefined when that was not noted. */
+  tags: Buffer | undefined;
 }
 
 /** Marks what of `current` to send; with no `previous`, everything. Answers how many entries are marked. */
@@ -51,6 +53,7 @@ export function markOwn(previous: TreeEntry | undefined, current: TreeEntry): vo
     previous.recent ||
     !current.certain ||
     previous.signature !== current.signature;
+  if (previous?.identity === current.identity && current.links === 1) current.tags = previous.tags;
   if (current.children === undefined) return;
   const before = previous?.kind === "directory" ? previous : undefined;
   const sameOpaque = before !== undefined && before.opaque && before.identity === current.identity;

@@ -5,7 +5,7 @@ import { z } from "zod";
 import { createClient, type ServiceClient } from "../../../services/shared/client.ts";
 import { containerProfileSchema } from "../../../services/shared/contracts/container.ts";
 import { restoreSchema } from "../../../services/shared/contracts/restorer.ts";
-import { shippedSchema, transferSchema } from "../../../services/shared/contracts/shipper.ts";
+import { shippedSchema, transferSchema, type LinkSecurity } from "../../../services/shared/contracts/shipper.ts";
 import { benchImage, type BenchLab } from "./bench-lab.ts";
 import type { Shell } from "./shell.ts";
 
@@ -40,7 +40,7 @@ export async function removeContainer(shell: Shell): Promise<void> {
 }
 
 /** Opens a transfer between the nodes; ends it when disposed of. */
-export async function openShipper({ a, b }: BenchLab): Promise<ShipperRun> {
+export async function openShipper({ a, b }: BenchLab, security: LinkSecurity = "tls"): Promise<ShipperRun> {
   const migrationId = `m-${randomBytes(8).toString("hex")}`;
   const secret = randomBytes(32).toString("hex");
   const [source, destination] = [a, b].map(({ node }) =>
@@ -59,8 +59,10 @@ export async function openShipper({ a, b }: BenchLab): Promise<ShipperRun> {
   await using cleanup = new AsyncDisposableStack();
   cleanup.defer(ended);
   const { id: containerId, spec } = await source.get(`/containers/${container}`, containerProfileSchema);
-  const { dataPort } = await source.post("/transfers", { migrationId, secret, containerId, volumes }, transferSchema);
-  await destination.post("/receives", { migrationId, secret, source: { host: a.ip, port: dataPort } }, z.unknown());
+  const transfer = { migrationId, secret, containerId, volumes, security };
+  const { dataPort } = await source.post("/transfers", transfer, transferSchema);
+  const receive = { migrationId, secret, source: { host: a.ip, port: dataPort }, security };
+  await destination.post("/receives", receive, z.unknown());
   const restore = await destination.post("/restores", { migrationId, container: spec }, restoreSchema);
   const target = { containerId: restore.containerId, volumes };
   await destination.put(`/receives/${migrationId}/target`, target, z.unknown());

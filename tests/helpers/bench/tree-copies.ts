@@ -1,41 +1,36 @@
 /** The ways in which a tree of files gets from node a to node b: ours and the two that everybody has. All to and from tmpfs. */
+import type { LinkSecurity } from "../../../services/shared/contracts/shipper.ts";
 import type { BenchLab } from "./bench-lab.ts";
 import { makeContainers, openShipper, volumePath } from "./shipper-run.ts";
 
 const port = 7495;
 
 /** Copies the volume's files; resolves with how long it took, ms. Node b's volume is empty before. */
-export interface TreeCopy {
-  readonly name: "dmigrate" | "tar" | "rsync";
-  readonly copy: (bench: BenchLab, timeoutMs: number) => Promise<number>;
-}
+type TreeCopy = (bench: BenchLab, timeoutMs: number) => Promise<number>;
 
-export const treeCopies: readonly TreeCopy[] = [
-  {
-    name: "tar",
-    copy: async ({ a, b }, timeoutMs) => {
-      const received = b.run(`nc -l -p ${port} | tar -x -C ${volumePath}`, { timeoutMs });
-      received.catch(() => undefined);
-      await b.run(`for i in $(seq 200); do ss -Hltn sport = :${port} | grep -q . && exit; sleep 0.01; done; exit 1`);
-      return timed(async () => {
-        await a.run(`tar -C ${volumePath} -c . | nc -N ${b.ip} ${port}`, { timeoutMs });
-        await received;
-      });
-    },
+/** `plain`: ours without encryption. */
+export type TreeCopyName = "tar" | "rsync" | "dmigrate" | "plain";
+
+export const treeCopies: Readonly<Record<TreeCopyName, TreeCopy>> = {
+  tar: async ({ a, b }, timeoutMs) => {
+    const received = b.run(`nc -l -p ${port} | tar -x -C ${volumePath}`, { timeoutMs });
+    received.catch(() => undefined);
+    await b.run(`for i in $(seq 200); do ss -Hltn sport = :${port} | grep -q . && exit; sleep 0.01; done; exit 1`);
+    return timed(async () => {
+      await a.run(`tar -C ${volumePath} -c . | nc -N ${b.ip} ${port}`, { timeoutMs });
+      await received;
+    });
   },
-  {
-    name: "rsync",
-    copy: ({ a, b }, timeoutMs) =>
-      timed(() => a.run(`rsync -aHAXS --numeric-ids ${volumePath}/ rsync://${b.ip}/root${volumePath}/`, { timeoutMs })),
-  },
-  {
-    name: "dmigrate",
-    copy: async (bench, timeoutMs) => {
-      await using shipper = await openShipper(bench);
-      return await shipper.firstPass(timeoutMs);
-    },
-  },
-];
+  rsync: ({ a, b }, timeoutMs) =>
+    timed(() => a.run(`rsync -aHAXS --numeric-ids ${volumePath}/ rsync://${b.ip}/root${volumePath}/`, { timeoutMs })),
+  dmigrate: (bench, timeoutMs) => ship(bench, "tls", timeoutMs),
+  plain: (bench, timeoutMs) => ship(bench, "plain", timeoutMs),
+};
+
+async function ship(bench: BenchLab, security: LinkSecurity, timeoutMs: number): Promise<number> {
+  await using shipper = await openShipper(bench, security);
+  return await shipper.firstPass(timeoutMs);
+}
 
 /** Empties both volumes, and fills node a's. */
 export async function prepareTree(bench: BenchLab, fill: string): Promise<void> {

@@ -5,6 +5,8 @@ import { charts } from "../../helpers/bench/report/charts.ts";
 import { toCell, type Cell } from "../../helpers/bench/report/result.ts";
 import { markers, replaceSection } from "../../helpers/bench/report/sections.ts";
 import { resultTable } from "../../helpers/bench/report/table.ts";
+import { transferTable } from "../../helpers/bench/report/transfer-table.ts";
+import { transferRatios } from "../../helpers/bench/transfer/result.ts";
 import { orderSpans, waterfall } from "../../helpers/bench/report/waterfall.ts";
 import { line } from "../../helpers/bench/shell.ts";
 
@@ -30,6 +32,23 @@ describe("a cell", () => {
     expect(toCell(key, [run], ["timed out"])).toMatchObject({ verified: false, errors: ["timed out"] });
     expect(toCell(key, [{ ...run, fault: "3 keys are wrong" }], [])).toMatchObject({ verified: false });
     expect(toCell(key, [], []).verified).toBe(false);
+  });
+});
+
+describe("the table of transfers", () => {
+  const samples = {
+    bulk: { tar: [3_000], rsync: [2_000, 4_000], dmigrate: [1_000, 2_000, 1_500], plain: [1_200] },
+    urgent: { idle: [1], busy: [4.25] },
+  };
+
+  it("compares with the faster of the two, and says what was not measured", () => {
+    expect(transferRatios(samples)).toEqual({ bulkVsBest: 2, tlsVsPlain: 0.8, urgentP99VsIdle: 4.25 });
+    expect(transferRatios({ bulk: { tar: [3_000], dmigrate: [1_000] } })).toEqual({});
+    const rows = transferTable(samples).split("\n");
+    expect(rows[2]).toContain("1500 ms (1000 ms–2000 ms)");
+    expect(rows[2]).toContain("2.00× as fast");
+    expect(rows[4]).toContain("| –");
+    expect(rows[6]).toContain("4.25 ms");
   });
 });
 

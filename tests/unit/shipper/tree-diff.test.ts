@@ -20,6 +20,7 @@ function file(change: Partial<TreeEntry> = {}): TreeEntry {
     send: false,
     fresh: false,
     removed: [],
+    tags: undefined,
     ...change,
   };
 }

@@ -1,4 +1,5 @@
 /** What a hostile source may send to the destination's tree writer: nothing of it gets outside the tree. */
+import { execFileSync } from "node:child_process";
 import {
   existsSync,
   mkdirSync,
@@ -158,6 +159,48 @@ describe("records out of place are refused", () => {
 function attribute(name: string, bytes: number): TreeRecord {
   return { type: "attribute", name: Buffer.from(name), value: Buffer.alloc(bytes) };
 }
+
+describe("a patch", () => {
+  const patch = (name: string, size: number): TreeRecord => ({ ...file(name, size), type: "patch" }) as TreeRecord;
+  const hole = (offset: number, length: number): TreeRecord => ({ type: "hole", offset, length });
+
+  test("changes what it says of a file, and keeps the rest", async () => {
+    writeFileSync(join(root, "f"), "0123456789");
+    await apply(directory(""), patch("f", 8), chunk(2, "ab"), fileEnd, leave);
+    expect(readFileSync(join(root, "f"), "latin1")).toBe("01ab4567");
+  });
+
+  test("makes holes, and a longer file", async () => {
+    writeFileSync(join(root, "f"), Buffer.alloc(12_288, "x"));
+    await apply(directory(""), patch("f", 20_000), hole(4096, 4096), fileEnd, leave);
+    const wanted = Buffer.alloc(20_000);
+    wanted.fill("x", 0, 4096).fill("x", 8192, 12_288);
+    expect(readFileSync(join(root, "f")).equals(wanted)).toBe(true);
+  });
+
+  test("of a link, a FIFO or a directory is refused, and nothing is opened by it", async () => {
+    symlinkSync(join(outside, "precious"), join(root, "link"));
+    execFileSync("mkfifo", [join(root, "fifo")]);
+    mkdirSync(join(root, "dir"));
+    await apply(directory(""));
+    for (const name of ["link", "fifo", "dir"])
+      await expect(apply(patch(name, 5))).rejects.toThrow("of what is no file");
+  });
+
+  test("stays within the size that it says, and needs a file that is there", async () => {
+    writeFileSync(join(root, "f"), "0123");
+    await apply(directory(""));
+    await expect(apply(patch("none", 5))).rejects.toThrow("ENOENT");
+    await apply(patch("f", 8));
+    await expect(apply(hole(4, 5))).rejects.toThrow("beyond the end");
+    await expect(apply(chunk(4, "abcde"))).rejects.toThrow("beyond the end");
+  });
+
+  test("is the only place for holes", async () => {
+    await apply(directory(""), file("new", 8192));
+    await expect(apply(hole(0, 4096))).rejects.toThrow("outside a patch");
+  });
+});
 
 test("a writer that is given up lets go of everything it holds", async () => {
   const before = readdirSync("/proc/self/fd").length;

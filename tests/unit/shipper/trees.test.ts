@@ -4,6 +4,8 @@ import {
   chmodSync,
   closeSync,
   existsSync,
+  fchmodSync,
+  ftruncateSync,
   linkSync,
   lutimesSync,
   mkdirSync,
@@ -18,15 +20,18 @@ import {
   truncateSync,
   utimesSync,
   writeFileSync,
+  writeSync,
 } from "node:fs";
+import { randomBytes } from "node:crypto";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { linkPair } from "../../helpers/link-pair.ts";
+import { punchHole, seekData, seekHole } from "../../../services/shared/adapters/linux.ts";
 import { printTree } from "../../helpers/tree-print.ts";
-import type { FrameHandler } from "../../../services/shared/link/framed.ts";
+import type { FramedLink, FrameHandler } from "../../../services/shared/link/framed.ts";
 import { createLog } from "../../../services/shared/log.ts";
 import { RecordWriter } from "../../../services/shipper/adapters/record-writer.ts";
 import { takeSnapshot, type SourceTree } from "../../../services/shipper/adapters/snapshot.ts";
@@ -45,6 +50,7 @@ let dir: string;
 let source: string;
 let target: string;
 let jobs: FileJobs;
+let sourceLink: FramedLink;
 /** Processes that count as the container's. */
 let processes: number[];
 const watches: { close: () => void }[] = [];
@@ -62,6 +68,7 @@ beforeEach(() => {
     (frame) => handlers.target?.(frame),
   );
   jobs = new FileJobs();
+  sourceLink = links[0];
   const place = { path: target, layer: undefined, keepAttributes: true, label: "volume v" };
   const receive = new ReceiveJobs({
     log,
@@ -95,6 +102,16 @@ async function pass(previous?: SentTrees): Promise<Pass> {
         );
   if (done.sent.watched !== undefined) watches.push(done.sent.watched.watch);
   return done;
+}
+
+/** Where a file has data: from, to, and again. */
+function dataOf(path: string): number[] {
+  const fd = openSync(path, "r");
+  const edges: number[] = [];
+  for (let from = seekData(fd, 0); from !== undefined; from = seekData(fd, edges.at(-1) ?? 0))
+    edges.push(from, seekHole(fd, from));
+  closeSync(fd);
+  return edges;
 }
 
 const inSource = (...names: string[]): string => join(source, ...names);
@@ -226,6 +243,67 @@ describe.each(["reports", "looking"] as const)("the second pass, by %s", (how) =
     expect((await pass(sent)).files).toBe(1);
     closeSync(fd);
     closeSync(reader);
+  });
+
+  test("sends of a large file that was open only the blocks that changed, and its new holes", async () => {
+    const block = 256 * 1024;
+    const large = inSource("large");
+    writeFileSync(large, randomBytes(40 * block + 100));
+    const fd = openSync(large, "r+");
+    processes = [process.pid];
+    await settle();
+    const { sent } = await pass();
+    expect(printTree(target)).toEqual(printTree(source));
+    writeSync(fd, "changed", 7 * block + 5);
+    writeSync(fd, randomBytes(2 * block), 0, 2 * block, 45 * block);
+    fchmodSync(fd, 0o640);
+    const before = sourceLink.bytesSent;
+    await pass(sent);
+    expect(printTree(target)).toEqual(printTree(source));
+    expect(dataOf(inTarget("large"))).toEqual(dataOf(large));
+    // Blocks 7 and 40, two new ones, and little else.
+    expect(sourceLink.bytesSent - before).toBeLessThan(5 * block);
+    closeSync(fd);
+  });
+
+  test("makes a large open file into what it has become, whatever that is", { timeout: 60_000 }, async () => {
+    const unit = 128 * 1024;
+    const step = fc.record({
+      kind: fc.constantFrom("write", "truncate", "hole", "replace"),
+      at: fc.integer({ min: 0, max: 20 }),
+      shift: fc.constantFrom(0, 0, 4096, 5_000),
+      units: fc.integer({ min: 1, max: 6 }),
+    });
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { maxLength: 6 }), fc.array(step, { maxLength: 6 }), async (before, after) => {
+        for (const root of [source, target])
+          for (const each of readdirSync(root)) rmSync(join(root, each), { recursive: true });
+        const large = inSource("large");
+        writeFileSync(large, randomBytes(12 * unit));
+        let fd = openSync(large, "r+");
+        const run = ({ kind, at, shift, units }: (typeof before)[number]): void => {
+          const from = at * unit + shift;
+          if (kind === "write") writeSync(fd, randomBytes(units * unit), 0, units * unit, from);
+          else if (kind === "truncate") ftruncateSync(fd, from);
+          else if (kind === "hole") punchHole(fd, from, units * unit);
+          else {
+            closeSync(fd);
+            writeFileSync(inSource("other"), randomBytes(units * unit));
+            renameSync(inSource("other"), large);
+            fd = openSync(large, "r+");
+          }
+        };
+        before.forEach(run);
+        processes = [process.pid];
+        const { sent } = await pass();
+        after.forEach(run);
+        await pass(sent);
+        closeSync(fd);
+        expect(readFileSync(inTarget("large")).equals(readFileSync(large))).toBe(true);
+        expect(dataOf(inTarget("large"))).toEqual(dataOf(large));
+      }),
+      { numRuns: 60 },
+    );
   });
 
   test("makes one random tree into another", { timeout: 60_000 }, async () => {

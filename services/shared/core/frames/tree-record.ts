@@ -7,7 +7,9 @@
  *     directory    u8 flags, attributes, name         entered; what follows is inside it, up to `leave`
  *     leave        -
  *     file         u64 size, attributes, name         then chunks, then `fileEnd`
- *     chunk        u64 offset, u32 length, bytes      what no chunk covers is a hole
+ *     patch        u64 size, attributes, name         a file that was sent before: then chunks and holes, then `fileEnd`
+ *     chunk        u64 offset, u32 length, bytes      what no chunk covers is a hole; in a patch it is as it was
+ *     hole         u64 offset, u64 length             in a patch
  *     fileEnd      -
  *     symlink      attributes, name, target
  *     node         u32 major, u32 minor, attributes, name     FIFO, socket, device: the mode's type says which
@@ -33,6 +35,8 @@ export type TreeRecord =
   | { type: "directory"; name: Buffer; attributes: Attributes; fresh: boolean; prune: boolean }
   | { type: "leave" }
   | { type: "file"; name: Buffer; attributes: Attributes; size: number }
+  | { type: "patch"; name: Buffer; attributes: Attributes; size: number }
+  | { type: "hole"; offset: number; length: number }
   | { type: "chunk"; offset: number; bytes: Buffer }
   | { type: "fileEnd" }
   | { type: "symlink"; name: Buffer; attributes: Attributes; target: Buffer }
@@ -53,6 +57,8 @@ const typeNumbers = {
   link: 9,
   remove: 10,
   attribute: 11,
+  patch: 12,
+  hole: 13,
 } as const;
 const typeNames = new Map(
   Object.entries(typeNumbers).map(([name, number]) => [number as number, name as TreeRecord["type"]]),
@@ -78,7 +84,10 @@ export function recordBytes(record: TreeRecord): number {
     case "fileEnd":
       return 1;
     case "file":
+    case "patch":
       return 9 + attributesBytes + 2 + record.name.length;
+    case "hole":
+      return 17;
     case "chunk":
       return chunkHeaderBytes + record.bytes.length;
     case "symlink":
@@ -94,6 +103,10 @@ export function recordBytes(record: TreeRecord): number {
   }
 }
 
+/** Access and change time as they go into a record: by far faster than Buffer's own way with 64 bits. */
+const timeBytes = new Uint8Array(16);
+const times = new DataView(timeBytes.buffer);
+
 /** Writes a record at `at`, where there must be room for `recordBytes`. Answers where it ends. */
 export function writeRecord(buffer: Buffer, at: number, record: TreeRecord): number {
   let end = buffer.writeUInt8(typeNumbers[record.type], at);
@@ -105,8 +118,10 @@ export function writeRecord(buffer: Buffer, at: number, record: TreeRecord): num
     end = buffer.writeUInt32LE(mode, end);
     end = buffer.writeUInt32LE(uid, end);
     end = buffer.writeUInt32LE(gid, end);
-    end = buffer.writeBigInt64LE(accessNs, end);
-    end = buffer.writeBigInt64LE(modifyNs, end);
+    times.setBigInt64(0, accessNs, true);
+    times.setBigInt64(8, modifyNs, true);
+    buffer.set(timeBytes, end);
+    end += timeBytes.length;
   };
   switch (record.type) {
     case "tree":
@@ -124,7 +139,12 @@ export function writeRecord(buffer: Buffer, at: number, record: TreeRecord): num
     case "leave":
     case "fileEnd":
       break;
+    case "hole":
+      end = buffer.writeBigUInt64LE(BigInt(record.offset), end);
+      end = buffer.writeBigUInt64LE(BigInt(record.length), end);
+      break;
     case "file":
+    case "patch":
       end = buffer.writeBigUInt64LE(BigInt(record.size), end);
       attributes(record.attributes);
       name(record.name);
@@ -175,10 +195,12 @@ export function* readRecords(payload: Buffer): Generator<TreeRecord, void, void>
 
 class Reader {
   readonly #bytes: Buffer;
+  readonly #view: DataView;
   #at = 0;
 
   constructor(bytes: Buffer) {
     this.#bytes = bytes;
+    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   }
 
   get done(): boolean {
@@ -207,7 +229,10 @@ class Reader {
       case "leave":
       case "fileEnd":
         return { type };
+      case "hole":
+        return { type, offset: this.#size(), length: this.#size() };
       case "file":
+      case "patch":
         return { type, size: this.#size(), attributes: this.#attributes(), name: this.#name() };
       case "chunk":
         return { type, offset: this.#size(), bytes: this.#take(this.#number(4), maxDataBytes) };
@@ -233,31 +258,41 @@ class Reader {
     }
   }
 
+  /** Steps over so many bytes; answers where they begin. */
+  #step(length: number): number {
+    const at = this.#at;
+    if (at + length > this.#bytes.length) throw new FrameError("a record is cut short");
+    this.#at += length;
+    return at;
+  }
+
   #take(length: number, most: number): Buffer {
     if (length > most) throw new FrameError(`${length} bytes where ${most} are allowed`);
-    if (this.#at + length > this.#bytes.length) throw new FrameError("a record is cut short");
-    this.#at += length;
-    return this.#bytes.subarray(this.#at - length, this.#at);
+    const at = this.#step(length);
+    return this.#bytes.subarray(at, at + length);
   }
 
   #number(width: 1 | 2 | 4): number {
-    return this.#take(width, width).readUIntLE(0, width);
+    const at = this.#step(width);
+    if (width === 1) return this.#view.getUint8(at);
+    return width === 2 ? this.#view.getUint16(at, true) : this.#view.getUint32(at, true);
   }
 
   #size(): number {
-    const size = this.#take(8, 8).readBigUInt64LE(0);
-    if (size > BigInt(Number.MAX_SAFE_INTEGER)) throw new FrameError(`a size of ${size} bytes`);
-    return Number(size);
+    const at = this.#step(8);
+    const size = this.#view.getUint32(at, true) + this.#view.getUint32(at + 4, true) * 2 ** 32;
+    if (size > Number.MAX_SAFE_INTEGER) throw new FrameError(`a size of ${size} bytes`);
+    return size;
   }
 
   #attributes(): Attributes {
-    const bytes = this.#take(attributesBytes, attributesBytes);
+    const at = this.#step(attributesBytes);
     return {
-      mode: bytes.readUInt32LE(0),
-      uid: bytes.readUInt32LE(4),
-      gid: bytes.readUInt32LE(8),
-      accessNs: bytes.readBigInt64LE(12),
-      modifyNs: bytes.readBigInt64LE(20),
+      mode: this.#view.getUint32(at, true),
+      uid: this.#view.getUint32(at + 4, true),
+      gid: this.#view.getUint32(at + 8, true),
+      accessNs: this.#view.getBigInt64(at + 12, true),
+      modifyNs: this.#view.getBigInt64(at + 20, true),
     };
   }
 

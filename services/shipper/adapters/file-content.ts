@@ -1,0 +1,69 @@
+/** Sends what is in an open file: its data and not its holes, or only what differs from what was sent before. */
+import { seekData, seekHole, type FileStat } from "../../shared/adapters/linux.ts";
+import { blockBytes, noteBlock, wasSent } from "./block-tags.ts";
+import type { IsWanted, RecordWriter } from "./record-writer.ts";
+
+export interface ContentOptions {
+  fd: number;
+  stat: FileStat;
+  writer: RecordWriter;
+  signal: AbortSignal;
+}
+
+/** How much of a file is sent between two looks at the signal. */
+const rangeBytes = 16 << 20;
+
+/** Sends all of it; notes in `tags` what it sends. */
+export async function sendContent(options: ContentOptions, tags?: Buffer): Promise<void> {
+  const note = (tagsOf: Buffer): IsWanted => {
+    return (block, offset) => {
+      noteBlock(tagsOf, block, offset);
+      return true;
+    };
+  };
+  const isWanted = tags && note(tags);
+  for (const { from, to } of dataOf(options)) await sendRange(options, from, to, isWanted);
+}
+
+/** Sends what differs from what was sent before, and all holes. */
+export async function sendChanges(options: ContentOptions, sent: Buffer): Promise<void> {
+  const { writer, stat } = options;
+  const isWanted: IsWanted = (block, offset) => !wasSent(sent, block, offset);
+  let end = 0;
+  for (const { from, to } of dataOf(options)) {
+    if (from > end) await writer.write({ type: "hole", offset: end, length: from - end });
+    await sendRange(options, from, to, isWanted);
+    end = to;
+  }
+  if (stat.size > end) await writer.write({ type: "hole", offset: end, length: stat.size - end });
+}
+
+/** In whole blocks but for the ends, where they are to be compared. */
+async function sendRange(
+  { fd, writer, signal }: ContentOptions,
+  from: number,
+  to: number,
+  isWanted?: IsWanted,
+): Promise<void> {
+  for (let at = from; at < to;) {
+    signal.throwIfAborted();
+    const beyond = isWanted === undefined ? 0 : at % blockBytes;
+    const end = Math.min(to, beyond === 0 ? at + rangeBytes : at + blockBytes - beyond);
+    await writer.writeFileRange(fd, at, end - at, isWanted);
+    at = end;
+  }
+}
+
+/** The parts that are not holes. */
+function* dataOf({ fd, stat: { size } }: ContentOptions): Generator<{ from: number; to: number }, void, void> {
+  for (let at = 0; at < size;) {
+    const from = seekData(fd, at);
+    if (from === undefined || from >= size) return;
+    at = Math.min(seekHole(fd, from), size);
+    yield { from, to: at };
+  }
+}
+
+/** Whether a file that is not empty has no hole. One of a single block is data, if it has that block. */
+export const isAllData = (fd: number, { size, blocks }: FileStat): boolean =>
+  (size <= 4096 && blocks > 0) || (seekData(fd, 0) === 0 && seekHole(fd, 0) >= size);

@@ -1,0 +1,104 @@
+/** A file that is being written: a new one, or one that was sent before and gets what has changed. */
+import {
+  close,
+  openBeneath,
+  openFlags,
+  punchHole,
+  reopen,
+  statDescriptor,
+  truncate,
+} from "../../shared/adapters/linux.ts";
+import { FrameError } from "../../shared/core/frames/frame.ts";
+import type { Attributes } from "../../shared/core/frames/tree-record.ts";
+import { dropUnwanted, setAll, type Extended } from "./entry-attributes.ts";
+import { FileWrites } from "./file-writes.ts";
+import { kindOf } from "./snapshot.ts";
+
+/** What its record says. */
+interface FileHead {
+  name: Buffer;
+  attributes: Attributes;
+  size: number;
+}
+
+export class TargetFile {
+  readonly name: Buffer;
+  readonly extended: Extended[] = [];
+  readonly #fd: number;
+  readonly #head: FileHead;
+  readonly #writes: FileWrites;
+  /** It was here before: what is not sent stays, and it may have attributes of its own. */
+  readonly #existed: boolean;
+  /** End of the data so far. */
+  #end = 0;
+
+  private constructor(fd: number, head: FileHead, existed: boolean) {
+    this.name = head.name;
+    this.#fd = fd;
+    this.#head = head;
+    this.#existed = existed;
+    this.#writes = new FileWrites(fd);
+  }
+
+  /** Makes a file. Throws EEXIST when the name is taken. */
+  static create(dirFd: number, head: FileHead, mode: number): TargetFile {
+    const flags = openFlags.writeOnly | openFlags.create | openFlags.exclusive;
+    return new TargetFile(openBeneath(dirFd, head.name, flags, mode), head, false);
+  }
+
+  /** Opens one that was sent before. What is no file is never opened for writing, whatever the source has made of it. */
+  static patch(dirFd: number, head: FileHead): TargetFile {
+    const pathFd = openBeneath(dirFd, head.name, openFlags.pathOnly);
+    try {
+      if (kindOf(statDescriptor(pathFd), false) !== "file") throw new FrameError("a patch of what is no file");
+      return new TargetFile(reopen(pathFd, openFlags.writeOnly), head, true);
+    } finally {
+      close(pathFd);
+    }
+  }
+
+  /** Settles once all data so far is in the file; undefined when it is. */
+  get writing(): Promise<void> | undefined {
+    return this.#writes.writing;
+  }
+
+  /** Writes; the bytes stay as they are until `writing` settles. Waits while much is under way. */
+  chunk(offset: number, bytes: Buffer): Promise<void> | undefined {
+    if (offset + bytes.length > this.#head.size) throw new FrameError("data beyond the end of its file");
+    this.#end = Math.max(this.#end, offset + bytes.length);
+    return this.#writes.add(bytes, offset);
+  }
+
+  hole(offset: number, length: number): Promise<void> | undefined {
+    if (!this.#existed) throw new FrameError("a hole outside a patch");
+    if (length === 0 || offset + length > this.#head.size) throw new FrameError("a hole beyond the end of its file");
+    return this.#afterWrites(() => punchHole(this.#fd, offset, length));
+  }
+
+  /** Gives it its size, and its attributes if they are kept; closes it. */
+  finish(keepAttributes: boolean): Promise<void> | undefined {
+    return this.#afterWrites(() => {
+      const { size, attributes } = this.#head;
+      // What no chunk covered stays a hole, also at the end.
+      if (this.#existed || this.#end < size) truncate(this.#fd, size);
+      if (keepAttributes) {
+        if (this.#existed) dropUnwanted(this.#fd, this.extended);
+        setAll(this.#fd, { attributes, extended: this.extended });
+      }
+      close(this.#fd);
+    });
+  }
+
+  /** Closes it as it is. */
+  async abandon(): Promise<void> {
+    await this.writing?.catch(() => undefined);
+    close(this.#fd);
+  }
+
+  #afterWrites(action: () => void): Promise<void> | undefined {
+    const { writing } = this.#writes;
+    if (writing !== undefined) return writing.then(action);
+    action();
+    return undefined;
+  }
+}
