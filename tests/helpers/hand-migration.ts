@@ -11,11 +11,18 @@ import { shippedSchema, transferSchema, type Shipped } from "../../services/shar
 import type { LabNode } from "./lab/lab.ts";
 
 export interface HandMigration extends AsyncDisposable {
-  /** The writable layers' directories on both nodes. */
-  readonly upper: { readonly source: string; readonly destination: string };
+  /** Directories of the container's files on each node. */
+  readonly source: LayerPaths;
+  readonly destination: LayerPaths;
   firstPass(): Promise<Shipped>;
   freeze(): Promise<void>;
   delta(): Promise<Shipped>;
+}
+
+/** A writable layer, and what the container sees. */
+export interface LayerPaths {
+  readonly upper: string;
+  readonly merged: string;
 }
 
 const passTimeoutMs = 60_000;
@@ -26,11 +33,12 @@ export async function openHandMigration(from: LabNode, to: LabNode, container: s
   const secret = randomBytes(32).toString("hex");
   const clientOf = ({ name, agentUrl, token }: LabNode): ServiceClient => createClient(`node ${name}`, agentUrl, token);
   const [source, destination] = [clientOf(from), clientOf(to)];
+  const state = { frozen: false };
   await using cleanup = new AsyncDisposableStack();
   cleanup.defer(async () => {
     const ends = [`/restores/${migrationId}`, `/receives/${migrationId}`];
     for (const path of ends) await destination.delete(path, z.unknown());
-    await source.post(`/checkpoints/${migrationId}/abort`, undefined, z.unknown());
+    if (state.frozen) await source.post(`/checkpoints/${migrationId}/abort`, undefined, z.unknown());
     await source.delete(`/transfers/${migrationId}`, z.unknown());
     source.close();
     destination.close();
@@ -46,19 +54,21 @@ export async function openHandMigration(from: LabNode, to: LabNode, container: s
   const target = { containerId: restore.containerId, volumes };
   await destination.put(`/receives/${migrationId}/target`, target, z.unknown());
   const { Data } = (await from.docker.getContainer(containerId).inspect()).GraphDriver;
+  const { UpperDir, MergedDir } = z.object({ UpperDir: z.string(), MergedDir: z.string() }).parse(Data);
+  // Docker answers no question about a container that it is starting.
   const noted = await to.exec(["cat", `/run/dmigrate/containers/${restore.containerId}/layer.json`]);
-  const layer = z.object({ upper: z.string() });
-  const upper = {
-    source: z.object({ UpperDir: z.string() }).parse(Data).UpperDir,
-    destination: layer.parse(JSON.parse(noted.stdout)).upper,
-  };
+  const paths = z.object({ upper: z.string(), merged: z.string() });
   const pass = (name: string): Promise<Shipped> =>
     source.post(`/transfers/${migrationId}/${name}`, undefined, shippedSchema, { timeoutMs: passTimeoutMs });
   const rest = cleanup.move();
   return {
-    upper,
+    source: { upper: UpperDir, merged: MergedDir },
+    destination: paths.parse(JSON.parse(noted.stdout)),
     firstPass: () => pass("first-pass"),
-    freeze: () => source.post("/checkpoints", { migrationId, containerId }, z.unknown()).then(() => undefined),
+    freeze: async () => {
+      state.frozen = true;
+      await source.post("/checkpoints", { migrationId, containerId }, z.unknown());
+    },
     delta: () => pass("delta"),
     [Symbol.asyncDispose]: () => rest.disposeAsync(),
   };

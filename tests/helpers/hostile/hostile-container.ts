@@ -9,15 +9,23 @@ import { startContainer } from "../workloads.ts";
 const textOf = (name: string): string => readFileSync(new URL(name, import.meta.url), "utf8");
 
 /** Directories of the image too: what is removed there are whiteouts, what is made anew opaque directories. */
-const roots = ["/hostile", "/data", "/usr/share", "/var/lib"];
+export const changedDirectories = ["/hostile", "/usr/share", "/var/lib"] as const;
 
 /** A tree out of a seed, which goes on changing. */
 export const startHostile = (node: LabNode, name: string, seed: number): Promise<Docker.Container> =>
-  startProgram(node, name, ["perl", "-e", textOf("hostile-tree.pl"), String(seed), "1500", ...roots]);
+  startProgram(node, name, [
+    "perl",
+    "-e",
+    textOf("hostile-tree.pl"),
+    String(seed),
+    "1500",
+    "/data",
+    ...changedDirectories,
+  ]);
 
 /** Directories and links that change places without end; the links lead to /srv/canary and / of whoever follows them. */
 export const startSwapping = (node: LabNode, name: string): Promise<Docker.Container> =>
-  startProgram(node, name, ["perl", "-e", textOf("swap-links.pl"), "/hostile", "/data"]);
+  startProgram(node, name, ["perl", "-e", textOf("swap-links.pl"), "/data", ...changedDirectories]);
 
 /** Resolves once the program has said that its tree is there. Its volume is at /data. */
 async function startProgram(node: LabNode, name: string, command: readonly string[]): Promise<Docker.Container> {
@@ -38,11 +46,11 @@ export const hostileVolume = (name: string): string => `/var/lib/docker/volumes/
 const programs = { "print-layer.ts": "hostile/print-layer.ts", "../tree-print.ts": "tree-print.ts" };
 const directory = "/opt/dmigrate/tests/helpers";
 
-/** Every path of a node's directory, with all that a migration must keep of it. The directory must stand still. */
-export async function printOnNode(node: LabNode, path: string): Promise<Record<string, string>> {
+/** Of each of a node's directories every path, with all that a migration must keep of it. They must stand still. */
+export async function printOnNode(node: LabNode, paths: readonly string[]): Promise<Record<string, string>[]> {
   const install = Object.entries(programs).flatMap(([from, to]) => [textOf(from), `${directory}/${to}`]);
-  const script = `mkdir -p ${directory}/hostile; printf %s "$1" >"$2"; printf %s "$3" >"$4"; exec node ${directory}/hostile/print-layer.ts "$5"`;
-  const { stdout, stderr, exitCode } = await node.exec(["sh", "-ec", script, "sh", ...install, path]);
-  if (exitCode !== 0) throw new Error(`printing ${path} of node ${node.name} failed: ${stderr}`);
-  return z.record(z.string(), z.string()).parse(JSON.parse(stdout));
+  const script = `mkdir -p ${directory}/hostile; printf %s "$1" >"$2"; printf %s "$3" >"$4"; shift 4; exec node ${directory}/hostile/print-layer.ts "$@"`;
+  const { stdout, stderr, exitCode } = await node.exec(["sh", "-ec", script, "sh", ...install, ...paths]);
+  if (exitCode !== 0) throw new Error(`printing ${paths.join()} of node ${node.name} failed: ${stderr}`);
+  return z.array(z.record(z.string(), z.string())).parse(JSON.parse(stdout));
 }

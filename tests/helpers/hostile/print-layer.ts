@@ -1,13 +1,15 @@
 /**
- * Run in a node, on a directory that stands still: prints the tree with extended attributes and holes, as JSON. What
- * overlayfs notes for itself in a writable layer is left out, but for opaque directories.
+ * Run in a node, on directories that stand still: prints each tree with extended attributes and holes, as JSON. What
+ * overlayfs notes for itself in a writable layer is left out: the time of a whiteout, and whether a directory hides one of
+ * the image (it says so also where there is none to hide; what shows through is seen in the merged directory).
  */
 import { closeSync, constants, fstatSync, lstatSync, openSync } from "node:fs";
 import { dirname, basename } from "node:path";
 import { getAttribute, listAttributes, seekData, seekHole } from "../../../services/shared/adapters/linux.ts";
 import { printTree } from "../tree-print.ts";
 
-const overlayOwn = /^trusted\.overlay\.(?!opaque$)/;
+const overlayOwn = /^trusted\.overlay\./;
+const whiteout = /^20000 0 0 \d+ 0 /;
 
 function attributesOf(path: Buffer): string[] {
   // Paths are bytes; latin1 keeps them apart for the two calls that only take text.
@@ -43,5 +45,11 @@ function extentsOf(path: Buffer): string[] {
   }
 }
 
-const [root = "/nowhere"] = process.argv.slice(2);
-process.stdout.write(JSON.stringify(printTree(root, (path) => [...attributesOf(path), ...extentsOf(path)])));
+const trees = process.argv
+  .slice(2)
+  .map((root) => printTree(root, (path) => [...attributesOf(path), ...extentsOf(path)]));
+process.stdout.write(
+  JSON.stringify(trees, (_path, facts: unknown) =>
+    typeof facts === "string" && whiteout.test(facts) ? "whiteout" : facts,
+  ),
+);
