@@ -1,4 +1,5 @@
 /** Reads everything about a container that a migration must know beforehand. Touches nothing. */
+import { lstatSync, realpathSync } from "node:fs";
 import { findFreezer } from "../shared/adapters/cgroup.ts";
 import { establishedConnections, openFiles, readProcess, type ProcessStatus } from "../shared/adapters/processes.ts";
 import type { ContainerProfile, NetworkAttachment, Volume } from "../shared/contracts/container.ts";
@@ -13,13 +14,27 @@ import { findRefusals, type ContainerFacts, type OtherContainer } from "./core/r
 const builtInNetworks = new Set(["bridge", "host", "none"]);
 const swarmLabel = "com.docker.swarm.service.id";
 
-/** Throws `not-found` for an unknown container. What rules a migration out is in `refusals`, not an error. */
-export async function profileContainer(engine: Engine, ref: string): Promise<ContainerProfile> {
+/**
+ * `moveBinds`: sources of its bind mounts that are to move, which count as volumes. Throws `not-found` for an unknown
+ * container. What rules a migration out is in `refusals`, not an error.
+ */
+export async function profileContainer(
+  engine: Engine,
+  ref: string,
+  moveBinds: readonly string[],
+): Promise<ContainerProfile> {
   const container = await engine.inspect(ref);
   const processes = container.State.Running ? readProcesses(container.State.Pid) : [];
   const initPid = processes.length > 0 ? container.State.Pid : undefined;
   const upperDir = upperDirOf(container);
   const volumeMounts = container.Mounts.filter(({ Type }) => Type === "volume");
+  const bindMounts = container.Mounts.filter(({ Type }) => Type === "bind").map(({ Source, Destination }) => ({
+    source: Source,
+    target: Destination,
+    directory: isDirectory(Source),
+  }));
+  const moved = bindMounts.filter(({ source, directory }) => directory && moveBinds.includes(source));
+  const volumeDirs = volumeMounts.filter(({ Driver }) => (Driver ?? "local") === "local").map(({ Source }) => Source);
   const [imageBytes, volumes, networks, execs, usersRemapped, others, writableLayerBytes, volumeBytes] =
     await Promise.all([
       engine.imageBytes(container.Image),
@@ -29,7 +44,7 @@ export async function profileContainer(engine: Engine, ref: string): Promise<Con
       engine.remapsUsers(),
       engine.othersRunning(container.Id),
       filesBytes(upperDir === undefined ? [] : [upperDir]),
-      filesBytes(volumeMounts.filter(({ Driver }) => (Driver ?? "local") === "local").map(({ Source }) => Source)),
+      filesBytes([...volumeDirs, ...new Set(moved.map(({ source }) => source))]),
     ]);
   const facts = factsOf(container, {
     usersRemapped,
@@ -44,10 +59,7 @@ export async function profileContainer(engine: Engine, ref: string): Promise<Con
     id: container.Id,
     running: container.State.Running,
     spec: toSpec(container, volumes, networks),
-    bindMounts: container.Mounts.filter(({ Type }) => Type === "bind").map(({ Source, Destination }) => ({
-      source: Source,
-      target: Destination,
-    })),
+    bindMounts,
     writableLayerBytes,
     volumeBytes,
     imageBytes: imageBytes ?? 0,
@@ -56,6 +68,15 @@ export async function profileContainer(engine: Engine, ref: string): Promise<Con
     tcpConnections: initPid === undefined ? 0 : establishedConnections(initPid),
     refusals: findRefusals(facts),
   };
+}
+
+/** Whether it is one by this very path, not by a link. */
+function isDirectory(path: string): boolean {
+  try {
+    return lstatSync(path).isDirectory() && realpathSync(path) === path;
+  } catch {
+    return false;
+  }
 }
 
 /** Empty when the container stops while we look. */

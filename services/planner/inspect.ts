@@ -33,10 +33,14 @@ export async function inspect(deps: InspectDeps, request: CreateMigration): Prom
   const source = pool.connect(request.from);
   const destination = pool.connect(request.to);
   const options = { timeoutMs: timing.callMs };
+  const { moveBinds } = request;
+  const query = moveBinds.map((path) => `moveBind=${encodeURIComponent(path)}`).join("&");
   const resourcesOf = ({ agent }: NodeClients): Promise<NodeResources> =>
     agent.get("/resources", nodeResourcesSchema, options);
   const [profile, here, there] = await Promise.all([
-    source.dumper.get(`/containers/${request.container}`, containerProfileSchema, { timeoutMs: timing.profileMs }),
+    source.dumper.get(`/containers/${request.container}${query && "?"}${query}`, containerProfileSchema, {
+      timeoutMs: timing.profileMs,
+    }),
     resourcesOf(source),
     resourcesOf(destination),
   ]);
@@ -47,7 +51,7 @@ export async function inspect(deps: InspectDeps, request: CreateMigration): Prom
       ? { imagePresent: true, refusals: [] }
       : await destination.restorer.post(
           "/restores/check",
-          { container: profile.spec, ...(replaces !== undefined && { replaces }) },
+          { container: profile.spec, moveBinds, ...(replaces !== undefined && { replaces }) },
           restoreCheckSchema,
           options,
         );
@@ -60,6 +64,7 @@ export async function inspect(deps: InspectDeps, request: CreateMigration): Prom
     source: here,
     destination: there,
     sharedPaths: request.sharedPaths,
+    moveBinds,
     shipImage,
     destinationRefusals: check.refusals,
   });
@@ -71,6 +76,7 @@ export async function inspect(deps: InspectDeps, request: CreateMigration): Prom
     mode: request.mode,
     ...numbers,
     shipImage,
+    moveBinds,
     refusals,
   };
   return { plan, profile, source, destination, replaces };

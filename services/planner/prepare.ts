@@ -17,13 +17,14 @@ export async function prepare(run: Run, profile: ContainerProfile, plan: Plan): 
   const { id, journal, source, destination, timing } = run;
   const call = { timeoutMs: timing.callMs };
   const volumes = profile.spec.volumes.map(({ name }) => name);
+  const { moveBinds } = plan;
   // Only the two nodes ever know it; a migration that has lost it is rolled back, never continued.
   const secret = randomBytes(32).toString("hex");
 
   const transfer = await create(run, "transfer", () =>
     source.shipper.post(
       "/transfers",
-      { migrationId: id, secret, containerId: profile.id, volumes, compression: plan.compression },
+      { migrationId: id, secret, containerId: profile.id, volumes, binds: moveBinds, compression: plan.compression },
       transferSchema,
       call,
     ),
@@ -53,14 +54,14 @@ export async function prepare(run: Run, profile: ContainerProfile, plan: Plan): 
   const restore = await create(run, "restore", () =>
     destination.restorer.post(
       "/restores",
-      { migrationId: id, container: profile.spec, ...(replaces !== undefined && { replaces }) },
+      { migrationId: id, container: profile.spec, moveBinds, ...(replaces !== undefined && { replaces }) },
       restoreSchema,
       { timeoutMs: timing.createMs },
     ),
   );
   journal.update({ destinationContainerId: restore.containerId });
   throwIfCancelled(run);
-  const target = { containerId: restore.containerId, volumes };
+  const target = { containerId: restore.containerId, volumes, binds: moveBinds };
   await destination.shipper.put(`/receives/${id}/target`, target, anything, call);
   throwIfCancelled(run);
   await reporting(run, "copying files while the container runs", () =>

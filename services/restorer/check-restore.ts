@@ -1,6 +1,5 @@
 /** Use case: what stands in the way of this container on this node, before anything is touched. */
-import type { ContainerSpec } from "../shared/contracts/container.ts";
-import type { RestoreCheck } from "../shared/contracts/restorer.ts";
+import type { CheckRestore, RestoreCheck } from "../shared/contracts/restorer.ts";
 import { runtimeName } from "../shared/adapters/resources.ts";
 import type { Engine } from "./adapters/engine.ts";
 import { readNodeFacts } from "./adapters/node-facts.ts";
@@ -8,9 +7,11 @@ import { refuse } from "./core/refuse.ts";
 
 export async function checkRestore(
   engine: Engine,
-  container: ContainerSpec,
-  replaces: string | undefined,
+  { container, moveBinds, replaces }: CheckRestore,
 ): Promise<RestoreCheck> {
-  const [image, facts] = await Promise.all([engine.imageId(container.imageId), readNodeFacts(engine, container)]);
+  const [image, facts] = await Promise.all([
+    engine.imageId(container.imageId),
+    readNodeFacts(engine, container, moveBinds),
+  ]);
   return { imagePresent: image !== undefined, refusals: refuse(container, replaces, facts, runtimeName) };
 }

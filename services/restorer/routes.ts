@@ -36,8 +36,7 @@ export function addRestorerRoutes(app: App, restorer: Restorer): void {
       responses: { 200: json(restoreCheckSchema, "every reason at once; none when it can come"), ...problems },
     }),
     async (c) => {
-      const { container, replaces } = c.req.valid("json");
-      return c.json(await restorer.check(container, replaces), 200);
+      return c.json(await restorer.check(c.req.valid("json")), 200);
     },
   );
   app.openapi(

@@ -64,12 +64,12 @@ export class Transfer implements Attachable {
 
   /** Whether a repeated request is the same one. */
   isSame(request: CreateTransfer): boolean {
-    const { secret, containerId, volumes, compression } = this.request;
+    const { secret, containerId, volumes, binds, compression } = this.request;
     const sameSecret = timingSafeEqual(Buffer.from(secret), Buffer.from(request.secret));
     const same =
       containerId === request.containerId &&
       compression === request.compression &&
-      JSON.stringify(volumes) === JSON.stringify(request.volumes);
+      JSON.stringify([volumes, binds]) === JSON.stringify([request.volumes, request.binds]);
     return sameSecret && same;
   }
 
@@ -113,8 +113,8 @@ export class Transfer implements Attachable {
   /** Sends the writable layer and the volumes while the container runs. */
   firstPass(signal: AbortSignal): Promise<Shipped> {
     return this.#pass(signal, async (jobs, bounded) => {
-      const { containerId, volumes } = this.request;
-      this.#trees = await findSourceTrees(this.#deps.docker, containerId, volumes);
+      const { containerId, volumes, binds } = this.request;
+      this.#trees = await findSourceTrees(this.#deps.docker, containerId, { volumes, binds });
       return shipAll({ jobs, ...this.#trees, priority: 4, signal: bounded });
     });
   }

@@ -20,17 +20,19 @@ interface MoveOptions extends CommonOptions {
   to: string;
   removeSource?: boolean;
   sharedPath: string[];
+  moveBind: string[];
 }
 
 const toRequest = (
   container: string,
-  { from, to, removeSource, sharedPath }: MoveOptions,
+  { from, to, removeSource, sharedPath, moveBind }: MoveOptions,
 ): Partial<CreateMigration> => ({
   container,
   from,
   to,
   removeSource: removeSource === true,
   sharedPaths: sharedPath,
+  moveBinds: moveBind,
 });
 
 const withMove = (command: Command): Command =>
@@ -40,9 +42,10 @@ const withMove = (command: Command): Command =>
       .requiredOption("--from <node>", "node that it runs on")
       .requiredOption("--to <node>", "node that it shall run on")
       .option("--remove-source", "remove the stopped source container at the end")
+      .option("--shared-path <path>", "host path that both nodes see as the same storage; may be repeated", collect, [])
       .option(
-        "--shared-path <path>",
-        "host path that both nodes see as the same storage; may be repeated",
+        "--move-bind <path>",
+        "source of a bind mount, moved like a volume to the same path; may be repeated",
         collect,
         [],
       ),

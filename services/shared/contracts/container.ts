@@ -54,10 +54,11 @@ export const containerProfileSchema = z
     id: containerIdSchema,
     running: z.boolean(),
     spec: containerSpecSchema,
-    /** Bind mounts: moved by nobody, so each must be declared shared by the caller. */
-    bindMounts: z.array(z.object({ source: z.string(), target: z.string() })),
+    /** Bind mounts: each must be declared shared by the caller, or be moved, which only a directory can. */
+    bindMounts: z.array(z.object({ source: z.string(), target: z.string(), directory: z.boolean() })),
     /** Host paths; null where the storage driver shows none (then files are read through the merged mount). */
     writableLayerBytes: countSchema,
+    /** Of the volumes, and of those bind mounts that were asked for. */
     volumeBytes: countSchema,
     imageBytes: countSchema,
     memoryBytes: countSchema,

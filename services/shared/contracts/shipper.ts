@@ -5,6 +5,7 @@
 import { z } from "@hono/zod-openapi";
 import { frozenProcessSchema } from "./dumper.ts";
 import {
+  bindPathSchema,
   containerIdSchema,
   countSchema,
   endpointSchema,
@@ -21,6 +22,8 @@ export const createTransferSchema = z.strictObject({
   secret: secretSchema,
   containerId: containerIdSchema,
   volumes: z.array(volumeNameSchema).max(256),
+  /** Sources of bind mounts that move as volumes do. */
+  binds: z.array(bindPathSchema).max(64).default([]),
   /** What files are sent as until measurements decide: the plan's guess. */
   compression: z.enum(["none", "zstd"]).default("none"),
 });
@@ -61,6 +64,7 @@ export type CreateReceive = z.infer<typeof createReceiveSchema>;
 export const receiveTargetSchema = z.strictObject({
   containerId: containerIdSchema,
   volumes: z.array(volumeNameSchema).max(256),
+  binds: z.array(bindPathSchema).max(64).default([]),
 });
 export type ReceiveTarget = z.infer<typeof receiveTargetSchema>;
 
