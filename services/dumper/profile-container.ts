@@ -35,21 +35,20 @@ export async function profileContainer(
   }));
   const moved = bindMounts.filter(({ source, directory }) => directory && moveBinds.includes(source));
   const volumeDirs = volumeMounts.filter(({ Driver }) => (Driver ?? "local") === "local").map(({ Source }) => Source);
-  const [imageBytes, volumes, networks, execs, usersRemapped, others, writableLayerBytes, volumeBytes] =
-    await Promise.all([
-      engine.imageBytes(container.Image),
-      Promise.all(volumeMounts.map(async (mount) => toVolume(mount, await engine.volume(mount.Name ?? "")))),
-      readNetworks(engine, container),
-      readExecs(engine, container),
-      engine.remapsUsers(),
-      engine.othersRunning(container.Id),
-      filesBytes(upperDir === undefined ? [] : [upperDir]),
-      filesBytes([...volumeDirs, ...new Set(moved.map(({ source }) => source))]),
-    ]);
+  const [image, volumes, networks, execs, usersRemapped, others, writableLayerBytes, volumeBytes] = await Promise.all([
+    engine.image(container.Image),
+    Promise.all(volumeMounts.map(async (mount) => toVolume(mount, await engine.volume(mount.Name ?? "")))),
+    readNetworks(engine, container),
+    readExecs(engine, container),
+    engine.remapsUsers(),
+    engine.othersRunning(container.Id),
+    filesBytes(upperDir === undefined ? [] : [upperDir]),
+    filesBytes([...volumeDirs, ...new Set(moved.map(({ source }) => source))]),
+  ]);
   const facts = factsOf(container, {
     usersRemapped,
     hasUpperDir: upperDir !== undefined,
-    imagePresent: imageBytes !== undefined,
+    imagePresent: image !== undefined,
     volumes,
     execs,
     others: others.map(toOther),
@@ -62,7 +61,8 @@ export async function profileContainer(
     bindMounts,
     writableLayerBytes,
     volumeBytes,
-    imageBytes: imageBytes ?? 0,
+    imageBytes: image?.bytes ?? 0,
+    imageLayers: image?.layers ?? [],
     memoryBytes: initPid === undefined ? 0 : memoryBytes(initPid, processes),
     processes: processes.length,
     tcpConnections: initPid === undefined ? 0 : establishedConnections(initPid),

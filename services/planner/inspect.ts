@@ -48,15 +48,21 @@ export async function inspect(deps: InspectDeps, request: CreateMigration): Prom
   // On its own node the container's name is taken by itself: nothing to be learnt from asking there.
   const check =
     request.from === request.to
-      ? { imagePresent: true, refusals: [] }
+      ? { imagePresent: true, layersPresent: 0, refusals: [] }
       : await destination.restorer.post(
           "/restores/check",
-          { container: profile.spec, moveBinds, ...(replaces !== undefined && { replaces }) },
+          {
+            container: profile.spec,
+            imageLayers: profile.imageLayers,
+            moveBinds,
+            ...(replaces !== undefined && { replaces }),
+          },
           restoreCheckSchema,
           options,
         );
+  const { layersPresent } = check;
   const shipImage = !check.imagePresent;
-  const numbers = computePlan({ source: here, destination: there, profile, shipImage });
+  const numbers = computePlan({ source: here, destination: there, profile, shipImage, layersPresent });
   const refusals = findRefusals({
     from: request.from,
     to: request.to,
@@ -76,6 +82,7 @@ export async function inspect(deps: InspectDeps, request: CreateMigration): Prom
     mode: request.mode,
     ...numbers,
     shipImage,
+    layersPresent,
     moveBinds,
     refusals,
   };

@@ -42,8 +42,9 @@ export async function prepare(run: Run, profile: ContainerProfile, plan: Plan): 
   throwIfCancelled(run);
   if (plan.shipImage) {
     const { imageId, imageRef } = profile.spec;
+    const { layersPresent } = plan;
     await reporting(run, `sending the image ${imageRef}`, () =>
-      source.shipper.post(`/transfers/${id}/image`, { imageId, imageRef }, shippedSchema, {
+      source.shipper.post(`/transfers/${id}/image`, { imageId, imageRef, layersPresent }, shippedSchema, {
         timeoutMs: moveTimeoutMs(timing, profile.imageBytes),
         signal: run.cancelled,
       }),

@@ -22,7 +22,7 @@ const recoveryPatienceMs = 10_000;
 
 export interface Restorer {
   hasImage(imageId: string): Promise<boolean>;
-  check(request: CheckRestore): Promise<RestoreCheck>;
+  check(request: CheckRestore, imageLayers: readonly string[]): Promise<RestoreCheck>;
   create(request: CreateRestore): Promise<Restore>;
   get(migrationId: string): Promise<Restore>;
   resume(migrationId: string): Promise<Restore>;
@@ -121,7 +121,7 @@ export function createRestores(deps: RestorerDeps): Restorer {
 
   return {
     hasImage: async (imageId) => (await deps.engine.imageId(imageId)) !== undefined,
-    check: (request) => checkRestore(deps.engine, request),
+    check: (request, imageLayers) => checkRestore(deps.engine, request, imageLayers),
     create: (request) => {
       if (stopping) throw new DmigrateError("unavailable", "the restorer is stopping");
       return inTurn(request.migrationId, () => prepare(request));

@@ -36,7 +36,8 @@ export function addRestorerRoutes(app: App, restorer: Restorer): void {
       responses: { 200: json(restoreCheckSchema, "every reason at once; none when it can come"), ...problems },
     }),
     async (c) => {
-      return c.json(await restorer.check(c.req.valid("json")), 200);
+      const request = c.req.valid("json");
+      return c.json(await restorer.check(request, request.imageLayers), 200);
     },
   );
   app.openapi(

@@ -6,7 +6,7 @@
 import { timingSafeEqual } from "node:crypto";
 import type Docker from "dockerode";
 import type { FrozenProcess } from "../shared/contracts/dumper.ts";
-import type { CreateTransfer, Shipped, Transfer as TransferReport } from "../shared/contracts/shipper.ts";
+import type { CreateTransfer, ShipImage, Shipped, Transfer as TransferReport } from "../shared/contracts/shipper.ts";
 import type { Role } from "../shared/core/frames/page-message.ts";
 import { DmigrateError } from "../shared/errors.ts";
 import type { FramedLink, FrameHandler } from "../shared/link/framed.ts";
@@ -103,10 +103,12 @@ export class Transfer implements Attachable {
     };
   }
 
-  /** Sends the image as `docker save` writes it. */
-  shipImage(imageId: string, imageRef: string, signal: AbortSignal): Promise<Shipped> {
+  /** Sends the image as `docker save` writes it, without the layers that the destination has. */
+  shipImage({ imageId, imageRef, layersPresent }: ShipImage, signal: AbortSignal): Promise<Shipped> {
     return this.#job(signal, (jobs, bounded) =>
-      jobs.run({ kind: "image", imageId, imageRef }, 4, bounded, (job) => saveImage(this.#deps.docker, imageId, job)),
+      jobs.run({ kind: "image", imageId, imageRef }, 4, bounded, (job) =>
+        saveImage(this.#deps.docker, { imageId, layersPresent }, job),
+      ),
     );
   }
 

@@ -33,7 +33,7 @@ describe("files of a container that does its worst", () => {
     expect(arrived).toEqual(expected);
   }
 
-  it.each([seed, seed + 1, seed + 2])("arrive byte for byte (seed %i)", async (treeSeed) => {
+  it.each([seed, seed + 1])("arrive byte for byte (seed %i)", async (treeSeed) => {
     await startHostile(a, "hostile", treeSeed);
     await using migration = await openHandMigration(a, b, "hostile");
     const first = await migration.firstPass();
@@ -57,7 +57,7 @@ describe("files of a container that does its worst", () => {
       const before = await outside();
       await startSwapping(a, "swapping");
       await using migration = await openHandMigration(a, b, "swapping");
-      for (let pass = 0; pass < 4; pass++) await migration.firstPass();
+      for (let pass = 0; pass < 3; pass++) await migration.firstPass();
       await migration.freeze();
       await migration.delta();
       await expectSame(migration, "swapping");

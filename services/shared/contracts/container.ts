@@ -47,6 +47,9 @@ export const containerSpecSchema = z
   .openapi("ContainerSpec");
 export type ContainerSpec = z.infer<typeof containerSpecSchema>;
 
+/** More than any image has. */
+export const imageLayersSchema = z.array(imageIdSchema).max(512).default([]);
+
 export const refusalSchema = z.object({ code: z.string(), message: z.string() });
 
 export const containerProfileSchema = z
@@ -61,6 +64,8 @@ export const containerProfileSchema = z
     /** Of the volumes, and of those bind mounts that were asked for. */
     volumeBytes: countSchema,
     imageBytes: countSchema,
+    /** Digests of its layers as they are unpacked (diff ids), the lowest first. */
+    imageLayers: imageLayersSchema,
     memoryBytes: countSchema,
     processes: countSchema,
     /** Open TCP connections that a move without the address will drop. */

@@ -75,6 +75,8 @@ export const planSchema = z
     windowBytes: countSchema,
     compression: z.enum(["none", "zstd"]),
     shipImage: z.boolean(),
+    /** How many of the image's layers the destination has. */
+    layersPresent: countSchema.default(0),
     moveBinds: z.array(bindPathSchema).default([]),
     /** Bytes expected to leave the source, and room checked on the destination. */
     expectedBytes: countSchema,

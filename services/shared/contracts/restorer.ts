@@ -1,7 +1,14 @@
 /** HTTP contract of the restorer (destination node): create, warm start, resume, finish, roll back. */
 import { z } from "@hono/zod-openapi";
-import { containerSpecSchema } from "./container.ts";
-import { bindPathSchema, containerIdSchema, imageIdSchema, migrationIdSchema, millisSchema } from "./common.ts";
+import { containerSpecSchema, imageLayersSchema } from "./container.ts";
+import {
+  bindPathSchema,
+  containerIdSchema,
+  countSchema,
+  imageIdSchema,
+  migrationIdSchema,
+  millisSchema,
+} from "./common.ts";
 
 /**
  * waiting → resuming → resumed → finished; from waiting and resuming → failed.
@@ -48,11 +55,15 @@ export const checkRestoreSchema = z.strictObject({
   /** Sources of bind mounts that come with it: each must be free here. */
   moveBinds: z.array(bindPathSchema).max(64).default([]),
   replaces: containerIdSchema.optional(),
+  /** Of the container's image: which of them are here is told. */
+  imageLayers: imageLayersSchema,
 });
 export type CheckRestore = Pick<CreateRestore, "container" | "moveBinds" | "replaces">;
 export const restoreCheckSchema = z
   .object({
     imagePresent: z.boolean(),
+    /** How many of the image's first layers other images here have: they need not be sent. */
+    layersPresent: countSchema.default(0),
     refusals: z.array(z.object({ code: z.string(), message: z.string() })),
   })
   .openapi("RestoreCheck");

@@ -33,7 +33,13 @@ export type CreateTransfer = z.infer<typeof createTransferSchema>;
 export const shippedSchema = z.object({ files: countSchema, bytes: countSchema, ms: millisSchema }).openapi("Shipped");
 export type Shipped = z.infer<typeof shippedSchema>;
 
-export const shipImageSchema = z.strictObject({ imageId: imageIdSchema, imageRef: z.string().max(512) });
+export const shipImageSchema = z.strictObject({
+  imageId: imageIdSchema,
+  imageRef: z.string().max(512),
+  /** How many of its first layers the destination has, and need not be sent. */
+  layersPresent: countSchema.default(0),
+});
+export type ShipImage = z.infer<typeof shipImageSchema>;
 export const openMemorySchema = z.strictObject({ processes: z.array(frozenProcessSchema).min(1).max(65_536) });
 
 export const transferSchema = z
