@@ -40,7 +40,7 @@ describe("a bind mount that is to be moved", () => {
     await must(b, "rm -r /srv/moved; mkdir /srv/elsewhere; ln -s elsewhere /srv/moved");
     expect(await refusals({})).toEqual(["bind-exists"]);
     await must(b, "rm -r /srv/moved /srv/elsewhere");
-    await expect(user.post({ ...request, moveBinds: ["/etc"] })).rejects.toMatchObject({ code: "upstream" });
+    await expect(user.post({ ...request, moveBinds: ["/etc"] })).rejects.toMatchObject({ code: "invalid-request" });
   });
 
   it("leaves nothing behind when the migration is rolled back", async () => {
