@@ -49,6 +49,7 @@ export async function profileContainer(
     usersRemapped,
     hasUpperDir: upperDir !== undefined,
     imagePresent: image !== undefined,
+    movedBinds: moved.map(({ source }) => source),
     volumes,
     execs,
     others: others.map(toOther),
@@ -118,6 +119,7 @@ interface Seen {
   usersRemapped: boolean;
   hasUpperDir: boolean;
   imagePresent: boolean;
+  movedBinds: readonly string[];
   volumes: readonly Volume[];
   execs: readonly string[];
   others: readonly OtherContainer[];
@@ -155,6 +157,7 @@ function factsOf(container: Inspected, seen: Seen): ContainerFacts {
       driver: Driver,
       options: options.get(volume) ?? {},
     })),
+    movedBinds: seen.movedBinds,
     execs: seen.execs,
     others: seen.others,
     openFiles: seen.openFiles,
@@ -167,6 +170,7 @@ function toOther({ Name, HostConfig, Mounts }: Inspected): OtherContainer {
     networkMode: HostConfig.NetworkMode ?? "",
     pidMode: HostConfig.PidMode ?? "",
     ipcMode: HostConfig.IpcMode ?? "",
+    writableBinds: Mounts.flatMap(({ Type, Source, RW }) => (Type === "bind" && RW ? [Source] : [])),
     writableVolumes: Mounts.flatMap(({ Type, Name: volume = "", RW }) => (Type === "volume" && RW ? [volume] : [])),
   };
 }
