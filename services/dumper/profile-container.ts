@@ -1,4 +1,5 @@
 /** Reads everything about a container that a migration must know beforehand. Touches nothing. */
+import { lstatSync, realpathSync } from "node:fs";
 import { findFreezer } from "../shared/adapters/cgroup.ts";
 import { establishedConnections, openFiles, readProcess, type ProcessStatus } from "../shared/adapters/processes.ts";
 import type { ContainerProfile, NetworkAttachment, Volume } from "../shared/contracts/container.ts";
@@ -13,28 +14,42 @@ import { findRefusals, type ContainerFacts, type OtherContainer } from "./core/r
 const builtInNetworks = new Set(["bridge", "host", "none"]);
 const swarmLabel = "com.docker.swarm.service.id";
 
-/** Throws `not-found` for an unknown container. What rules a migration out is in `refusals`, not an error. */
-export async function profileContainer(engine: Engine, ref: string): Promise<ContainerProfile> {
+/**
+ * `moveBinds`: sources of its bind mounts that are to move, which count as volumes. Throws `not-found` for an unknown
+ * container. What rules a migration out is in `refusals`, not an error.
+ */
+export async function profileContainer(
+  engine: Engine,
+  ref: string,
+  moveBinds: readonly string[],
+): Promise<ContainerProfile> {
   const container = await engine.inspect(ref);
   const processes = container.State.Running ? readProcesses(container.State.Pid) : [];
   const initPid = processes.length > 0 ? container.State.Pid : undefined;
   const upperDir = upperDirOf(container);
   const volumeMounts = container.Mounts.filter(({ Type }) => Type === "volume");
-  const [imageBytes, volumes, networks, execs, usersRemapped, others, writableLayerBytes, volumeBytes] =
-    await Promise.all([
-      engine.imageBytes(container.Image),
-      Promise.all(volumeMounts.map(async (mount) => toVolume(mount, await engine.volume(mount.Name ?? "")))),
-      readNetworks(engine, container),
-      readExecs(engine, container),
-      engine.remapsUsers(),
-      engine.othersRunning(container.Id),
-      filesBytes(upperDir === undefined ? [] : [upperDir]),
-      filesBytes(volumeMounts.filter(({ Driver }) => (Driver ?? "local") === "local").map(({ Source }) => Source)),
-    ]);
+  const bindMounts = container.Mounts.filter(({ Type }) => Type === "bind").map(({ Source, Destination }) => ({
+    source: Source,
+    target: Destination,
+    directory: isDirectory(Source),
+  }));
+  const moved = bindMounts.filter(({ source, directory }) => directory && moveBinds.includes(source));
+  const volumeDirs = volumeMounts.filter(({ Driver }) => (Driver ?? "local") === "local").map(({ Source }) => Source);
+  const [image, volumes, networks, execs, usersRemapped, others, writableLayerBytes, volumeBytes] = await Promise.all([
+    engine.image(container.Image),
+    Promise.all(volumeMounts.map(async (mount) => toVolume(mount, await engine.volume(mount.Name ?? "")))),
+    readNetworks(engine, container),
+    readExecs(engine, container),
+    engine.remapsUsers(),
+    engine.othersRunning(container.Id),
+    filesBytes(upperDir === undefined ? [] : [upperDir]),
+    filesBytes([...volumeDirs, ...new Set(moved.map(({ source }) => source))]),
+  ]);
   const facts = factsOf(container, {
     usersRemapped,
     hasUpperDir: upperDir !== undefined,
-    imagePresent: imageBytes !== undefined,
+    imagePresent: image !== undefined,
+    movedBinds: moved.map(({ source }) => source),
     volumes,
     execs,
     others: others.map(toOther),
@@ -44,18 +59,25 @@ export async function profileContainer(engine: Engine, ref: string): Promise<Con
     id: container.Id,
     running: container.State.Running,
     spec: toSpec(container, volumes, networks),
-    bindMounts: container.Mounts.filter(({ Type }) => Type === "bind").map(({ Source, Destination }) => ({
-      source: Source,
-      target: Destination,
-    })),
+    bindMounts,
     writableLayerBytes,
     volumeBytes,
-    imageBytes: imageBytes ?? 0,
+    imageBytes: image?.bytes ?? 0,
+    imageLayers: image?.layers ?? [],
     memoryBytes: initPid === undefined ? 0 : memoryBytes(initPid, processes),
     processes: processes.length,
     tcpConnections: initPid === undefined ? 0 : establishedConnections(initPid),
     refusals: findRefusals(facts),
   };
+}
+
+/** Whether it is one by this very path, not by a link. */
+function isDirectory(path: string): boolean {
+  try {
+    return lstatSync(path).isDirectory() && realpathSync(path) === path;
+  } catch {
+    return false;
+  }
 }
 
 /** Empty when the container stops while we look. */
@@ -97,6 +119,7 @@ interface Seen {
   usersRemapped: boolean;
   hasUpperDir: boolean;
   imagePresent: boolean;
+  movedBinds: readonly string[];
   volumes: readonly Volume[];
   execs: readonly string[];
   others: readonly OtherContainer[];
@@ -134,6 +157,7 @@ function factsOf(container: Inspected, seen: Seen): ContainerFacts {
       driver: Driver,
       options: options.get(volume) ?? {},
     })),
+    movedBinds: seen.movedBinds,
     execs: seen.execs,
     others: seen.others,
     openFiles: seen.openFiles,
@@ -146,6 +170,7 @@ function toOther({ Name, HostConfig, Mounts }: Inspected): OtherContainer {
     networkMode: HostConfig.NetworkMode ?? "",
     pidMode: HostConfig.PidMode ?? "",
     ipcMode: HostConfig.IpcMode ?? "",
+    writableBinds: Mounts.flatMap(({ Type, Source, RW }) => (Type === "bind" && RW ? [Source] : [])),
     writableVolumes: Mounts.flatMap(({ Type, Name: volume = "", RW }) => (Type === "volume" && RW ? [volume] : [])),
   };
 }

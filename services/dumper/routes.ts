@@ -2,12 +2,17 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import { containerRefSchema, migrationParams } from "../shared/contracts/common.ts";
 import { containerProfileSchema, type ContainerProfile } from "../shared/contracts/container.ts";
-import { checkpointSchema, commitCheckpointSchema, createCheckpointSchema } from "../shared/contracts/dumper.ts";
+import {
+  checkpointSchema,
+  commitCheckpointSchema,
+  createCheckpointSchema,
+  profileQuery,
+} from "../shared/contracts/dumper.ts";
 import { json, jsonBody, problems, type App } from "../shared/http.ts";
 import type { Checkpoints } from "./checkpoints.ts";
 
 export interface DumperRoutes {
-  profile: (ref: string) => Promise<ContainerProfile>;
+  profile: (ref: string, moveBinds: readonly string[]) => Promise<ContainerProfile>;
   checkpoints: Checkpoints;
 }
 
@@ -17,13 +22,13 @@ export function registerRoutes(app: App, { profile, checkpoints }: DumperRoutes)
       method: "get",
       path: "/containers/{ref}",
       summary: "What a container is made of, and everything that rules its migration out",
-      request: { params: z.object({ ref: containerRefSchema }) },
+      request: { params: z.object({ ref: containerRefSchema }), query: profileQuery },
       responses: {
         200: json(containerProfileSchema, "the profile; it can move when `refusals` is empty"),
         ...problems,
       },
     }),
-    async (c) => c.json(await profile(c.req.valid("param").ref), 200),
+    async (c) => c.json(await profile(c.req.valid("param").ref, c.req.valid("query").moveBind), 200),
   );
   app.openapi(
     createRoute({

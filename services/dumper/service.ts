@@ -22,7 +22,8 @@ export function createDumper({ docker, stateDir, log }: DumperDeps): Service {
   const engine = createEngine(docker);
   return {
     name: "dumper",
-    register: (app) => registerRoutes(app, { profile: (ref) => profileContainer(engine, ref), checkpoints }),
+    register: (app) =>
+      registerRoutes(app, { profile: (ref, moveBinds) => profileContainer(engine, ref, moveBinds), checkpoints }),
     checks: () => checkNode(docker),
     stop: () => checkpoints.stop(),
   };

@@ -33,10 +33,14 @@ export async function inspect(deps: InspectDeps, request: CreateMigration): Prom
   const source = pool.connect(request.from);
   const destination = pool.connect(request.to);
   const options = { timeoutMs: timing.callMs };
+  const { moveBinds } = request;
+  const query = moveBinds.map((path) => `moveBind=${encodeURIComponent(path)}`).join("&");
   const resourcesOf = ({ agent }: NodeClients): Promise<NodeResources> =>
     agent.get("/resources", nodeResourcesSchema, options);
   const [profile, here, there] = await Promise.all([
-    source.dumper.get(`/containers/${request.container}`, containerProfileSchema, { timeoutMs: timing.profileMs }),
+    source.dumper.get(`/containers/${request.container}${query && "?"}${query}`, containerProfileSchema, {
+      timeoutMs: timing.profileMs,
+    }),
     resourcesOf(source),
     resourcesOf(destination),
   ]);
@@ -44,15 +48,28 @@ export async function inspect(deps: InspectDeps, request: CreateMigration): Prom
   // On its own node the container's name is taken by itself: nothing to be learnt from asking there.
   const check =
     request.from === request.to
-      ? { imagePresent: true, refusals: [] }
+      ? { imagePresent: true, layersPresent: 0, refusals: [] }
       : await destination.restorer.post(
           "/restores/check",
-          { container: profile.spec, ...(replaces !== undefined && { replaces }) },
+          {
+            container: profile.spec,
+            imageLayers: profile.imageLayers,
+            moveBinds,
+            ...(replaces !== undefined && { replaces }),
+          },
           restoreCheckSchema,
           options,
         );
+  const { layersPresent } = check;
   const shipImage = !check.imagePresent;
-  const numbers = computePlan({ mode: request.mode, source: here, destination: there, profile, shipImage });
+  const numbers = computePlan({
+    mode: request.mode,
+    source: here,
+    destination: there,
+    profile,
+    shipImage,
+    layersPresent,
+  });
   const refusals = findRefusals({
     from: request.from,
     to: request.to,
@@ -61,6 +78,7 @@ export async function inspect(deps: InspectDeps, request: CreateMigration): Prom
     destination: there,
     mode: request.mode,
     sharedPaths: request.sharedPaths,
+    moveBinds,
     shipImage,
     destinationRefusals: check.refusals,
   });
@@ -72,6 +90,8 @@ export async function inspect(deps: InspectDeps, request: CreateMigration): Prom
     mode: request.mode,
     ...numbers,
     shipImage,
+    layersPresent,
+    moveBinds,
     refusals,
   };
   return { plan, profile, source, destination, replaces };

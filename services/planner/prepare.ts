@@ -33,6 +33,7 @@ export async function prepare(run: Run, profile: ContainerProfile, plan: Plan): 
     throwIfCancelled(run);
   };
   const volumes = profile.spec.volumes.map(({ name }) => name);
+  const { moveBinds } = plan;
   // Only the two nodes ever know it; a migration that has lost it is rolled back, never continued.
   const secret = randomBytes(32).toString("hex");
 
@@ -40,7 +41,15 @@ export async function prepare(run: Run, profile: ContainerProfile, plan: Plan): 
     const { dataPort } = await create(run, "transfer", () =>
       source.shipper.post(
         "/transfers",
-        { migrationId: id, secret, containerId: profile.id, volumes, compression: plan.compression, security },
+        {
+          migrationId: id,
+          secret,
+          containerId: profile.id,
+          volumes,
+          binds: moveBinds,
+          compression: plan.compression,
+          security,
+        },
         transferSchema,
         call,
       ),
@@ -73,8 +82,9 @@ export async function prepare(run: Run, profile: ContainerProfile, plan: Plan): 
   };
   const image = async (): Promise<void> => {
     const { imageId, imageRef } = profile.spec;
+    const { layersPresent } = plan;
     await reporting(run, `sending the image ${imageRef}`, () =>
-      source.shipper.post(`/transfers/${id}/image`, { imageId, imageRef }, shippedSchema, {
+      source.shipper.post(`/transfers/${id}/image`, { imageId, imageRef, layersPresent }, shippedSchema, {
         timeoutMs: moveTimeoutMs(timing, profile.imageBytes),
         signal,
       }),
@@ -86,7 +96,7 @@ export async function prepare(run: Run, profile: ContainerProfile, plan: Plan): 
     const { containerId } = await create(run, "restore", () =>
       destination.restorer.post(
         "/restores",
-        { migrationId: id, container: profile.spec, ...(replaces !== undefined && { replaces }) },
+        { migrationId: id, container: profile.spec, moveBinds, ...(replaces !== undefined && { replaces }) },
         restoreSchema,
         { timeoutMs: timing.createMs },
       ),
@@ -96,7 +106,7 @@ export async function prepare(run: Run, profile: ContainerProfile, plan: Plan): 
     return containerId;
   };
   const firstPass = async (containerId: string): Promise<void> => {
-    await destination.shipper.put(`/receives/${id}/target`, { containerId, volumes }, anything, call);
+    await destination.shipper.put(`/receives/${id}/target`, { containerId, volumes, binds: moveBinds }, anything, call);
     goOn();
     await reporting(run, "copying files while the container runs", () =>
       source.shipper.post(`/transfers/${id}/first-pass`, undefined, shippedSchema, {

@@ -1,16 +1,22 @@
 /** Use case: what stands in the way of this container on this node, before anything is touched. */
-import type { ContainerSpec } from "../shared/contracts/container.ts";
-import type { RestoreCheck } from "../shared/contracts/restorer.ts";
+import type { CheckRestore, RestoreCheck } from "../shared/contracts/restorer.ts";
 import { runtimeName } from "../shared/adapters/resources.ts";
 import type { Engine } from "./adapters/engine.ts";
 import { readNodeFacts } from "./adapters/node-facts.ts";
+import { sharedLayers } from "./core/shared-layers.ts";
 import { refuse } from "./core/refuse.ts";
 
 export async function checkRestore(
   engine: Engine,
-  container: ContainerSpec,
-  replaces: string | undefined,
+  { container, moveBinds, replaces }: CheckRestore,
+  imageLayers: readonly string[] = [],
 ): Promise<RestoreCheck> {
-  const [image, facts] = await Promise.all([engine.imageId(container.imageId), readNodeFacts(engine, container)]);
-  return { imagePresent: image !== undefined, refusals: refuse(container, replaces, facts, runtimeName) };
+  const [image, facts] = await Promise.all([
+    engine.imageId(container.imageId),
+    readNodeFacts(engine, container, moveBinds),
+  ]);
+  const layersPresent =
+    image === undefined && imageLayers.length > 0 ? sharedLayers(imageLayers, await engine.imageLayers()) : 0;
+  const refusals = refuse(container, replaces, facts, runtimeName);
+  return { imagePresent: image !== undefined, layersPresent, refusals };
 }

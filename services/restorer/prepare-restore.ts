@@ -12,6 +12,7 @@ import { asDmigrateError, DmigrateError, messageOf } from "../shared/errors.ts";
 import { emptyDirectory, migrationPaths, restoreSpecDir } from "../shared/node-paths.ts";
 import { withSpan } from "../shared/telemetry.ts";
 import { within, type Engine } from "./adapters/engine.ts";
+import { makeBindDirectory } from "./adapters/bind-directories.ts";
 import { makeSpecDir, openGate, type Gate } from "./adapters/gate.ts";
 import { attachNetwork } from "./adapters/network.ts";
 import { checkRestore } from "./check-restore.ts";
@@ -36,6 +37,10 @@ export async function prepareRestore(deps: RestorerDeps, session: Session, reque
   const image = await resolveImage(engine, container);
   stopIfCancelled(session);
   await makeVolumes(deps, session, container);
+  for (const path of request.moveBinds)
+    await makeBindDirectory(path, (filled) =>
+      note(deps, session, { filledBinds: [...session.record.filledBinds, filled] }),
+    );
   await moveLeftover(deps, session, container.name, replaces);
   stopIfCancelled(session);
   const body = containerBody(container, image, runtimeName);
@@ -56,8 +61,9 @@ function stopIfCancelled({ cancelled, record }: Session): void {
     throw new DmigrateError("cancelled", `restore ${record.migrationId} was rolled back while it was prepared`);
 }
 
-async function refuseOrGoOn(engine: Engine, { container, replaces }: CreateRestore): Promise<void> {
-  const { imagePresent, refusals } = await checkRestore(engine, container, replaces);
+async function refuseOrGoOn(engine: Engine, request: CreateRestore): Promise<void> {
+  const { imagePresent, refusals } = await checkRestore(engine, request);
+  const { container } = request;
   if (!imagePresent) {
     const message = `image ${container.imageRef} (${container.imageId}) is not on the destination`;
     refusals.push({ code: "no-image", message });

@@ -2,8 +2,7 @@
  * All restores of this node: one at a time per migration, each settled from the journal after a restart before anything
  * else is done with it.
  */
-import type { ContainerSpec } from "../shared/contracts/container.ts";
-import type { CreateRestore, Restore, RestoreCheck } from "../shared/contracts/restorer.ts";
+import type { CheckRestore, CreateRestore, Restore, RestoreCheck } from "../shared/contracts/restorer.ts";
 import { DmigrateError } from "../shared/errors.ts";
 import { within, type RestartPolicy } from "./adapters/engine.ts";
 import { checkRestore } from "./check-restore.ts";
@@ -23,7 +22,7 @@ const recoveryPatienceMs = 10_000;
 
 export interface Restorer {
   hasImage(imageId: string): Promise<boolean>;
-  check(container: ContainerSpec, replaces: string | undefined): Promise<RestoreCheck>;
+  check(request: CheckRestore, imageLayers: readonly string[]): Promise<RestoreCheck>;
   create(request: CreateRestore): Promise<Restore>;
   get(migrationId: string): Promise<Restore>;
   resume(migrationId: string): Promise<Restore>;
@@ -105,6 +104,7 @@ export function createRestores(deps: RestorerDeps): Restorer {
       name: container.name,
       state: "preparing",
       createdVolumes: [],
+      filledBinds: [],
       autoRemove,
     });
     sessions.set(migrationId, session);
@@ -121,7 +121,7 @@ export function createRestores(deps: RestorerDeps): Restorer {
 
   return {
     hasImage: async (imageId) => (await deps.engine.imageId(imageId)) !== undefined,
-    check: (container, replaces) => checkRestore(deps.engine, container, replaces),
+    check: (request, imageLayers) => checkRestore(deps.engine, request, imageLayers),
     create: (request) => {
       if (stopping) throw new DmigrateError("unavailable", "the restorer is stopping");
       return inTurn(request.migrationId, () => prepare(request));

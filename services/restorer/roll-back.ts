@@ -1,6 +1,7 @@
 /** Use case: undo a restore that has not resumed. What was here before the migration is as it was. */
 import { DmigrateError } from "../shared/errors.ts";
 import { withSpan } from "../shared/telemetry.ts";
+import { clearBindDirectory } from "./adapters/bind-directories.ts";
 import { clearAway } from "./clear-away.ts";
 import type { RestorerDeps, Session } from "./session.ts";
 
@@ -10,12 +11,13 @@ export async function rollBack(deps: RestorerDeps, session: Session, reason: str
   await withSpan("roll back", {}, async () => {
     if (!(await clearAway(deps, session, reason)))
       throw new DmigrateError("conflict", "the container has been restored: it runs here and nowhere else");
-    const { replaced, name, createdVolumes, migrationId } = session.record;
+    const { replaced, name, createdVolumes, filledBinds, migrationId } = session.record;
     if (replaced !== undefined) {
       const leftover = await engine.container(replaced.id);
       if (leftover?.name === replaced.heldName) await engine.renameContainer(replaced.id, name);
     }
     for (const volume of createdVolumes.toReversed()) await engine.removeVolume(volume);
+    for (const filled of filledBinds.toReversed()) await clearBindDirectory(filled);
     journal.remove(migrationId);
   });
 }

@@ -36,8 +36,8 @@ export function addRestorerRoutes(app: App, restorer: Restorer): void {
       responses: { 200: json(restoreCheckSchema, "every reason at once; none when it can come"), ...problems },
     }),
     async (c) => {
-      const { container, replaces } = c.req.valid("json");
-      return c.json(await restorer.check(container, replaces), 200);
+      const request = c.req.valid("json");
+      return c.json(await restorer.check(request, request.imageLayers), 200);
     },
   );
   app.openapi(

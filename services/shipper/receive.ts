@@ -89,7 +89,7 @@ export class Receive {
   }
 
   /** Says where the layer and the volumes are written to. Throws `not-found`, `not-migratable`. */
-  async setTarget({ containerId, volumes }: ReceiveTarget): Promise<void> {
+  async setTarget({ containerId, volumes, binds }: ReceiveTarget): Promise<void> {
     const { docker, stateDir } = this.#deps;
     const { upper, merged, lowers } = await readNotedLayer(stateDir, containerId);
     const places = new Map<string, TreePlace>();
@@ -99,6 +99,10 @@ export class Receive {
       const path = await volumePath(docker, name);
       const tree = { path, layer: undefined, keepAttributes: true, label: `volume ${name}` };
       places.set(keyOf({ kind: "volume", name }), tree);
+    }
+    for (const path of binds) {
+      const tree = { path, layer: undefined, keepAttributes: true, label: `bind mount ${path}` };
+      places.set(keyOf({ kind: "bind", path }), tree);
     }
     this.#places = places;
   }
@@ -235,7 +239,7 @@ export class Receive {
       throw new DmigrateError("conflict", "the container to write to is not known yet; PUT …/target comes first");
     const place = this.#places.get(keyOf(tree));
     if (place === undefined)
-      throw new DmigrateError("transfer-failed", "the source sent a volume that is not one of the container's here");
+      throw new DmigrateError("transfer-failed", "the source sent a tree that is not one of the container's here");
     return place;
   }
 }
@@ -244,4 +248,7 @@ export class Receive {
 export const removeReceived = (stateDir: string, migrationId: string): Promise<void> =>
   rm(migrationPaths(stateDir, migrationId).dir, { recursive: true, force: true });
 
-const keyOf = (tree: TreeName): string => (tree.kind === "volume" ? `volume ${tree.name}` : tree.kind);
+function keyOf(tree: TreeName): string {
+  if (tree.kind === "volume") return `volume ${tree.name}`;
+  return tree.kind === "bind" ? `bind ${tree.path}` : tree.kind;
+}

@@ -50,9 +50,9 @@ export function registerTransferRoutes(app: App, transfers: Transfers): void {
       responses: { 200: json(shippedSchema, "it is there, under its id"), ...problems },
     }),
     async (c) => {
-      const { imageId, imageRef } = c.req.valid("json");
+      const image = c.req.valid("json");
       const transfer = transfers.get(c.req.valid("param").id);
-      const shipped = await withSpan("ship image", {}, () => transfer.shipImage(imageId, imageRef, c.req.raw.signal));
+      const shipped = await withSpan("ship image", {}, () => transfer.shipImage(image, c.req.raw.signal));
       return c.json(shipped, 200);
     },
   );

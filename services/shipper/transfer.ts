@@ -13,6 +13,7 @@ import type {
   LinkSecurity,
   OpenMemory,
   Precopy,
+  ShipImage,
   Shipped,
   Transfer as TransferReport,
 } from "../shared/contracts/shipper.ts";
@@ -79,13 +80,13 @@ export class Transfer implements Attachable {
 
   /** Whether a repeated request is the same one. */
   isSame(request: CreateTransfer): boolean {
-    const { secret, containerId, volumes, compression, security } = this.request;
+    const { secret, containerId, volumes, binds, compression, security } = this.request;
     const sameSecret = timingSafeEqual(Buffer.from(secret), Buffer.from(request.secret));
     const same =
       containerId === request.containerId &&
       compression === request.compression &&
       security === request.security &&
-      JSON.stringify(volumes) === JSON.stringify(request.volumes);
+      JSON.stringify([volumes, binds]) === JSON.stringify([request.volumes, request.binds]);
     return sameSecret && same;
   }
 
@@ -119,18 +120,20 @@ export class Transfer implements Attachable {
     };
   }
 
-  /** Sends the image as `docker save` writes it. */
-  shipImage(imageId: string, imageRef: string, signal: AbortSignal): Promise<Shipped> {
+  /** Sends the image as `docker save` writes it, without the layers that the destination has. */
+  shipImage({ imageId, imageRef, layersPresent }: ShipImage, signal: AbortSignal): Promise<Shipped> {
     return this.#job(signal, (jobs, bounded) =>
-      jobs.run({ kind: "image", imageId, imageRef }, 4, bounded, (job) => saveImage(this.#deps.docker, imageId, job)),
+      jobs.run({ kind: "image", imageId, imageRef }, 4, bounded, (job) =>
+        saveImage(this.#deps.docker, { imageId, layersPresent }, job),
+      ),
     );
   }
 
   /** Sends the writable layer and the volumes while the container runs. */
   firstPass(signal: AbortSignal): Promise<Shipped> {
     return this.#pass(signal, async (jobs, bounded) => {
-      const { containerId, volumes } = this.request;
-      this.#trees = await findSourceTrees(this.#deps.docker, containerId, volumes);
+      const { containerId, volumes, binds } = this.request;
+      this.#trees = await findSourceTrees(this.#deps.docker, containerId, { volumes, binds });
       return shipAll({ jobs, ...this.#trees, priority: 4, signal: bounded });
     });
   }

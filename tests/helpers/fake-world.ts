@@ -88,6 +88,7 @@ export const fakeProfile = (): ContainerProfile => ({
   writableLayerBytes: MiB,
   volumeBytes: MiB,
   imageBytes: 50 * MiB,
+  imageLayers: [],
   memoryBytes: 64 * MiB,
   processes: 2,
   tcpConnections: 0,

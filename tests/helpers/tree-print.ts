@@ -2,8 +2,11 @@
 import { createHash } from "node:crypto";
 import { lstatSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 
-/** Path (latin1 of its bytes) to everything that a migration must keep, but extended attributes and holes. */
-export function printTree(root: string): Record<string, string> {
+/**
+ * Path (latin1 of its bytes) to everything that a migration must keep. What Node has no calls for, extended attributes
+ * and holes, is for `more` to add.
+ */
+export function printTree(root: string, more: (path: Buffer) => string[] = () => []): Record<string, string> {
   const entries: Record<string, string> = {};
   /** First path of each file with several names. */
   const first = new Map<bigint, string>();
@@ -17,7 +20,7 @@ export function printTree(root: string): Record<string, string> {
     }
     if (stat.isFile()) facts.push(createHash("sha256").update(readFileSync(path)).digest("hex"));
     if (stat.isSymbolicLink()) facts.push(readlinkSync(path, { encoding: "buffer" }).toString("latin1"));
-    entries[shown] = facts.join(" ");
+    entries[shown] = [...facts, ...more(path)].join(" ");
     if (!stat.isDirectory()) return;
     const names = readdirSync(path, { encoding: "buffer" }).sort((a, b) => Buffer.compare(a, b));
     for (const name of names)

@@ -23,11 +23,12 @@ interface MoveOptions extends CommonOptions {
   mode: MigrationMode;
   removeSource?: boolean;
   sharedPath: string[];
+  moveBind: string[];
 }
 
 const toRequest = (
   container: string,
-  { from, to, mode, removeSource, sharedPath }: MoveOptions,
+  { from, to, mode, removeSource, sharedPath, moveBind }: MoveOptions,
 ): Partial<CreateMigration> => ({
   container,
   from,
@@ -35,6 +36,7 @@ const toRequest = (
   mode,
   removeSource: removeSource === true,
   sharedPaths: sharedPath,
+  moveBinds: moveBind,
 });
 
 const withMove = (command: Command): Command =>
@@ -52,9 +54,10 @@ const withMove = (command: Command): Command =>
           .default("post-copy"),
       )
       .option("--remove-source", "remove the stopped source container at the end")
+      .option("--shared-path <path>", "host path that both nodes see as the same storage; may be repeated", collect, [])
       .option(
-        "--shared-path <path>",
-        "host path that both nodes see as the same storage; may be repeated",
+        "--move-bind <path>",
+        "source of a bind mount, moved like a volume to the same path; may be repeated",
         collect,
         [],
       ),

@@ -5,6 +5,7 @@ import { findCgroup } from "../../shared/adapters/cgroup.ts";
 import type { ProcessStatus } from "../../shared/adapters/processes.ts";
 import { run } from "../../shared/adapters/run.ts";
 import { DmigrateError } from "../../shared/errors.ts";
+import { treeBytes } from "./tree-bytes.ts";
 
 const walkTimeoutMs = 60_000;
 
@@ -12,17 +13,32 @@ const walkTimeoutMs = 60_000;
 export async function filesBytes(dirs: readonly string[]): Promise<number> {
   if (dirs.length === 0) return 0;
   const args = ["--summarize", "--apparent-size", "--block-size=1", "--one-file-system", "--", ...dirs];
-  const { stdout, stderr } = await run("du", args, { timeoutMs: walkTimeoutMs });
+  const { stdout } = await run("du", args, { timeoutMs: walkTimeoutMs });
   // Files that vanish while it walks make it fail, but it counts the rest.
   const sizes = stdout
     .split("\n")
     .filter(Boolean)
     .map((line) => Number.parseInt(line, 10));
-  if (sizes.length !== dirs.length || sizes.some(Number.isNaN)) {
-    throw new DmigrateError("internal", `du could not measure ${dirs.join(", ")}: ${stderr.trim()}`);
-  }
-  return sizes.reduce((sum, size) => sum + size, 0);
+  const told = sizes.length === dirs.length && !sizes.some(Number.isNaN);
+  return sum(told ? sizes : await walkAll(dirs));
 }
+
+/** What `du` could not: a directory that was swapped for a link under its feet makes it abort. */
+async function walkAll(dirs: readonly string[]): Promise<number[]> {
+  const signal = AbortSignal.timeout(walkTimeoutMs);
+  try {
+    const sizes: number[] = [];
+    for (const dir of dirs) sizes.push(await treeBytes(dir, signal));
+    return sizes;
+  } catch (error) {
+    if (!signal.aborted) throw error;
+    throw new DmigrateError("timeout", `measuring ${dirs.join(", ")} took more than ${walkTimeoutMs} ms`, {
+      cause: error,
+    });
+  }
+}
+
+const sum = (sizes: readonly number[]): number => sizes.reduce((total, size) => total + size, 0);
 
 /**
  * Bytes of anonymous and shared memory that would move: the memory control group's count, since processes may share

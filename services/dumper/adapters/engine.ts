@@ -17,7 +17,7 @@ export interface Engine {
   /** Removes a stopped container; its volumes stay. One that is gone already is fine. */
   remove(containerId: string): Promise<void>;
   /** Bytes of the image, or undefined when Docker has no such image. */
-  imageBytes(imageId: string): Promise<number | undefined>;
+  image(imageId: string): Promise<{ bytes: number; layers: string[] } | undefined>;
   networkDriver(networkId: string): Promise<string>;
   volume(name: string): Promise<Docker.VolumeInspectInfo>;
   /** Commands of those `docker exec` sessions that run now. */
@@ -56,7 +56,10 @@ export function createEngine(docker: Docker): Engine {
     remove: async (id) => {
       await optional(`removing ${of(id)}`, docker.getContainer(id).remove());
     },
-    imageBytes: async (id) => (await optional(`image ${id}`, docker.getImage(id).inspect()))?.Size,
+    async image(id) {
+      const found = await optional(`image ${id}`, docker.getImage(id).inspect());
+      return found && { bytes: found.Size, layers: found.RootFS.Layers ?? [] };
+    },
     networkDriver: async (id) => (await call(`network ${id}`, docker.getNetwork(id).inspect())).Driver,
     volume: (volume) => call(`volume ${volume}`, docker.getVolume(volume).inspect()),
     runningExecs: async (ids) => {

@@ -27,6 +27,8 @@ export interface ContainerFacts {
   hasUpperDir: boolean;
   imagePresent: boolean;
   mounts: readonly MountFacts[];
+  /** Sources of the bind mounts that are to move with it. */
+  movedBinds: readonly string[];
   /** Commands of `docker exec` sessions under way, without health checks. */
   execs: readonly string[];
   /** Where the open files of all its processes lead. */
@@ -43,6 +45,8 @@ export interface OtherContainer {
   ipcMode: string;
   /** Names of the volumes that it mounts writable. */
   writableVolumes: readonly string[];
+  /** Sources of the bind mounts that it mounts writable. */
+  writableBinds: readonly string[];
 }
 
 export interface MountFacts {
@@ -179,7 +183,7 @@ function storage({ name, storageDriver, hasUpperDir, imagePresent, mounts }: Con
 }
 
 /** What would be torn apart: another container stays here with its half. */
-function sharing({ id, name, mounts, others }: ContainerFacts): Refusal[] {
+function sharing({ id, name, mounts, movedBinds, others }: ContainerFacts): Refusal[] {
   const refusals: Refusal[] = [];
   const volumes = new Set(mounts.filter(({ type }) => type === "volume").map((mount) => mount.name));
   const names = new Set(others.map((other) => other.name));
@@ -194,6 +198,11 @@ function sharing({ id, name, mounts, others }: ContainerFacts): Refusal[] {
       const message = `${other.name} may write to the volume ${written.join(", ")} of ${name} while it moves, and would keep a copy of its own; stop ${other.name} first, or mount the volume read-only in it (:ro)`;
       refusals.push({ code: "volume-shared", message });
     }
+    const overlapping = other.writableBinds.filter((path) => movedBinds.some((moved) => overlap(path, moved)));
+    if (overlapping.length > 0) {
+      const message = `${other.name} may write to ${overlapping.join(", ")} while ${name} moves with it (--move-bind), and would keep a copy of its own; stop ${other.name} first, or mount it read-only there (:ro)`;
+      refusals.push({ code: "bind-shared", message });
+    }
     const modes = { network: other.networkMode, pid: other.pidMode, ipc: other.ipcMode };
     const shared = Object.entries(modes).flatMap(([kind, mode]) => (isThis(mode) ? [`--${kind}`] : []));
     if (shared.length > 0) {
@@ -203,6 +212,9 @@ function sharing({ id, name, mounts, others }: ContainerFacts): Refusal[] {
   }
   return refusals;
 }
+
+/** Whether one directory is the other, or lies in it. */
+const overlap = (a: string, b: string): boolean => `${a}/`.startsWith(`${b}/`) || `${b}/`.startsWith(`${a}/`);
 
 function inside({ name, tty, execs, openFiles }: ContainerFacts): Refusal[] {
   const refusals: Refusal[] = [];

@@ -12,10 +12,12 @@ export interface PlanInput {
   destination: NodeResources;
   profile: Pick<
     ContainerProfile,
-    "memoryBytes" | "writableLayerBytes" | "volumeBytes" | "imageBytes" | "processes" | "tcpConnections"
+    "memoryBytes" | "writableLayerBytes" | "volumeBytes" | "imageBytes" | "imageLayers" | "processes" | "tcpConnections"
   >;
   /** The destination lacks the image. */
   shipImage: boolean;
+  /** How many of the image's layers it has all the same. */
+  layersPresent: number;
 }
 
 export type PlanNumbers = Pick<
@@ -220,8 +222,12 @@ function planCompression(
   return { value: "zstd", reason: `zstd: ${rate(link)} is slower than ${Math.floor(idle)} idle cores compress` };
 }
 
-function expectedReason({ profile, shipImage }: PlanInput, expectedBytes: number): string {
-  const image = shipImage ? `, image ${size(profile.imageBytes)} (missing at the destination)` : "";
+function expectedReason({ profile, shipImage, layersPresent }: PlanInput, expectedBytes: number): string {
+  const layers =
+    layersPresent > 0
+      ? `, but for ${layersPresent} of its ${count(profile.imageLayers.length, "layer")}, not sent`
+      : "";
+  const image = shipImage ? `, image ${size(profile.imageBytes)} (missing at the destination${layers})` : "";
   return (
     `${size(expectedBytes)} expected: memory ${size(profile.memoryBytes)}, writable layer ` +
     `${size(profile.writableLayerBytes)}, volumes ${size(profile.volumeBytes)}${image}`

@@ -19,6 +19,8 @@ export interface PreflightInput {
   mode: MigrationMode;
   /** Host paths that both nodes see as the same storage. */
   sharedPaths: readonly string[];
+  /** Sources of bind mounts that are to be moved. */
+  moveBinds: readonly string[];
   shipImage: boolean;
   /** What the restorer at the destination said. */
   destinationRefusals: readonly Refusal[];
@@ -50,15 +52,33 @@ function sameNode({ from, to }: PreflightInput): Refusal[] {
   return [{ code: "same-node", message: `the container is on node ${from} already; choose another destination` }];
 }
 
-function bindMounts({ profile, sharedPaths }: PreflightInput): Refusal[] {
-  return profile.bindMounts
-    .filter(({ source }) => !sharedPaths.some((shared) => isBeneath(source, shared)))
-    .map(({ source, target }) => ({
-      code: "bind-mount",
-      message:
-        `${target} is a bind mount of ${source}, which does not move; if both nodes see the same storage there, ` +
-        `declare it with --shared-path ${source} (sharedPaths), else use a volume`,
-    }));
+function bindMounts({ profile, sharedPaths, moveBinds }: PreflightInput): Refusal[] {
+  const unknown = moveBinds.filter((path) => !profile.bindMounts.some(({ source }) => source === path));
+  const strays = unknown.map((path) => ({
+    code: "move-bind",
+    message: `${path} was to be moved (--move-bind), but the container has no bind mount of it`,
+  }));
+  return [...strays, ...profile.bindMounts.flatMap((mount) => bindMount(mount, sharedPaths, moveBinds))];
+}
+
+function bindMount(
+  { source, target, directory }: ContainerProfile["bindMounts"][number],
+  sharedPaths: readonly string[],
+  moveBinds: readonly string[],
+): Refusal[] {
+  const isShared = sharedPaths.some((shared) => isBeneath(source, shared));
+  if (moveBinds.includes(source)) {
+    const refuse = (why: string): Refusal[] => [{ code: "move-bind", message: `${source} cannot be moved: ${why}` }];
+    if (isShared) return refuse("it is declared shared as well (--shared-path); say one of the two");
+    if (!directory) return refuse("it is not a directory by itself (a file, or reached by a symbolic link)");
+    const inner = moveBinds.find((other) => other !== source && isBeneath(source, other));
+    return inner === undefined ? [] : refuse(`it lies in ${inner}, which is moved with all that is in it`);
+  }
+  if (isShared) return [];
+  const message =
+    `${target} is a bind mount of ${source}, which does not move by itself; move it to the same path with --move-bind ${source} ` +
+    `(moveBinds), or, if both nodes see the same storage there, declare it with --shared-path ${source} (sharedPaths)`;
+  return [{ code: "bind-mount", message }];
 }
 
 /** True for `shared` itself and for what lies below it; `..` is never taken as below. */

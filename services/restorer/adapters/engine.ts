@@ -17,6 +17,8 @@ export interface Engine {
   info(): Promise<{ version: string; runtimes: string[]; runtimePath?: string; seccomp: boolean }>;
   /** Id that a reference or id resolves to; undefined when there is no such image. */
   imageId(ref: string): Promise<string | undefined>;
+  /** Of each image the digests of its layers (diff ids), the lowest first. */
+  imageLayers(): Promise<string[][]>;
   tagImage(id: string, ref: string): Promise<void>;
   containers(): Promise<PresentContainer[]>;
   /** Undefined when there is no such container. Blocks while Docker starts the container. */
@@ -75,6 +77,12 @@ export function createEngine(docker: Docker): Engine {
     async imageId(ref) {
       return (await find(`image ${ref}`, docker.getImage(ref).inspect()))?.Id;
     },
+    async imageLayers() {
+      const layers: string[][] = [];
+      for (const { Id } of await ask("the list of images", docker.listImages()))
+        layers.push((await find(`image ${Id}`, docker.getImage(Id).inspect()))?.RootFS.Layers ?? []);
+      return layers;
+    },
     async tagImage(id, ref) {
       const [, repo = ref, tag = "latest"] = /^(.+?)(?::([^/:]+))?$/.exec(ref) ?? [];
       await ask(`tagging image ${id} as ${ref}`, docker.getImage(id).tag({ repo, tag }));
@@ -89,6 +97,7 @@ export function createEngine(docker: Docker): Engine {
           // Docker leaves PublicPort out for a port that is exposed only; its types do not know.
           (PublicPort as number | undefined) === undefined ? [] : [{ ip: IP, port: PublicPort, protocol: Type }],
         ),
+        binds: Mounts.flatMap(({ Type, Source }) => (Type === "bind" ? [Source] : [])),
         volumes: Mounts.flatMap(({ Type, Name }) => (Type === "volume" && Name !== undefined ? [Name] : [])),
       }));
     },

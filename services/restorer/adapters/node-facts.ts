@@ -3,20 +3,26 @@ import { readFile } from "node:fs/promises";
 import type { ContainerSpec } from "../../shared/contracts/container.ts";
 import { listeningPorts } from "../core/listening.ts";
 import type { NodeFacts, PortUse } from "../core/refuse.ts";
+import { lookAtBindDirectory } from "./bind-directories.ts";
 import type { Engine } from "./engine.ts";
 
-export async function readNodeFacts(engine: Engine, spec: ContainerSpec): Promise<NodeFacts> {
-  const [info, containers, networks, volumes, listening, appArmorProfiles] = await Promise.all([
+export async function readNodeFacts(
+  engine: Engine,
+  spec: ContainerSpec,
+  moveBinds: readonly string[],
+): Promise<NodeFacts> {
+  const [info, containers, networks, volumes, binds, listening, appArmorProfiles] = await Promise.all([
     engine.info(),
     engine.containers(),
     engine.networks(),
     Promise.all(spec.volumes.map(({ name }) => engine.volume(name))),
+    Promise.all(moveBinds.map(async (path) => ({ path, is: await lookAtBindDirectory(path) }))),
     readListening(),
     readAppArmorProfiles(),
   ]);
   const { runtimes, seccomp } = info;
   const present = volumes.filter((volume) => volume !== undefined);
-  return { runtimes, seccomp, containers, networks, volumes: present, listening, appArmorProfiles };
+  return { runtimes, seccomp, containers, networks, volumes: present, binds, listening, appArmorProfiles };
 }
 
 async function readListening(): Promise<PortUse[]> {

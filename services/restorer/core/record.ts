@@ -22,6 +22,8 @@ export const recordSchema = z.object({
   /** The leftover that gives way: its id, and the name it has meanwhile. */
   replaced: z.object({ id: containerIdSchema, heldName: z.string() }).optional(),
   createdVolumes: z.array(z.string()),
+  /** Directories that were absent or empty, for bind mounts that move; `made`: the topmost that was absent. */
+  filledBinds: z.array(z.object({ path: z.string(), made: z.string().optional() })).default([]),
   /** Docker removes the container by itself when it ends: it takes no restart policy. */
   autoRemove: z.boolean(),
   /** Value of rcu_expedited to put back, while we have changed it. */

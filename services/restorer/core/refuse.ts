@@ -8,6 +8,14 @@ export interface PresentContainer {
   running: boolean;
   ports: readonly PortUse[];
   volumes: readonly string[];
+  /** Sources of its bind mounts. */
+  binds: readonly string[];
+}
+
+/** The directory that a bind mount is to be moved to. */
+export interface BindDirectory {
+  path: string;
+  is: "absent" | "empty" | "filled" | "no-directory";
 }
 
 /** A port of the host in use; `ip` is empty for all addresses. */
@@ -31,6 +39,8 @@ export interface NodeFacts {
   containers: readonly PresentContainer[];
   networks: ReadonlyMap<string, string>;
   volumes: readonly PresentVolume[];
+  /** Of each bind mount that comes along. */
+  binds: readonly BindDirectory[];
   /** Sockets listening on the host, whoever owns them. */
   listening: readonly PortUse[];
   /** Names of loaded AppArmor profiles; undefined when the node has no AppArmor. */
@@ -52,6 +62,7 @@ export function refuse(
     ...refusePorts(spec, facts),
     ...refuseNetworks(spec, facts),
     ...refuseVolumes(spec, replaces, facts),
+    ...refuseBinds(replaces, facts),
     ...refuseSecurity(spec, facts),
   ];
 }
@@ -150,6 +161,25 @@ function refuseVolumes({ volumes }: ContainerSpec, replaces: string | undefined,
     if (present === undefined || present.empty || own.has(name)) return [];
     const message = `the destination has a volume ${name} with data of its own: remove it (docker volume rm ${name}) if it is not needed`;
     return [{ code: "volume-exists", message }];
+  });
+}
+
+/** A directory with data may be written over only when the replaced container alone has it. */
+function refuseBinds(replaces: string | undefined, { binds, containers }: NodeFacts): Refusal[] {
+  const own = new Set(containers.find(({ id }) => id === replaces)?.binds);
+  return binds.flatMap(({ path, is }): Refusal[] => {
+    if (is === "no-directory") {
+      const message = `${path} of the destination is no directory by itself (a file, or reached by a symbolic link): move it away`;
+      return [{ code: "bind-exists", message }];
+    }
+    const user = containers.find(({ id, binds: used }) => id !== replaces && used.includes(path));
+    if (user !== undefined) {
+      const message = `${path} of the destination is mounted in container ${user.name}: remove that container, or declare the path shared (--shared-path) if both nodes see the same storage there`;
+      return [{ code: "bind-in-use", message }];
+    }
+    if (is !== "filled" || own.has(path)) return [];
+    const message = `${path} of the destination has data of its own: move it away if it is not needed, or declare the path shared (--shared-path) if both nodes see the same storage there`;
+    return [{ code: "bind-exists", message }];
   });
 }
 

@@ -1,5 +1,6 @@
 /** Schemas that several services share: identifiers, addresses, problems, node resources. */
 import { z } from "@hono/zod-openapi";
+import { bindPathProblem } from "../core/bind-path.ts";
 
 /** `m-` and 16 hex digits. It names directories on both nodes, so nothing else is accepted. */
 export const migrationIdSchema = z
@@ -19,6 +20,14 @@ export const imageIdSchema = z.string().regex(/^sha256:[0-9a-f]{64}$/, "must be 
 export const secretSchema = z.string().regex(/^[0-9a-f]{64}$/, "must be 64 hex digits");
 export const nodeNameSchema = z.string().regex(/^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$/, "must be a node name");
 export const volumeNameSchema = z.string().regex(/^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}$/, "must be a volume name");
+/** A directory of the host that a bind mount has for its source, and that moves like a volume. */
+export const bindPathSchema = z
+  .string()
+  .max(4096)
+  .superRefine((path, context) => {
+    const problem = bindPathProblem(path);
+    if (problem !== undefined) context.addIssue({ code: "custom", message: `${path} ${problem}` });
+  });
 export const hostSchema = z
   .string()
   .max(255)

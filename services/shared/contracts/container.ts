@@ -47,6 +47,9 @@ export const containerSpecSchema = z
   .openapi("ContainerSpec");
 export type ContainerSpec = z.infer<typeof containerSpecSchema>;
 
+/** More than any image has. */
+export const imageLayersSchema = z.array(imageIdSchema).max(512).default([]);
+
 export const refusalSchema = z.object({ code: z.string(), message: z.string() });
 
 export const containerProfileSchema = z
@@ -54,12 +57,15 @@ export const containerProfileSchema = z
     id: containerIdSchema,
     running: z.boolean(),
     spec: containerSpecSchema,
-    /** Bind mounts: moved by nobody, so each must be declared shared by the caller. */
-    bindMounts: z.array(z.object({ source: z.string(), target: z.string() })),
+    /** Bind mounts: each must be declared shared by the caller, or be moved, which only a directory can. */
+    bindMounts: z.array(z.object({ source: z.string(), target: z.string(), directory: z.boolean() })),
     /** Host paths; null where the storage driver shows none (then files are read through the merged mount). */
     writableLayerBytes: countSchema,
+    /** Of the volumes, and of those bind mounts that were asked for. */
     volumeBytes: countSchema,
     imageBytes: countSchema,
+    /** Digests of its layers as they are unpacked (diff ids), the lowest first. */
+    imageLayers: imageLayersSchema,
     memoryBytes: countSchema,
     processes: countSchema,
     /** Open TCP connections that a move without the address will drop. */

@@ -1,6 +1,6 @@
 /** HTTP contract of the dumper (source node): profile, freeze, dump, seal, commit, abort. */
 import { z } from "@hono/zod-openapi";
-import { containerIdSchema, migrationIdSchema, millisSchema } from "./common.ts";
+import { bindPathSchema, containerIdSchema, migrationIdSchema, millisSchema } from "./common.ts";
 
 /**
  * frozen → dumped → sealed → committed, and from the first three → aborted.
@@ -44,6 +44,11 @@ export const checkpointSchema = z
   })
   .openapi("Checkpoint");
 export type Checkpoint = z.infer<typeof checkpointSchema>;
+
+/** Query of GET /containers/:ref: `moveBind`, repeated, names the bind mounts that are to move as well. */
+export const profileQuery = z.strictObject({
+  moveBind: z.preprocess((value) => (value === undefined ? [] : [value].flat()), z.array(bindPathSchema).max(64)),
+});
 
 /** Body of commit: whether the stopped source container is removed as well. */
 export const commitCheckpointSchema = z.strictObject({ removeContainer: z.boolean().default(false) });

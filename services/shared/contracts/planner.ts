@@ -1,6 +1,7 @@
 /** HTTP contract of the planner: nodes, plans, migrations and their events. */
 import { z } from "@hono/zod-openapi";
 import {
+  bindPathSchema,
   containerIdSchema,
   containerRefSchema,
   countSchema,
@@ -59,6 +60,8 @@ export const createMigrationSchema = z
     removeSource: z.boolean().default(false),
     /** Host paths that both nodes see as the same storage; bind mounts beneath them are allowed. */
     sharedPaths: z.array(z.string().startsWith("/").max(4096)).max(64).default([]),
+    /** Sources of bind mounts that are moved like volumes, to the same path at the destination. */
+    moveBinds: z.array(bindPathSchema).max(64).default([]),
   })
   .openapi("CreateMigration");
 export type CreateMigration = z.infer<typeof createMigrationSchema>;
@@ -81,6 +84,9 @@ export const planSchema = z
     earlyPages: z.boolean(),
     compression: z.enum(["none", "zstd"]),
     shipImage: z.boolean(),
+    /** How many of the image's layers the destination has. */
+    layersPresent: countSchema.default(0),
+    moveBinds: z.array(bindPathSchema).default([]),
     /** Bytes expected to leave the source, and room checked on the destination. */
     expectedBytes: countSchema,
     reasons: z.array(z.string()),

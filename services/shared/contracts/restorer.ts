@@ -1,7 +1,14 @@
 /** HTTP contract of the restorer (destination node): create, warm start, resume, finish, roll back. */
 import { z } from "@hono/zod-openapi";
-import { containerSpecSchema } from "./container.ts";
-import { containerIdSchema, imageIdSchema, migrationIdSchema, millisSchema } from "./common.ts";
+import { containerSpecSchema, imageLayersSchema } from "./container.ts";
+import {
+  bindPathSchema,
+  containerIdSchema,
+  countSchema,
+  imageIdSchema,
+  migrationIdSchema,
+  millisSchema,
+} from "./common.ts";
 
 /**
  * waiting → resuming → resumed → finished; from waiting and resuming → failed.
@@ -13,6 +20,7 @@ export type RestoreState = z.infer<typeof restoreStateSchema>;
 export const createRestoreSchema = z.strictObject({
   migrationId: migrationIdSchema,
   container: containerSpecSchema,
+  moveBinds: z.array(bindPathSchema).max(64).default([]),
   /**
    * A stopped container of the same name that an earlier migration left here. It is renamed out of the way, removed
    * by finish, and named back by a roll back. Any other container of that name is a conflict.
@@ -44,11 +52,18 @@ export const imagePresenceSchema = z.object({ imageId: imageIdSchema, present: z
 /** What would stop this container from being created here, before anything is created. */
 export const checkRestoreSchema = z.strictObject({
   container: containerSpecSchema,
+  /** Sources of bind mounts that come with it: each must be free here. */
+  moveBinds: z.array(bindPathSchema).max(64).default([]),
   replaces: containerIdSchema.optional(),
+  /** Of the container's image: which of them are here is told. */
+  imageLayers: imageLayersSchema,
 });
+export type CheckRestore = Pick<CreateRestore, "container" | "moveBinds" | "replaces">;
 export const restoreCheckSchema = z
   .object({
     imagePresent: z.boolean(),
+    /** How many of the image's first layers other images here have: they need not be sent. */
+    layersPresent: countSchema.default(0),
     refusals: z.array(z.object({ code: z.string(), message: z.string() })),
   })
   .openapi("RestoreCheck");

@@ -5,6 +5,7 @@
 import { z } from "@hono/zod-openapi";
 import { frozenProcessSchema } from "./dumper.ts";
 import {
+  bindPathSchema,
   containerIdSchema,
   countSchema,
   endpointSchema,
@@ -25,6 +26,8 @@ export const createTransferSchema = z.strictObject({
   secret: secretSchema,
   containerId: containerIdSchema,
   volumes: z.array(volumeNameSchema).max(256),
+  /** Sources of bind mounts that move as volumes do. */
+  binds: z.array(bindPathSchema).max(64).default([]),
   /** What files are sent as until measurements decide: the plan's guess. */
   compression: z.enum(["none", "zstd"]).default("none"),
   /** With `plain` the source takes connections of either kind. */
@@ -36,7 +39,13 @@ export type CreateTransfer = z.infer<typeof createTransferSchema>;
 export const shippedSchema = z.object({ files: countSchema, bytes: countSchema, ms: millisSchema }).openapi("Shipped");
 export type Shipped = z.infer<typeof shippedSchema>;
 
-export const shipImageSchema = z.strictObject({ imageId: imageIdSchema, imageRef: z.string().max(512) });
+export const shipImageSchema = z.strictObject({
+  imageId: imageIdSchema,
+  imageRef: z.string().max(512),
+  /** How many of its first layers the destination has, and need not be sent. */
+  layersPresent: countSchema.default(0),
+});
+export type ShipImage = z.infer<typeof shipImageSchema>;
 /** Query of POST …/images: with `when`, they are sent as soon as this node's dumper has sealed the checkpoint. */
 export const shipImagesQuery = z.strictObject({ when: z.literal("sealed").optional() });
 /** With `announce`, the destination is told which pages there are, and may ask for them before it has CRIU's images. */
@@ -80,6 +89,7 @@ export type CreateReceive = z.infer<typeof createReceiveSchema>;
 export const receiveTargetSchema = z.strictObject({
   containerId: containerIdSchema,
   volumes: z.array(volumeNameSchema).max(256),
+  binds: z.array(bindPathSchema).max(64).default([]),
 });
 export type ReceiveTarget = z.infer<typeof receiveTargetSchema>;
 

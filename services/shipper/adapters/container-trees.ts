@@ -23,7 +23,7 @@ export interface SourceTrees {
 export async function findSourceTrees(
   docker: Docker,
   containerId: string,
-  volumes: readonly string[],
+  { volumes, binds }: { volumes: readonly string[]; binds: readonly string[] },
 ): Promise<SourceTrees> {
   const { layer, pid } = await inspect(docker, containerId);
   if (pid <= 0) throw new DmigrateError("conflict", `container ${containerId.slice(0, 12)} does not run`);
@@ -41,6 +41,9 @@ export async function findSourceTrees(
   for (const name of volumes) {
     const path = await volumePath(docker, name);
     trees.push({ name: { kind: "volume", name }, tree: { path, mergedPath: undefined, label: `volume ${name}` } });
+  }
+  for (const path of binds) {
+    trees.push({ name: { kind: "bind", path }, tree: { path, mergedPath: undefined, label: `bind mount ${path}` } });
   }
   return { trees, freezer: findFreezer(pid) };
 }

@@ -5,12 +5,21 @@ import type Docker from "dockerode";
 import { dockerError } from "../../shared/adapters/docker.ts";
 import { jobHeaderBytes } from "../../shared/core/frames/job-message.ts";
 import { DmigrateError } from "../../shared/errors.ts";
+import { LayerFilter } from "../core/layer-filter.ts";
 import type { JobWork } from "../file-jobs.ts";
 import { askDocker } from "./ask-docker.ts";
 
-/** Sends an image of this node. Throws `not-found`, `upstream`. */
-export async function saveImage(docker: Docker, imageId: string, { takeFrame, send, signal }: JobWork): Promise<void> {
-  const stream = await askDocker(`image ${imageId}`, docker.getImage(imageId).get());
+/** Sends an image of this node, without its first `layersPresent` layers. Throws `not-found`, `upstream`. */
+export async function saveImage(
+  docker: Docker,
+  { imageId, layersPresent }: { imageId: string; layersPresent: number },
+  { takeFrame, send, signal }: JobWork,
+): Promise<void> {
+  const image = docker.getImage(imageId);
+  const what = `image ${imageId}`;
+  const { Layers = [] } = layersPresent > 0 ? (await askDocker(what, image.inspect())).RootFS : {};
+  const filter = new LayerFilter(Layers.slice(0, layersPresent));
+  const stream = await askDocker(what, image.get());
   const abort = (): void => {
     destroy(stream);
   };
@@ -18,7 +27,7 @@ export async function saveImage(docker: Docker, imageId: string, { takeFrame, se
   try {
     let frame = takeFrame();
     let end = jobHeaderBytes;
-    for await (const chunk of stream as AsyncIterable<Buffer>) {
+    const add = async (chunk: Buffer): Promise<void> => {
       for (let at = 0; at < chunk.length;) {
         const taken = chunk.copy(frame, end, at);
         at += taken;
@@ -28,7 +37,9 @@ export async function saveImage(docker: Docker, imageId: string, { takeFrame, se
         frame = takeFrame();
         end = jobHeaderBytes;
       }
-    }
+    };
+    for await (const chunk of stream as AsyncIterable<Buffer>) for (const bytes of filter.push(chunk)) await add(bytes);
+    for (const bytes of filter.end()) await add(bytes);
     if (end > jobHeaderBytes) await send(frame.subarray(0, end));
   } catch (error) {
     signal.throwIfAborted();

@@ -154,7 +154,7 @@ describe("plan", () => {
   });
   test("refused: 3, and still the plan", async () => {
     await using cli = await createCli();
-    cli.planner.world.profile.bindMounts = [{ source: "/srv/data", target: "/data" }];
+    cli.planner.world.profile.bindMounts = [{ source: "/srv/data", target: "/data", directory: true }];
     const { code, stdout } = await cli.run("plan", "web", "--from", "a", "--to", "b", "--json");
     expect(code).toBe(exitCodes.refused);
     expect(JSON.parse(stdout)).toMatchObject({ refusals: [{ code: "bind-mount" }] });

@@ -13,6 +13,7 @@ const other: OtherContainer = {
   pidMode: "",
   ipcMode: "private",
   writableVolumes: ["logs"],
+  writableBinds: ["/srv/web", "/srv/dir"],
 };
 const movable: ContainerFacts = {
   id,
@@ -33,6 +34,7 @@ const movable: ContainerFacts = {
   hasUpperDir: true,
   imagePresent: true,
   mounts: [{ type: "volume", name: "data", target: "/data", driver: "local", options: {} }],
+  movedBinds: ["/srv/we"],
   execs: [],
   openFiles: ["/data/x", "socket:[1]", "pipe:[2]", "anon_inode:[eventpoll]", "anon_inode:inotify", "/dev/null"],
   others: [other],
@@ -69,6 +71,9 @@ describe("refusals", () => {
     ["volume-options", { mounts: [{ ...volume, options: { type: "nfs", device: ":/x", o: "addr=1.2.3.4" } }] }],
     ["mount-type", { mounts: [{ ...volume, type: "image" }] }],
     ["volume-shared", { others: [{ ...other, writableVolumes: ["logs", "data"] }] }],
+    ["bind-shared", { movedBinds: ["/srv/web"] }],
+    ["bind-shared", { movedBinds: ["/srv/dir/below"] }],
+    ["bind-shared", { movedBinds: ["/srv"] }],
     ["namespace-shared", { others: [{ ...other, networkMode: `container:${id}` }] }],
     ["namespace-shared", { others: [{ ...other, networkMode: `container:${id.slice(0, 12)}` }] }],
     ["namespace-shared", { others: [{ ...other, ipcMode: "container:web" }] }],

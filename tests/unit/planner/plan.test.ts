@@ -16,6 +16,7 @@ const input = (changes: Partial<PlanInput> = {}): PlanInput => ({
   destination: node(),
   profile: { ...fakeProfile(), memoryBytes: 4 * GiB },
   shipImage: false,
+  layersPresent: 0,
   ...changes,
 });
 

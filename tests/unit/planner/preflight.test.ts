@@ -14,6 +14,7 @@ const input = (changes: Partial<PreflightInput> = {}): PreflightInput => ({
   destination: node(),
   mode: "post-copy",
   sharedPaths: [],
+  moveBinds: [],
   shipImage: false,
   destinationRefusals: [],
   ...changes,
@@ -98,14 +99,34 @@ describe("bind mounts", () => {
   const profile = {
     ...fakeProfile(),
     bindMounts: [
-      { source: "/mnt/nfs/data", target: "/data" },
-      { source: "/etc", target: "/etc" },
+      { source: "/mnt/nfs/data", target: "/data", directory: true },
+      { source: "/etc", target: "/etc", directory: true },
     ],
   };
   test("each that is not declared shared is refused", () => {
     expect(codes({ profile })).toEqual(["bind-mount", "bind-mount"]);
     expect(codes({ profile, sharedPaths: ["/mnt/nfs"] })).toEqual(["bind-mount"]);
     expect(codes({ profile, sharedPaths: ["/mnt/nfs/", "/etc"] })).toEqual([]);
+  });
+  test("one that is to be moved must be a directory of the container's, and not shared as well", () => {
+    const moveBinds = ["/mnt/nfs/data"];
+    expect(codes({ profile, moveBinds })).toEqual(["bind-mount"]);
+    expect(codes({ profile, moveBinds, sharedPaths: ["/etc"] })).toEqual([]);
+    expect(codes({ profile, moveBinds, sharedPaths: ["/"] })).toEqual(["move-bind"]);
+    expect(codes({ profile, moveBinds: ["/mnt/other"], sharedPaths: ["/"] })).toEqual(["move-bind"]);
+    const file = profile.bindMounts.map((mount) => ({ ...mount, directory: false }));
+    expect(codes({ profile: { ...profile, bindMounts: file }, moveBinds, sharedPaths: ["/etc"] })).toEqual([
+      "move-bind",
+    ]);
+    const nested = [...profile.bindMounts, { source: "/mnt/nfs", target: "/nfs", directory: true }];
+    const both = { profile: { ...profile, bindMounts: nested }, sharedPaths: ["/etc"], moveBinds: ["/mnt/nfs"] };
+    expect(codes(both)).toEqual(["bind-mount"]);
+    expect(codes({ ...both, moveBinds: ["/mnt/nfs", "/mnt/nfs/data"] })).toEqual(["move-bind"]);
+  });
+  test("what is refused names both ways out", () => {
+    const [refusal] = findRefusals(input({ profile }));
+    expect(refusal?.message).toContain("--move-bind /mnt/nfs/data");
+    expect(refusal?.message).toContain("--shared-path /mnt/nfs/data");
   });
   test.each([
     ["/a/b", "/a", true],

@@ -73,6 +73,7 @@ test("a restore is shown once there is a container that waits", () => {
     state: "preparing",
     containerId: "a".repeat(64),
     createdVolumes: ["v"],
+    filledBinds: [],
     autoRemove: false,
   };
   expect(toRestore(record)).toBeUndefined();

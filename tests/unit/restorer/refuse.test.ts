@@ -14,6 +14,7 @@ const container = (changes: Partial<PresentContainer>): PresentContainer => ({
   running: true,
   ports: [],
   volumes: [],
+  binds: [],
   ...changes,
 });
 const spec = (changes: Partial<ContainerSpec> = {}): ContainerSpec => ({
@@ -35,6 +36,7 @@ const codes = (changes: Partial<ContainerSpec> = {}, facts: Partial<NodeFacts> =
       containers: [],
       networks: new Map([["bridge", "bridge"]]),
       volumes: [],
+      binds: [],
       listening: [],
       appArmorProfiles: undefined,
       seccomp: true,
@@ -133,4 +135,19 @@ test("profiles must be there", () => {
     "seccomp",
   ]);
   expect(codes({ hostConfig: { SecurityOpt: ["apparmor=unconfined", "seccomp:unconfined"] } })).toEqual([]);
+});
+
+test("a bind mount comes only to a directory that is free, or that the replaced container alone had", () => {
+  const at = (is: "absent" | "empty" | "filled" | "no-directory"): Partial<NodeFacts> => ({
+    binds: [{ path: "/srv/d", is }],
+  });
+  expect(codes({}, at("absent"))).toEqual([]);
+  expect(codes({}, at("empty"))).toEqual([]);
+  expect(codes({}, at("filled"))).toEqual(["bind-exists"]);
+  expect(codes({}, at("no-directory"))).toEqual(["bind-exists"]);
+  const leftover = container({ name: "db", running: false, binds: ["/srv/d"] });
+  const other = container({ id: id("2"), binds: ["/srv/d"] });
+  expect(codes({}, { ...at("filled"), containers: [leftover] }, leftover.id)).toEqual([]);
+  expect(codes({}, { ...at("filled"), containers: [leftover, other] }, leftover.id)).toEqual(["bind-in-use"]);
+  expect(codes({}, { ...at("empty"), containers: [other] })).toEqual(["bind-in-use"]);
 });

@@ -52,7 +52,7 @@ function session(state: RestoreRecord["state"], started: Promise<StartOutcome>, 
   const gate = { imagesDir: join(stateDir, "gate"), release: nothing, stop, close: nothing };
   const record = { migrationId, name: "db", state, containerId, rcuBefore: "0" };
   return {
-    ...newSession({ ...record, createdVolumes: [], autoRemove: false }),
+    ...newSession({ ...record, createdVolumes: [], filledBinds: [], autoRemove: false }),
     gate: gate as unknown as Gate,
     started,
   };

@@ -11,7 +11,7 @@
  * Control frames are small and rare, so they are JSON, validated by schema.
  */
 import { z } from "zod";
-import { imageIdSchema, volumeNameSchema } from "../../contracts/common.ts";
+import { bindPathSchema, imageIdSchema, volumeNameSchema } from "../../contracts/common.ts";
 import { allocateFrame, FrameError, frameHeaderBytes, frameOf } from "./frame.ts";
 
 const numberBytes = 4;
@@ -38,6 +38,7 @@ export function readJobPayload(payload: Buffer): { number: number; body: Buffer 
 const treeSchema = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("layer") }),
   z.strictObject({ kind: z.literal("volume"), name: volumeNameSchema }),
+  z.strictObject({ kind: z.literal("bind"), path: bindPathSchema }),
   /** The directory of CRIU images: contents only. */
   z.strictObject({ kind: z.literal("images") }),
 ]);
@@ -45,7 +46,7 @@ export type TreeName = z.infer<typeof treeSchema>;
 
 /** `trees`: records as in tree-record.ts. `image`: the bytes of `docker save`. */
 const jobSchema = z.discriminatedUnion("kind", [
-  z.strictObject({ kind: z.literal("trees"), trees: z.array(treeSchema).min(1).max(257) }),
+  z.strictObject({ kind: z.literal("trees"), trees: z.array(treeSchema).min(1).max(321) }),
   z.strictObject({ kind: z.literal("image"), imageId: imageIdSchema, imageRef: z.string().max(512) }),
 ]);
 export type JobSpec = z.infer<typeof jobSchema>;

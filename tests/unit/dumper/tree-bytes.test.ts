@@ -1,0 +1,37 @@
+import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { treeBytes } from "../../../services/dumper/adapters/tree-bytes.ts";
+
+let root = "";
+beforeEach(() => (root = mkdtempSync(join(tmpdir(), "tree-"))));
+afterEach(() => rmSync(root, { recursive: true }));
+
+test("files count, links and what they lead to do not", async () => {
+  mkdirSync(join(root, "tree/a/b"), { recursive: true });
+  mkdirSync(join(root, "outside"));
+  writeFileSync(join(root, "outside/large"), "x".repeat(100_000));
+  writeFileSync(join(root, "tree/one"), "x".repeat(10));
+  writeFileSync(join(root, "tree/a/b/two"), "x".repeat(200));
+  symlinkSync("../outside", join(root, "tree/link"));
+  expect(await treeBytes(join(root, "tree"), AbortSignal.timeout(5_000))).toBe(210);
+});
+
+test("directories may come and go meanwhile", async () => {
+  const tree = join(root, "tree");
+  for (let i = 0; i < 50; i++) {
+    mkdirSync(join(tree, `d${i}`), { recursive: true });
+    for (let j = 0; j < 50; j++) writeFileSync(join(tree, `d${i}/f${j}`), "1");
+  }
+  const counting = treeBytes(tree, AbortSignal.timeout(5_000));
+  for (let i = 0; i < 50; i += 2) renameSync(join(tree, `d${i}`), join(root, `gone${i}`));
+  const bytes = await counting;
+  expect(bytes).toBeGreaterThanOrEqual(25 * 50);
+  expect(bytes).toBeLessThanOrEqual(50 * 50);
+});
+
+test("it ends when it is told to", async () => {
+  for (let i = 0; i < 1_000; i++) writeFileSync(join(root, String(i)), "");
+  await expect(treeBytes(root, AbortSignal.abort(new Error("enough")))).rejects.toThrow();
+});
