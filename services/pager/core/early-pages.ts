@@ -113,7 +113,7 @@ export class EarlyPages {
 
   #insert(run: EarlyRun): void {
     let blocks = this.#processes.get(run.pid);
-    if (blocks === undefined) this.#processes.set(run.pid, (blocks = new Map()));
+    if (blocks === undefined) this.#processes.set(run.pid, (blocks = new Map<number, EarlyRun[]>()));
     const block = blocks.get(blockOf(run.page));
     if (block === undefined) blocks.set(blockOf(run.page), [run]);
     else block.push(run);

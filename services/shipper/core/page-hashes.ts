@@ -37,7 +37,7 @@ export class PageHashes {
   #place(pid: number, page: number, make: boolean): [Uint32Array | undefined, number];
   #place(pid: number, page: number, make: boolean): [Uint32Array | undefined, number] {
     let blocks = this.#blocks.get(pid);
-    if (blocks === undefined && make) this.#blocks.set(pid, (blocks = new Map()));
+    if (blocks === undefined && make) this.#blocks.set(pid, (blocks = new Map<number, Uint32Array>()));
     const number = Math.floor(page / blockPages);
     let block = blocks?.get(number);
     if (block === undefined && make) blocks?.set(number, (block = new Uint32Array(2 * blockPages)));
