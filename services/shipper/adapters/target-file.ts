@@ -21,6 +21,9 @@ interface FileHead {
   size: number;
 }
 
+/** As large as blocks of file systems are, or a multiple. */
+const blockBytes = 64 * 1024;
+
 export class TargetFile {
   readonly name: Buffer;
   readonly extended: Extended[] = [];
@@ -72,7 +75,11 @@ export class TargetFile {
   hole(offset: number, length: number): Promise<void> | undefined {
     if (!this.#existed) throw new FrameError("a hole outside a patch");
     if (length === 0 || offset + length > this.#head.size) throw new FrameError("a hole beyond the end of its file");
-    return this.#afterWrites(() => punchHole(this.#fd, offset, length));
+    // At the end of the file up to the end of its last block, which would stay allocated otherwise: what is beyond the
+    // size goes away in the end.
+    const end =
+      offset + length === this.#head.size ? Math.ceil((offset + length) / blockBytes) * blockBytes : offset + length;
+    return this.#afterWrites(() => punchHole(this.#fd, offset, end - offset));
   }
 
   /** Gives it its size, and its attributes if they are kept; closes it. */
