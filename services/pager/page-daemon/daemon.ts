@@ -29,9 +29,9 @@ const statsPeriodMs = 200;
  * of these waits for processors and links: what takes 30 ms would take 300. So the background waits until no fault has
  * come for `calmMs`, at least `leastQuietMs` (CRIU says "finished" before it lets the tasks go) and at most `mostQuietMs`.
  */
-const calmMs = 12;
-const leastQuietMs = 40;
-const mostQuietMs = 250;
+const calmMs = 5;
+const leastQuietMs = 10;
+const mostQuietMs = 40;
 
 export class PageDaemon {
   readonly #options: StartDaemon;
