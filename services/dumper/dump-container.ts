@@ -5,8 +5,6 @@ import { withSpan } from "../shared/telemetry.ts";
 import { lookAside, writeMemoryImages } from "./adapters/memory-writer.ts";
 import { note, type CheckpointDeps, type HeldCheckpoint } from "./checkpoint.ts";
 import { nextState } from "./core/checkpoint-record.ts";
-import { metLateData } from "./core/criu-log.ts";
-import { prepareDump, type PreparedDump } from "./prepare-dump.ts";
 
 /** Shared memory and tmpfs go into the images at disk speed, so a dump may be long; but never for ever. */
 const dumpTimeoutMs = 600_000;
@@ -30,28 +28,10 @@ export async function dumpContainer(deps: CheckpointDeps, held: HeldCheckpoint):
   });
 }
 
-/** A second CRIU costs a tenth of a second, and a migration that is rolled back costs a downtime for nothing. */
-const lateDataTries = 3;
-
 async function dump(held: HeldCheckpoint): Promise<void> {
-  const { guardian } = held;
-  let { prepared } = held;
-  if (prepared === undefined || guardian === undefined)
+  const { prepared, guardian } = held;
+  if (prepared === undefined)
     throw new DmigrateError("conflict", "the dumper was started anew since the freeze; abort this checkpoint");
-  for (let left = lateDataTries; ; left--) {
-    try {
-      await dumpOnce(held, prepared);
-      return;
-    } catch (error) {
-      if (left === 0 || !metLateData(messageOf(error))) throw error;
-      await mustBeFrozen(held);
-      held.prepared = prepared = await withSpan("start criu again", {}, () => prepareDump(held, guardian.pid));
-    }
-  }
-}
-
-async function dumpOnce(held: HeldCheckpoint, prepared: PreparedDump): Promise<void> {
-  const { guardian } = held;
   const { criu } = prepared;
   guardian?.dumping(criu.group);
   criu.ended.then(

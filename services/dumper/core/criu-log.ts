@@ -11,9 +11,3 @@ export function firstCriuError(log: string): string | undefined {
   }
   return undefined;
 }
-
-/**
- * Whether CRIU has failed since data arrived on a TCP connection while it read what was there (soccr/soccr.c). We let it
- * skip its lock of the network, which costs more than a second attempt now and then: the connections are closed anyway.
- */
-export const metLateData = (error: string): boolean => /recv failed \(\d+, want \d+\)/.test(error);

@@ -2,6 +2,7 @@
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 
+import { hasErrno } from "../../../services/shared/errors.ts";
 import { signalProcess } from "../../../services/shared/adapters/processes.ts";
 
 /** The freezer of version 1, and the one hierarchy of version 2, each with its file and the word that thaws. */
@@ -14,14 +15,23 @@ const hierarchies = [
 export function endFrozen(containerId: string): void {
   for (const { root, file, thawed } of hierarchies) {
     if (!existsSync(root)) continue;
-    const names = readdirSync(root, { recursive: true, encoding: "utf8" }).filter(
-      (name) => name.includes(containerId) && name.endsWith(`/${file}`),
-    );
+    const names = namesBelow(root).filter((name) => name.includes(containerId) && name.endsWith(`/${file}`));
     for (const name of names) {
       const group = dirname(join(root, name));
       for (const pid of readFileSync(join(group, "cgroup.procs"), "utf8").split("\n").filter(Boolean))
         signalProcess(Number(pid), "SIGKILL");
       writeFileSync(join(root, name), thawed);
+    }
+  }
+}
+
+/** Groups come and go while they are listed. */
+function namesBelow(root: string): string[] {
+  for (let left = 20; ; left--) {
+    try {
+      return readdirSync(root, { recursive: true, encoding: "utf8" });
+    } catch (error) {
+      if (left === 0 || !hasErrno(error, "ENOENT")) throw error;
     }
   }
 }
