@@ -17,10 +17,15 @@ export function endFrozen(containerId: string): void {
     if (!existsSync(root)) continue;
     const names = namesBelow(root).filter((name) => name.includes(containerId) && name.endsWith(`/${file}`));
     for (const name of names) {
-      const group = dirname(join(root, name));
-      for (const pid of readFileSync(join(group, "cgroup.procs"), "utf8").split("\n").filter(Boolean))
-        signalProcess(Number(pid), "SIGKILL");
-      writeFileSync(join(root, name), thawed);
+      try {
+        const group = dirname(join(root, name));
+        for (const pid of readFileSync(join(group, "cgroup.procs"), "utf8").split("\n").filter(Boolean))
+          signalProcess(Number(pid), "SIGKILL");
+        writeFileSync(join(root, name), thawed);
+      } catch (error) {
+        // A group that is gone has nothing left in it.
+        if (!hasErrno(error, "ENOENT", "ENODEV")) throw error;
+      }
     }
   }
 }
