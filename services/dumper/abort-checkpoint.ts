@@ -24,8 +24,8 @@ export async function abortCheckpoint(
   if (held.record.state === "aborted") return;
   const state = nextState(held.record, "abort");
   await withSpan("thaw source", {}, async () => {
-    // First CRIU, since its last act is to freeze the group again.
-    await (held.prepared === undefined ? endLeftoverCriu(held.paths) : held.prepared.criu.end());
+    // First CRIU (and the lock of the network), since its last act is to freeze the group again.
+    await (held.prepared === undefined ? endLeftoverCriu(held.paths) : held.prepared.end());
     // CRIU killed in the midst of a dump leaves connections in repair mode; ended in good order it does not.
     if (held.record.state === "dumping") endTcpRepair(held.freezer.processes());
     held.freezer.thaw();

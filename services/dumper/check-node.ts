@@ -6,6 +6,7 @@ import { findCgroup } from "../shared/adapters/cgroup.ts";
 import { run } from "../shared/adapters/run.ts";
 import type { Check } from "../shared/contracts/common.ts";
 import { messageOf } from "../shared/errors.ts";
+import { lockRehearsal } from "./adapters/network-lock.ts";
 import { isAtLeast } from "./core/version.ts";
 
 /** Before 4.2 CRIU fails on kernels from 6.16 on, and its images differ in ways that we do not handle. */
@@ -18,6 +19,7 @@ export async function checkNode(docker: Docker): Promise<Check[]> {
     checkCriuVersion(),
     checkCriu(),
     checkRunc(),
+    checkNetworkLock(),
     checkDocker(docker),
     checkRights(),
     checkFreezer(),
@@ -57,6 +59,13 @@ const checkRunc = (): Promise<Check> =>
       return { ok: exitCode === 0, detail: (stdout || stderr).split("\n")[0] ?? "" };
     },
   );
+
+const checkNetworkLock = (): Promise<Check> =>
+  check("nft", "install nftables (nft); the kernel must be Linux 5.12 or newer, with nf_tables", async () => {
+    const { exitCode, stderr } = await run("unshare", ["--net", "nft", lockRehearsal], { timeoutMs: 5000 });
+    const ok = exitCode === 0;
+    return { ok, detail: ok ? "nft can shut a network" : stderr.trim() };
+  });
 
 const checkDocker = (docker: Docker): Promise<Check> =>
   check("docker", "start Docker, or set DMIGRATE_DOCKER_SOCKET to its socket", async () => {

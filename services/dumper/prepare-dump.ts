@@ -6,6 +6,7 @@ import type { MigrationPaths } from "../shared/node-paths.ts";
 import { startCriu, type Criu } from "./adapters/criu.ts";
 import { criuConfigPath, makeDumpDirs } from "./adapters/dump-files.ts";
 import { canScanPages, openPageScanner } from "../shared/adapters/pagemap-scan.ts";
+import { prepareNetworkLock } from "./adapters/network-lock.ts";
 import { externalMounts, externalNetwork, readRuncState } from "./adapters/runc-container.ts";
 import type { HeldCheckpoint } from "./checkpoint.ts";
 
@@ -17,8 +18,10 @@ const descriptorsName = "descriptors.json";
 
 export interface PreparedDump {
   readonly criu: Criu;
-  /** Dumps the frozen container. See `Criu.dump`. */
+  /** Dumps the frozen container, whose network is shut meanwhile. See `Criu.dump`. */
   dump(): Promise<void>;
+  /** Ends all that waits or works; resolves when the processes and the network are the container's alone again. */
+  end(): Promise<void>;
 }
 
 /** `standIn`: pid of a process with next to no memory, which outlives the dump. */
@@ -31,13 +34,20 @@ export async function prepareDump(
   makeDumpDirs(paths);
   const mounts = externalMounts(state, initPid);
   const network = externalNetwork(initPid);
-  const criu = await startCriu(paths, standIn, worthHiding(freezer.processes()));
+  const [criu, lock] = await both(
+    startCriu(paths, standIn, worthHiding(freezer.processes())),
+    prepareNetworkLock(initPid),
+  );
   return {
     criu,
+    end: async () => {
+      await Promise.all([criu.end(), lock.end()]);
+    },
     dump: () =>
-      withDirectory(paths, (workDirFd) => {
+      withDirectory(paths, async (workDirFd) => {
+        await lock.lock();
         writeFileSync(join(paths.imagesDir, descriptorsName), JSON.stringify(state.descriptors), { mode: 0o600 });
-        return criu.dump({
+        await criu.dump({
           imagesDir: paths.imagesDir,
           workDirFd,
           pid: initPid,
@@ -47,8 +57,24 @@ export async function prepareDump(
           externalNamespaces: [network],
           configFile: criuConfigPath(paths),
         });
+        // Nobody waits for it: it is the kernel's to finish.
+        void lock.end();
       }),
   };
+}
+
+/** Both, or neither: what has started is ended when the other could not be. */
+async function both<A extends { end(): Promise<void> }, B extends { end(): Promise<void> }>(
+  first: Promise<A>,
+  second: Promise<B>,
+): Promise<[A, B]> {
+  try {
+    return await Promise.all([first, second]);
+  } catch (error) {
+    for (const started of await Promise.allSettled([first, second]))
+      if (started.status === "fulfilled") await started.value.end();
+    throw error;
+  }
 }
 
 /**
