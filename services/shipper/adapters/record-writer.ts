@@ -96,6 +96,11 @@ export class RecordWriter {
         this.#spare.push(frame);
         continue;
       }
+      if (isZero(frame, taken)) {
+        await this.write({ type: "zeros", offset: from + offset, length: taken });
+        this.#spare.push(frame);
+        continue;
+      }
       // The last one may have room for what comes next.
       await this.flush();
       this.#frame = frame;
@@ -131,6 +136,12 @@ export class RecordWriter {
     return this.#frame;
   }
 }
+
+const zeros = Buffer.alloc(maxDataBytes);
+
+/** The first byte that is none ends it, so for most blocks it costs nothing. */
+const isZero = (frame: Buffer, length: number): boolean =>
+  frame.compare(zeros, 0, length, blockAt, blockAt + length) === 0;
 
 function readInto(fd: number, buffers: Buffer[], position: number): Promise<number> {
   return new Promise((resolve, reject) => {

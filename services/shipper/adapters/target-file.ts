@@ -8,7 +8,7 @@ import {
   statDescriptor,
   truncate,
 } from "../../shared/adapters/linux.ts";
-import { FrameError } from "../../shared/core/frames/frame.ts";
+import { FrameError, maxDataBytes } from "../../shared/core/frames/frame.ts";
 import type { Attributes } from "../../shared/core/frames/tree-record.ts";
 import { dropUnwanted, setAll, type Extended } from "./entry-attributes.ts";
 import { FileWrites } from "./file-writes.ts";
@@ -23,6 +23,7 @@ interface FileHead {
 
 /** As large as blocks of file systems are, or a multiple. */
 const blockBytes = 64 * 1024;
+const zeroBytes = Buffer.alloc(maxDataBytes);
 
 export class TargetFile {
   readonly name: Buffer;
@@ -70,6 +71,11 @@ export class TargetFile {
     if (offset + bytes.length > this.#head.size) throw new FrameError("data beyond the end of its file");
     this.#end = Math.max(this.#end, offset + bytes.length);
     return this.#writes.add(bytes, offset);
+  }
+
+  /** Data all the same: the file is to have these blocks. */
+  zeros(offset: number, length: number): Promise<void> | undefined {
+    return this.chunk(offset, zeroBytes.subarray(0, length));
   }
 
   hole(offset: number, length: number): Promise<void> | undefined {

@@ -89,6 +89,7 @@ export class TreeWriter {
     this.#finishMade();
     this.#extended = undefined;
     if (record.type === "chunk") return this.#openFile().chunk(record.offset, record.bytes);
+    if (record.type === "zeros") return this.#openFile().zeros(record.offset, record.length);
     if (record.type === "hole") return this.#openFile().hole(record.offset, record.length);
     if (record.type === "fileEnd") return this.#fileEnd();
     if (this.#file !== undefined) throw new FrameError(`a record ${record.type} within a file`);

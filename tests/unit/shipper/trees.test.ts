@@ -161,6 +161,17 @@ describe("a tree", () => {
     expect(statSync(inTarget("hole")).blocks).toBe(0);
   });
 
+  test("has zeros that are data, which travel as a word", async () => {
+    const zeros = 20 << 20;
+    writeFileSync(inSource("zeros"), Buffer.alloc(zeros));
+    writeFileSync(inSource("mixed"), Buffer.concat([randomBytes(300_000), Buffer.alloc(2 << 20), Buffer.from("end")]));
+    const before = sourceLink.bytesSent;
+    await pass();
+    expect(printTree(target)).toEqual(printTree(source));
+    for (const name of ["zeros", "mixed"]) expect(dataOf(inTarget(name))).toEqual(dataOf(inSource(name)));
+    expect(sourceLink.bytesSent - before).toBeLessThan(1 << 20);
+  });
+
   test("of thousands of small files arrives", async () => {
     for (let i = 0; i < 3_000; i++) writeFileSync(inSource(`f${i}`), `${i}`);
     const { files } = await pass();
@@ -269,7 +280,7 @@ describe.each(["reports", "looking"] as const)("the second pass, by %s", (how) =
   test("makes a large open file into what it has become, whatever that is", { timeout: 60_000 }, async () => {
     const unit = 128 * 1024;
     const step = fc.record({
-      kind: fc.constantFrom("write", "truncate", "hole", "replace"),
+      kind: fc.constantFrom("write", "zero", "truncate", "hole", "replace"),
       at: fc.integer({ min: 0, max: 20 }),
       shift: fc.constantFrom(0, 0, 4096, 5_000),
       units: fc.integer({ min: 1, max: 6 }),
@@ -284,6 +295,7 @@ describe.each(["reports", "looking"] as const)("the second pass, by %s", (how) =
         const run = ({ kind, at, shift, units }: (typeof before)[number]): void => {
           const from = at * unit + shift;
           if (kind === "write") writeSync(fd, randomBytes(units * unit), 0, units * unit, from);
+          else if (kind === "zero") writeSync(fd, Buffer.alloc(units * unit), 0, units * unit, from);
           else if (kind === "truncate") ftruncateSync(fd, from);
           else if (kind === "hole") punchHole(fd, from, units * unit);
           else {

@@ -10,6 +10,7 @@
  *     patch        u64 size, attributes, name         a file that was sent before: then chunks and holes, then `fileEnd`
  *     chunk        u64 offset, u32 length, bytes      what no chunk covers is a hole; in a patch it is as it was
  *     hole         u64 offset, u64 length             in a patch
+ *     zeros        u64 offset, u32 length             a chunk of zeros, which are data and not a hole
  *     fileEnd      -
  *     symlink      attributes, name, target
  *     node         u32 major, u32 minor, attributes, name     FIFO, socket, device: the mode's type says which
@@ -37,6 +38,7 @@ export type TreeRecord =
   | { type: "file"; name: Buffer; attributes: Attributes; size: number }
   | { type: "patch"; name: Buffer; attributes: Attributes; size: number }
   | { type: "hole"; offset: number; length: number }
+  | { type: "zeros"; offset: number; length: number }
   | { type: "chunk"; offset: number; bytes: Buffer }
   | { type: "fileEnd" }
   | { type: "symlink"; name: Buffer; attributes: Attributes; target: Buffer }
@@ -59,6 +61,7 @@ const typeNumbers = {
   attribute: 11,
   patch: 12,
   hole: 13,
+  zeros: 14,
 } as const;
 const typeNames = new Map(
   Object.entries(typeNumbers).map(([name, number]) => [number as number, name as TreeRecord["type"]]),
@@ -88,6 +91,8 @@ export function recordBytes(record: TreeRecord): number {
       return 9 + attributesBytes + 2 + record.name.length;
     case "hole":
       return 17;
+    case "zeros":
+      return chunkHeaderBytes;
     case "chunk":
       return chunkHeaderBytes + record.bytes.length;
     case "symlink":
@@ -142,6 +147,10 @@ export function writeRecord(buffer: Buffer, at: number, record: TreeRecord): num
     case "hole":
       end = buffer.writeBigUInt64LE(BigInt(record.offset), end);
       end = buffer.writeBigUInt64LE(BigInt(record.length), end);
+      break;
+    case "zeros":
+      end = buffer.writeBigUInt64LE(BigInt(record.offset), end);
+      end = buffer.writeUInt32LE(record.length, end);
       break;
     case "file":
     case "patch":
@@ -231,6 +240,8 @@ class Reader {
         return { type };
       case "hole":
         return { type, offset: this.#size(), length: this.#size() };
+      case "zeros":
+        return { type, offset: this.#size(), length: this.#upTo(maxDataBytes, this.#number(4)) };
       case "file":
       case "patch":
         return { type, size: this.#size(), attributes: this.#attributes(), name: this.#name() };
@@ -267,9 +278,13 @@ class Reader {
   }
 
   #take(length: number, most: number): Buffer {
-    if (length > most) throw new FrameError(`${length} bytes where ${most} are allowed`);
-    const at = this.#step(length);
+    const at = this.#step(this.#upTo(most, length));
     return this.#bytes.subarray(at, at + length);
+  }
+
+  #upTo(most: number, length: number): number {
+    if (length > most) throw new FrameError(`${length} bytes where ${most} are allowed`);
+    return length;
   }
 
   #number(width: 1 | 2 | 4): number {

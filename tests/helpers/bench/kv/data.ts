@@ -5,7 +5,9 @@
 import { connect, type Socket } from "node:net";
 import { randomInt } from "node:crypto";
 import { once } from "node:events";
+import { setTimeout as sleep } from "node:timers/promises";
 
+import { hasErrno } from "../../../../services/shared/errors.ts";
 import type { Address } from "../probe/seek.ts";
 import { keyOf, valueBytes, versionOf, wires, writeValue, type KvKind } from "./protocol.ts";
 
@@ -85,7 +87,19 @@ export function encodeSet({ kind, salt }: KvShared, index: number, version: numb
   return request;
 }
 
+/** On a busy machine the node's quick address resolution (bench-lab.ts) may give up on a container that is there. */
 async function open(address: Address): Promise<Socket> {
+  for (let left = 20; ; left--) {
+    try {
+      return await openOnce(address);
+    } catch (error) {
+      if (left === 0 || !hasErrno(error, "EHOSTUNREACH")) throw error;
+      await sleep(100);
+    }
+  }
+}
+
+async function openOnce(address: Address): Promise<Socket> {
   const socket = connect({ ...address, noDelay: true, timeout: ioTimeoutMs });
   socket.on("timeout", () => socket.destroy(new Error(`no answer from ${address.host}:${address.port}`)));
   await once(socket, "connect");

@@ -37,6 +37,7 @@ const record: fc.Arbitrary<TreeRecord> = fc.oneof(
   fc.record({ type: fc.constantFrom("leave" as const, "fileEnd" as const) }),
   fc.record({ type: fc.constantFrom("file" as const, "patch" as const), name, attributes, size }),
   fc.record({ type: fc.constant("hole" as const), offset: size, length: size }),
+  fc.record({ type: fc.constant("zeros" as const), offset: size, length: fc.nat(maxDataBytes) }),
   fc.record({ type: fc.constant("chunk" as const), offset: size, bytes: bytes(0, 50) }),
   fc.record({ type: fc.constant("symlink" as const), name, attributes, target: withoutNul(1, 100) }),
   fc.record({ type: fc.constant("node" as const), name, attributes, major: u32, minor: u32 }),
