@@ -22,6 +22,8 @@ export interface KvShared {
 
 const batch = 500;
 const ioTimeoutMs = 60_000;
+const connectTimeoutMs = 1_000;
+const connectTries = 20;
 
 /** @param megabytes of values, 10^6 bytes each */
 export function createKvData(kind: KvKind, megabytes: number): KvShared {
@@ -87,23 +89,23 @@ export function encodeSet({ kind, salt }: KvShared, index: number, version: numb
   return request;
 }
 
-/** On a busy machine the node's quick address resolution (bench-lab.ts) may give up on a container that is there. */
+/**
+ * Tries several times, each from a port of its own: a node's connection tracking may still lead an earlier connection's port to a
+ * container that is gone, whoever migrated it.
+ */
 async function open(address: Address): Promise<Socket> {
-  for (let left = 20; ; left--) {
+  for (let left = connectTries; ; left--) {
+    const socket = connect({ ...address, noDelay: true, timeout: ioTimeoutMs });
     try {
-      return await openOnce(address);
+      await once(socket, "connect", { signal: AbortSignal.timeout(connectTimeoutMs) });
+      socket.on("timeout", () => socket.destroy(new Error(`no answer from ${address.host}:${address.port}`)));
+      return socket;
     } catch (error) {
-      if (left === 0 || !hasErrno(error, "EHOSTUNREACH")) throw error;
+      socket.on("error", () => undefined).destroy();
+      if (left === 0 || hasErrno(error, "ECONNREFUSED")) throw error;
       await sleep(100);
     }
   }
-}
-
-async function openOnce(address: Address): Promise<Socket> {
-  const socket = connect({ ...address, noDelay: true, timeout: ioTimeoutMs });
-  socket.on("timeout", () => socket.destroy(new Error(`no answer from ${address.host}:${address.port}`)));
-  await once(socket, "connect");
-  return socket;
 }
 
 /** Counts what comes in; returns a wait for exactly so many bytes in all. */
