@@ -131,7 +131,7 @@ export async function prepare(run: Run, profile: ContainerProfile, plan: Plan): 
 /** The pager holds this much of what it was told of: the rest has changed its place, or would take longer than it is worth. */
 const enoughPages = 0.98;
 /** Nothing came for so long: nothing more will. */
-const precopyStillMs = 2_000;
+const precopyStillMs = 500;
 
 /**
  * Sends memory while the container runs, once: pages that change meanwhile are sent again after the freeze. Ends when the
