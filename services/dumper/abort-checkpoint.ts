@@ -24,7 +24,7 @@ export async function abortCheckpoint(
   if (held.record.state === "aborted") return;
   const state = nextState(held.record, "abort");
   await withSpan("thaw source", {}, async () => {
-    // First CRIU (and the lock of the network), since its last act is to freeze the group again.
+    // First CRIU, since its last act is to freeze the group again; with it the lock of the network.
     await (held.prepared === undefined ? endLeftoverCriu(held.paths) : held.prepared.end());
     // CRIU killed in the midst of a dump leaves connections in repair mode; ended in good order it does not.
     if (held.record.state === "dumping") endTcpRepair(held.freezer.processes());

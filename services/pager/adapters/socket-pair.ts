@@ -1,7 +1,7 @@
 /** CRIU's connection to its page server: two connected sockets, one of them ours, the other for CRIU to inherit. */
 import { closeSync } from "node:fs";
 import { Socket } from "node:net";
-import { setSocketOption, socketOptions } from "../../shared/adapters/linux.ts";
+import { setSocketOption, socketOptions } from "../../shared/adapters/socket-options.ts";
 import { socketPair } from "../../shared/adapters/socket-pair.ts";
 
 export interface SocketPair {

@@ -41,7 +41,6 @@ const calls = {
   fremovexattr: declare("int fremovexattr(int, const void *)"),
   openTree: declare("long syscall(long, int, const void *, uint32_t)"),
   setMount: declare("long syscall(long, int, const void *, uint32_t, const void *, size_t)"),
-  setsockopt: declare("int setsockopt(int, int, int, const void *, uint32_t)"),
 };
 
 const errnoNames = new Map(Object.entries(constants.errno).map(([name, value]) => [value, name]));
@@ -409,21 +408,4 @@ export function setAttribute(target: AttributeTarget, name: Uint8Array, value: U
 export function removeAttribute(target: AttributeTarget, name: Uint8Array): void {
   if (typeof target === "number") check("fremovexattr", calls.fremovexattr(target, cString(name)));
   else check("lremovexattr", calls.lremovexattr(procName(target), cString(name, secondName)));
-}
-
-const tcpLevel = 6;
-/** Options of a socket, by number (linux/tcp.h, asm/socket.h). */
-export const socketOptions = {
-  tcpKeepAliveIntervalSeconds: { level: tcpLevel, name: 5 },
-  tcpUserTimeoutMs: { level: tcpLevel, name: 18 },
-  tcpUnsentBytes: { level: tcpLevel, name: 25 },
-  /** Beyond the system's limit; needs CAP_NET_ADMIN. */
-  sendBufferForced: { level: 1, name: 32 },
-} as const;
-
-/** Sets an option of a socket; where the kernel does not know it, or does not allow it, the socket goes without. */
-export function setSocketOption(fd: number, { level, name }: { level: number; name: number }, value: number): void {
-  const bytes = Buffer.alloc(4);
-  bytes.writeInt32LE(value);
-  calls.setsockopt(fd, level, name, bytes, bytes.length);
 }

@@ -1,6 +1,6 @@
 /** What connections of either kind have in common: the request, the bounds, the socket's settings, why it failed. */
 import type { Socket } from "node:net";
-import { setSocketOption, socketOptions } from "../adapters/linux.ts";
+import { setSocketOption, socketOptions } from "../adapters/socket-options.ts";
 import type { Endpoint } from "../contracts/common.ts";
 import { DmigrateError, messageOf } from "../errors.ts";
 

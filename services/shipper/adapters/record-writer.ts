@@ -9,6 +9,7 @@ import {
   writeRecord,
   type TreeRecord,
 } from "../../shared/core/frames/tree-record.ts";
+import { zeroBlock } from "../core/zero-block.ts";
 import type { JobWork } from "../file-jobs.ts";
 
 /** Reads below this are done at once: handing them to a thread costs more than they do. */
@@ -137,11 +138,9 @@ export class RecordWriter {
   }
 }
 
-const zeros = Buffer.alloc(maxDataBytes);
-
 /** The first byte that is none ends it, so for most blocks it costs nothing. */
 const isZero = (frame: Buffer, length: number): boolean =>
-  frame.compare(zeros, 0, length, blockAt, blockAt + length) === 0;
+  frame.compare(zeroBlock, 0, length, blockAt, blockAt + length) === 0;
 
 function readInto(fd: number, buffers: Buffer[], position: number): Promise<number> {
   return new Promise((resolve, reject) => {

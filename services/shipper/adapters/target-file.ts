@@ -8,8 +8,9 @@ import {
   statDescriptor,
   truncate,
 } from "../../shared/adapters/linux.ts";
-import { FrameError, maxDataBytes } from "../../shared/core/frames/frame.ts";
+import { FrameError } from "../../shared/core/frames/frame.ts";
 import type { Attributes } from "../../shared/core/frames/tree-record.ts";
+import { zeroBlock } from "../core/zero-block.ts";
 import { dropUnwanted, setAll, type Extended } from "./entry-attributes.ts";
 import { FileWrites } from "./file-writes.ts";
 import { kindOf } from "./snapshot.ts";
@@ -23,7 +24,6 @@ interface FileHead {
 
 /** As large as blocks of file systems are, or a multiple. */
 const blockBytes = 64 * 1024;
-const zeroBytes = Buffer.alloc(maxDataBytes);
 
 export class TargetFile {
   readonly name: Buffer;
@@ -75,7 +75,7 @@ export class TargetFile {
 
   /** Data all the same: the file is to have these blocks. */
   zeros(offset: number, length: number): Promise<void> | undefined {
-    return this.chunk(offset, zeroBytes.subarray(0, length));
+    return this.chunk(offset, zeroBlock.subarray(0, length));
   }
 
   hole(offset: number, length: number): Promise<void> | undefined {

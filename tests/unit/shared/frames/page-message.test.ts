@@ -39,7 +39,7 @@ function answer(pages: Buffer): ReturnType<typeof encodePages> {
 
 describe("a greeting", () => {
   test("says version and role", () => {
-    expect(payloadOf(encodeHello("files"))).toEqual(Buffer.from([2, 0, 1]));
+    expect(payloadOf(encodeHello("files"))).toEqual(Buffer.from([3, 0, 1]));
     expect(payloadOf(encodeHello("pages"))).toEqual(Buffer.from([2, 0, 2]));
     expect(decodeHello(Buffer.from([2, 0, 2]))).toBe("pages");
   });
