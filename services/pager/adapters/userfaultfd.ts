@@ -7,19 +7,13 @@ import { constants } from "node:os";
 import koffi from "koffi";
 import { LinuxError } from "../../shared/adapters/linux.ts";
 import { pageBytes } from "../../shared/core/page-server/codec.ts";
+import type { MemoryEvent } from "../core/memory-events.ts";
 
 const libc = koffi.load(null);
 const ioctl = libc.func("int ioctl(int, unsigned long, void *)") as (...args: unknown[]) => number;
 const readInto = libc.func("int64_t read(int, void *, size_t)") as (...args: unknown[]) => number;
 
 const requests = { wake: 0x8010aa02, copy: 0xc028aa03, zero: 0xc020aa04 } as const;
-
-/** What the kernel tells of a process. Page numbers; `to` and `from` of a move, of `pages` pages. */
-export type MemoryEvent =
-  | { kind: "fault"; page: number }
-  | { kind: "fork"; child: number }
-  | { kind: "move"; from: number; to: number; pages: number }
-  | { kind: "remove" | "unmap"; page: number; pages: number };
 
 /**
  * How a call ended: `done`; `exists`, a page is there already; `absent`, no registered mapping holds the whole range;
@@ -107,23 +101,27 @@ export function wake(fd: number, page: number, pages: number): void {
  * Lets the kernel prepare the mapping that a missing page is in for pages to come, and puts none there. A mapping that
  * never had one is not joined again after mprotect has split it, and the process's mremap of the whole would fail.
  */
-export function prepareMapping(fd: number, page: number): void {
-  writeAddress(copyArgument, 0, page);
-  // A copy from where this process has nothing can't succeed; the mapping is prepared before that is found.
-  writeAddress(copyArgument, 8, lowestPage);
-  writeAddress(copyArgument, 16, 1);
-  copyArgument.fill(0, 24);
-  ioctl(fd, requests.copy, copyArgument);
-}
+export const prepareMapping = (fd: number, page: number): void => void copyNothing(fd, page);
 
 /** Whether the process whose memory this is has not ended. */
-export function isAlive(fd: number): boolean {
-  // A copy from where this process has nothing can't succeed; that the target is gone is found before.
-  writeAddress(copyArgument, 0, lowestPage);
+export const isAlive = (fd: number): boolean => copyNothing(fd, lowestPage) !== constants.errno.ESRCH;
+
+/** Whether a change of the memory is under way whose event was not read yet. */
+export const isChanging = (fd: number): boolean => copyNothing(fd, lowestPage) === constants.errno.EAGAIN;
+
+/** Whether a registered mapping holds the page. To be asked when nothing is changing. */
+export const isMapped = (fd: number, page: number): boolean => {
+  const errno = copyNothing(fd, page);
+  return errno === constants.errno.EFAULT || errno === constants.errno.EEXIST;
+};
+
+/** A copy from where this process has nothing: it can't succeed, and its errno tells what the kernel found before that. */
+function copyNothing(fd: number, page: number): number {
+  writeAddress(copyArgument, 0, page);
   writeAddress(copyArgument, 8, lowestPage);
   writeAddress(copyArgument, 16, 1);
   copyArgument.fill(0, 24);
-  return ioctl(fd, requests.copy, copyArgument) === 0 || koffi.errno() !== constants.errno.ESRCH;
+  return ioctl(fd, requests.copy, copyArgument) === 0 ? 0 : koffi.errno();
 }
 
 /** Closes it: what is missing then reads as zeros. */

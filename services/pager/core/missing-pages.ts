@@ -5,6 +5,7 @@
  * Kept as one set of page numbers per distance between the two: distance 0 for nearly all, one more per mremap.
  */
 import type { PageRange } from "../../shared/core/criu/process-images.ts";
+import type { MemoryChange } from "./memory-events.ts";
 import { PageSet } from "./page-set.ts";
 
 /** Consecutive pages: in memory from `page` on, in the images from `image` on. */
@@ -70,6 +71,12 @@ export class MissingPages {
       set.delete(page, pages);
       if (set.runs === 0) this.#byShift.delete(shift);
     }
+  }
+
+  /** They have moved, or are gone for good. */
+  apply(change: MemoryChange): void {
+    if (change.kind === "move") this.move(change.from, change.to, change.pages);
+    else this.delete(change.page, change.pages);
   }
 
   /** The pages of memory from `from` on are at `to` now; what was known of their new place is void. */

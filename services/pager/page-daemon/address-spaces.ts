@@ -2,8 +2,9 @@
  * The memory of the restored processes: hears what the kernel tells of it, and fills in what arrives.
  *
  * The one rule: between an event that takes pages away (remove, unmap, move, fork) and the note of it here, nothing is
- * copied. The kernel refuses copies from the begin of such a change until its event was read; here, events are read and
- * noted in one go, and all copying is done by the same thread.
+ * copied. The kernel refuses copies from the begin of such a change until its event was read; here, what was read is
+ * noted before the next copy, and all copying is done by the same thread. Moves and forks are noted once no other change
+ * is under way: it may have happened before.
  *
  * The last close of a userfaultfd makes what is missing read as zeros. So one is closed only when nothing is missing, or
  * when the process is gone.
@@ -15,14 +16,23 @@ import {
   closeUserfaultfd,
   copyPages,
   isAlive,
+  isChanging,
+  isMapped,
   prepareMapping,
   readEvents,
   wake,
   zeroPages,
 } from "../adapters/userfaultfd.ts";
-import type { MemoryEvent } from "../adapters/userfaultfd.ts";
 import { FaultPattern } from "../core/fault-pattern.ts";
 import { LatencyHistogram } from "../core/latency-histogram.ts";
+import {
+  asTheyHappened,
+  isChange,
+  mayBeEarly,
+  wasBefore,
+  type MemoryChange,
+  type MemoryEvent,
+} from "../core/memory-events.ts";
 import { MissingPages, type Place } from "../core/missing-pages.ts";
 import { WantedPages } from "../core/wanted-pages.ts";
 import type { ProcessPages } from "../page-server.ts";
@@ -35,6 +45,9 @@ interface AddressSpace {
   readonly pattern: FaultPattern;
   /** Pages that threads wait for, and since when. */
   readonly waiting: Map<number, number>;
+  /** Heard and not noted: something that happened before is still to be told. */
+  readonly told: MemoryEvent[];
+  toldSince: number;
 }
 
 export interface AddressSpacesOptions {
@@ -49,6 +62,9 @@ export interface AddressSpacesOptions {
 
 /** Largest fetch of a fault's neighbours, in pages: 128 KiB. */
 const nearPages = 32;
+/** How often is looked at once whether a change is over, and how long in all: then what was told must do. */
+const mostTries = 20;
+const mostChangingMs = 1_000;
 
 export class AddressSpaces {
   readonly #options: AddressSpacesOptions;
@@ -82,8 +98,7 @@ export class AddressSpaces {
 
   /** Takes over the userfaultfd of a process. */
   adopt(pid: number, fd: number): void {
-    const missing = new MissingPages(this.#ranges.get(pid) ?? []);
-    this.#add({ fd, pid, missing, pattern: new FaultPattern(), waiting: new Map() });
+    this.#add(fd, pid, new MissingPages(this.#ranges.get(pid) ?? []));
   }
 
   /** Every process is restored: what is not mapped now never will be. */
@@ -97,7 +112,9 @@ export class AddressSpaces {
   hear(fd: number): void {
     const space = this.#spaces.get(fd);
     if (space === undefined) return;
-    for (const event of readEvents(fd)) this.#note(space, event);
+    if (space.told.length === 0) space.toldSince = performance.now();
+    space.told.push(...readEvents(fd));
+    this.#noteTold(space);
     this.closeWhole();
   }
 
@@ -112,7 +129,7 @@ export class AddressSpaces {
 
   /** Something is to be tried again, after a pause. */
   get unsettled(): boolean {
-    return this.#unsettled.length > 0;
+    return this.#unsettled.length > 0 || [...this.#spaces.values()].some(({ told }) => told.length > 0);
   }
 
   /**
@@ -123,6 +140,7 @@ export class AddressSpaces {
     const base = koffi.address(payload);
     for (const space of this.#spaces.values()) {
       if (space.pid !== pid) continue;
+      if (!this.#noteTold(space)) return false;
       for (const place of space.missing.placesOf(image, pages)) {
         for (const span of spans) {
           const start = Math.max(place.image, image + span.first);
@@ -217,37 +235,53 @@ export class AddressSpaces {
     this.pagesPrefetched += pages - faulted;
   }
 
-  #note(space: AddressSpace, event: MemoryEvent): void {
-    switch (event.kind) {
-      case "fault":
-        this.#fault(space, event.page);
-        return;
-      case "fork":
-        this.#add({
-          fd: event.child,
-          pid: space.pid,
-          missing: space.missing.clone(),
-          pattern: new FaultPattern(),
-          waiting: new Map(),
-        });
-        return;
-      case "move":
-        space.missing.move(event.from, event.to, event.pages);
-        this.#forgetWaiting(space, event.from, event.pages);
-        wake(space.fd, event.from, event.pages);
-        return;
-      case "remove":
-      case "unmap":
-        // What was removed and is touched again faults here, and finds nothing missing. The kernel could give zeros without
-        // asking, were the part not watched; but that splits the mapping, and the process's mremap of the whole fails.
-        this.#drop(space, event.page, event.pages);
-        return;
+  /** False while there is more to hear first. */
+  #noteTold(space: AddressSpace): boolean {
+    const { fd, told, toldSince } = space;
+    if (told.length === 0) return true;
+    // The thread whose event was read needs a moment to say that its change is over.
+    for (let tries = 0; told.some(mayBeEarly) && isChanging(fd); tries++) {
+      if (tries === mostTries && performance.now() - toldSince < mostChangingMs) return false;
+      if (tries >= mostTries) break;
+      told.push(...readEvents(fd));
     }
+    this.#noteAll(space, told.splice(0));
+    return true;
   }
 
-  #drop(space: AddressSpace, page: number, pages: number): void {
+  /** What changed first, what threads wait for last: it is to be looked for where it is now. */
+  #noteAll(space: AddressSpace, events: readonly MemoryEvent[]): void {
+    const changes = asTheyHappened(events.filter(isChange), (page) => isMapped(space.fd, page));
+    const before = events.some(({ kind }) => kind === "fork") ? space.missing.clone() : undefined;
+    for (const change of changes) this.#note(space, change);
+    for (const [at, event] of events.entries()) {
+      if (event.kind !== "fork" || before === undefined) continue;
+      const missing = before.clone();
+      for (const change of changes) {
+        const isInChild = wasBefore(change, (page) => isMapped(event.child, page)) ?? events.indexOf(change) < at;
+        if (isInChild) missing.apply(change);
+      }
+      this.#add(event.child, space.pid, missing);
+    }
+    for (const event of events) if (event.kind === "fault") this.#fault(space, event.page);
+  }
+
+  #note(space: AddressSpace, change: MemoryChange): void {
+    if (change.kind === "move") {
+      space.missing.apply(change);
+      this.#forgetWaiting(space, change.from, change.pages);
+      wake(space.fd, change.from, change.pages);
+      return;
+    }
+    // What was removed and is touched again faults here, and finds nothing missing. The kernel could give zeros without
+    // asking, were the part not watched; but that splits the mapping, and the process's mremap of the whole fails.
+    this.#drop(space, change);
+  }
+
+  #drop(space: AddressSpace, change: Exclude<MemoryChange, { kind: "move" }>): void {
+    const { page, pages } = change;
     const dropped = space.missing.within(page, pages);
-    space.missing.delete(page, pages);
+    space.missing.apply(change);
     this.#forgetWaiting(space, page, pages);
     wake(space.fd, page, pages);
     const isShared = [...this.#spaces.values()].some((other) => other !== space && other.pid === space.pid);
@@ -285,16 +319,20 @@ export class AddressSpaces {
     else if (outcome === "exists" || outcome === "absent") wake(space.fd, page, 1);
   }
 
-  #add(space: AddressSpace): void {
-    this.#spaces.set(space.fd, space);
-    this.#options.watch(space.fd);
+  #add(fd: number, pid: number, missing: MissingPages): void {
+    const pattern = new FaultPattern();
+    this.#spaces.set(fd, { fd, pid, missing, pattern, waiting: new Map(), told: [], toldSince: 0 });
+    this.#options.watch(fd);
   }
 
   #closeIfWhole(space: AddressSpace): void {
-    if (this.#finished && space.missing.empty && this.#spaces.get(space.fd) === space) this.#close(space);
+    if (this.#finished && space.missing.empty && space.told.length === 0 && this.#spaces.get(space.fd) === space)
+      this.#close(space);
   }
 
   #close(space: AddressSpace): void {
+    // It may have children that live on.
+    this.#noteAll(space, space.told.splice(0));
     this.#spaces.delete(space.fd);
     this.#options.unwatch(space.fd);
     closeUserfaultfd(space.fd);
