@@ -7,6 +7,7 @@ import { renameSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, Socket } from "node:net";
 import { spareFromOomKiller } from "../../shared/adapters/oom.ts";
 import { asDmigrateError, messageOf } from "../../shared/errors.ts";
+import { BulkLane } from "./bulk-lane.ts";
 import { openChannel, type Channel } from "./channel.ts";
 import { PageDaemon } from "./daemon.ts";
 import { agentSocketName, outcomeName, type FromDaemon, type Outcome, type ToDaemon } from "./messages.ts";
@@ -14,6 +15,8 @@ import { agentSocketName, outcomeName, type FromDaemon, type Outcome, type ToDae
 const aloneCheckMs = 1_000;
 const firstAgentFd = 3;
 
+// Started ahead of need, as this process is.
+const bulk = new BulkLane();
 let daemon: PageDaemon | undefined;
 const agents = new Set<Channel<FromDaemon>>();
 /** What an agent that comes later must know too: it is told once. */
@@ -41,7 +44,7 @@ async function obey(message: ToDaemon): Promise<void> {
     case "start":
       process.chdir(message.options.workDir);
       listenForAgents();
-      daemon = new PageDaemon(message.options, tell);
+      daemon = new PageDaemon(message.options, bulk, tell);
       await daemon.connect();
       tell({ kind: "ready" });
       return;
