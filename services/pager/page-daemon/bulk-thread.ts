@@ -4,6 +4,7 @@
  */
 import { parentPort, workerData } from "node:worker_threads";
 import { PayloadPool } from "../../shared/core/frames/payload-pool.ts";
+import { unpreferThisThread } from "../../shared/adapters/thread-priority.ts";
 import { asDmigrateError } from "../../shared/errors.ts";
 import { FillLock } from "../adapters/fill-lock.ts";
 import type { Placement } from "../core/placement.ts";
@@ -16,6 +17,8 @@ interface Asked extends PageRequest {
   placement: Placement | undefined;
 }
 
+// Another one than the first is started by a thread that is urgent.
+unpreferThisThread();
 const port = parentPort;
 if (port === null) throw new Error("this is a thread of the page daemon");
 const shared = workerData as SharedArrayBuffer;

@@ -6,6 +6,7 @@
 import { renameSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, Socket } from "node:net";
 import { spareFromOomKiller } from "../../shared/adapters/oom.ts";
+import { preferThisThread } from "../../shared/adapters/thread-priority.ts";
 import { asDmigrateError, messageOf } from "../../shared/errors.ts";
 import { BulkLane } from "./bulk-lane.ts";
 import { openChannel, type Channel } from "./channel.ts";
@@ -17,6 +18,8 @@ const firstAgentFd = 3;
 
 // Started ahead of need, as this process is.
 const bulk = new BulkLane();
+// After that thread, and before those that wait for the kernel's word on this one's behalf.
+preferThisThread();
 let daemon: PageDaemon | undefined;
 const agents = new Set<Channel<FromDaemon>>();
 /** What an agent that comes later must know too: it is told once. */

@@ -164,24 +164,20 @@ export class PageFetch {
     const whole: PageRequest = { known: false, speculative: false, ...request };
     const { pid, page, pages, priority, known } = whole;
     this.#inFlight += 1;
-    if (priority !== 3) {
+    if (priority === 0) {
       this.#urgent.request(whole);
       return;
     }
-    this.#backgroundBytes += pages * pageBytes;
-    const isPlaced = this.stage === "calm" && !known;
+    if (priority === 3) this.#backgroundBytes += pages * pageBytes;
+    const isPlaced = this.#isRunning && !known;
     this.#options.bulk.request(whole, isPlaced ? this.#options.spaces.place(pid, page, pages) : undefined);
   }
 
   #urgentArrived(answer: PageAnswer): Promise<void> | undefined {
     const { request } = answer;
     const runs = this.#resolve(answer);
-    const settled = (): void => {
-      if (request.known && request.priority !== 0) this.#letGo(request);
-      this.#answered(request);
-    };
-    if (!this.#fillAll(runs)) return this.#fillLater(runs).then(settled);
-    settled();
+    if (!this.#fillAll(runs)) return this.#fillLater(runs).then(() => this.#answered(request));
+    this.#answered(request);
     return undefined;
   }
 
@@ -195,8 +191,7 @@ export class PageFetch {
     }
     const { spans, memory } = rest;
     const runs = this.#resolve({ request, pages, spans: [...spans], provisional, payload: payloadOf(rest) });
-    const isRunning = this.stage === "restored" || this.stage === "calm";
-    if (!isRunning || provisional) {
+    if (!this.#isRunning || provisional) {
       for (const run of runs) this.#early.keep(run, spaces.wanted.get(request.pid));
       this.#answered(request);
       return;
@@ -211,6 +206,10 @@ export class PageFetch {
     };
     if (runs.length === 0) this.#answered(request);
     for (const run of runs) this.#fillBehind(run, isOver);
+  }
+
+  get #isRunning(): boolean {
+    return this.stage === "restored" || this.stage === "calm";
   }
 
   /** What of an answer can be used; what it lacks is wanted again. */
