@@ -12,10 +12,7 @@ import { messageOf } from "../shared/errors.ts";
 import type { FramedLink, FrameHandler } from "../shared/link/framed.ts";
 import { Sender, type Outgoing } from "./sender.ts";
 
-/**
- * Several frames in the making keep the link busy while the next are read. Faults do not wait behind them: they have a
- * connection of their own.
- */
+/** Several frames ahead keep the link busy. Faults do not wait behind them: they have a connection of their own. */
 const windowBytes = 1024 * 1024;
 
 /** Requests that may wait before no more are read from the connection. */
@@ -31,11 +28,10 @@ export interface Answer extends EncodedPages {
   release: () => void;
 }
 
-/** The frozen memory. Both throw when not even the first page can be read. */
+/** The frozen memory. */
 export interface PageReader {
-  read: (request: PageRequest) => Promise<Answer>;
-  /** At once, for a fault. */
-  readNow: (request: PageRequest) => Answer;
+  /** Throws when not even the first page can be read. */
+  read: (request: PageRequest) => Answer;
 }
 
 /** `memory` is asked anew for each request: it may be opened after the connection was. */
@@ -53,15 +49,11 @@ export function servePages(link: FramedLink, memory: () => PageReader | undefine
     flags,
     frame: encodePageError(messageOf(error)),
   });
-  const read = (channel: number, request: PageRequest): Outgoing | Promise<Outgoing> => {
+  const read = (channel: number, request: PageRequest): Outgoing => {
     try {
       const from = memory();
       if (from === undefined) return refuse(channel, "the container's memory is not open yet", pageErrorFlags.notYet);
-      if (request.priority === 0) return answer(channel, from.readNow(request));
-      return from.read(request).then(
-        (pages) => answer(channel, pages),
-        (error: unknown) => refuse(channel, error),
-      );
+      return answer(channel, from.read(request));
     } catch (error) {
       return refuse(channel, error);
     }

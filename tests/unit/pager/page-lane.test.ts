@@ -1,5 +1,6 @@
 /** Real TLS on loopback; a source that answers out of a made-up memory, and whose connections can be cut. */
 import { afterEach, beforeEach, expect, test } from "vitest";
+import type { Frame } from "../../../services/shared/core/frames/frame.ts";
 import { PageLane, type PageAnswer } from "../../../services/pager/page-daemon/page-lane.ts";
 import { encodeZeroPages } from "../../../services/shared/core/frames/page-message.ts";
 import type { DmigrateError } from "../../../services/shared/errors.ts";
@@ -22,13 +23,7 @@ let stop: AbortController;
 let lane: PageLane;
 
 const zeros = (pages: number) => ({ ...encodeZeroPages(pages), release: () => undefined });
-const memory: PageReader = {
-  readNow: ({ pages }) => zeros(pages),
-  read: async ({ pages }) => {
-    await hold.promise;
-    return zeros(pages);
-  },
-};
+const memory: PageReader = { read: ({ pages }) => zeros(pages) };
 
 beforeEach(async () => {
   [links, answers, told, failures] = [[], [], [], []];
@@ -39,7 +34,11 @@ beforeEach(async () => {
     key: Buffer.from(secret, "hex"),
     attach: (_role: unknown, link: FramedLink) => {
       links.push(link);
-      return servePages(link, () => (isOpen ? memory : undefined), { pagesSent: 0, zeroPages: 0 });
+      const answer = servePages(link, () => (isOpen ? memory : undefined), { pagesSent: 0, zeroPages: 0 });
+      return async (frame: Frame) => {
+        if (isOpen) await hold.promise;
+        await answer(frame);
+      };
     },
   };
   listener = await listenForData({ host: "127.0.0.1", port: 0 }, () => transfer, createLog("test", "silent"));

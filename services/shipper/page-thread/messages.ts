@@ -1,0 +1,38 @@
+/** What the shipper and its page threads tell each other. */
+import type { FrozenProcess } from "../../shared/contracts/dumper.ts";
+import type { LinkSecurity } from "../../shared/contracts/shipper.ts";
+import type { ErrorCode } from "../../shared/errors.ts";
+import type { Preamble } from "../../shared/link/preamble.ts";
+import type { HandedSocket } from "../../shared/adapters/socket-handover.ts";
+import type { LogLevel } from "../../shared/log.ts";
+
+/** Which connections a thread serves. */
+export type PageRole = "pages" | "faults";
+export const pageRoles = ["pages", "faults"] as const;
+
+export interface PageThreadOptions {
+  role: PageRole;
+  logLevel: LogLevel;
+}
+
+export interface OpenedMemory {
+  containerId: string;
+  processes: readonly FrozenProcess[];
+  /** The container runs. */
+  provisional: boolean;
+}
+
+export type Order =
+  | { kind: "begin"; secret: string; security: LinkSecurity; counters: SharedArrayBuffer }
+  | ({ kind: "open" } & OpenedMemory)
+  | { kind: "lose"; why: string }
+  | { kind: "announce"; processes: readonly FrozenProcess[] }
+  | { kind: "end" };
+
+export type ToThread =
+  | { kind: "connection"; socket: HandedSocket; preamble: Preamble }
+  /** Of one transfer; answered by number. */
+  | { kind: "order"; id: number; migrationId: string; order: Order };
+
+export type FromThread =
+  { kind: "done"; id: number; pages: number } | { kind: "failed"; id: number; code: ErrorCode; message: string };
