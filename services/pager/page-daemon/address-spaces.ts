@@ -71,8 +71,8 @@ export interface AddressSpacesOptions {
   onNear: (pid: number, image: number, pages: number) => void;
 }
 
-/** Largest fetch of a fault's neighbours, in pages: 128 KiB. */
-const nearPages = 32;
+/** Largest fetch of a fault's neighbours, in pages: 256 KiB. */
+const nearPages = 64;
 /** How often is looked at once whether a change is over, and how long in all: then what was told must do. */
 const mostTries = 20;
 const mostChangingMs = 1_000;

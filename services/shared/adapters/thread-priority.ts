@@ -26,7 +26,7 @@ export function preferThisThread(): Urgency {
 /** Makes the calling thread one of the usual again, whatever it was started by. */
 export function unpreferThisThread(): void {
   schedule(policies.usual, 0);
-  weigh(0);
+  weigh(10);
 }
 
 function schedule(policy: number, priority: number): boolean {

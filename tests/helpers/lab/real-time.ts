@@ -8,8 +8,8 @@ import { join } from "node:path";
 const root = "/sys/fs/cgroup/cpu";
 const file = "cpu.rt_runtime_us";
 /** Of each second: what one node needs by far, and what all labs of this machine may have together. */
-const nodeBudgetUs = 200_000;
-const allBudgetUs = 800_000;
+const nodeBudgetUs = 400_000;
+const allBudgetUs = 900_000;
 
 /** Gives a node's container a budget where it needs one; where that is refused, its threads do without real-time. */
 export function allowRealTime(pid: number): void {
