@@ -33,12 +33,15 @@ interface Known {
 
 export class PageThreads {
   readonly #log: Log;
+  readonly #startWorker: (options: PageThreadOptions) => Worker;
   readonly #known = new Map<string, Known>();
   readonly #threads = new Map<PageRole, PageThread>();
   #stopped = false;
 
-  constructor(log: Log) {
+  /** `startWorker` is for tests, which end the workers. */
+  constructor(log: Log, startWorker = (options: PageThreadOptions) => new Worker(program, { workerData: options })) {
     this.#log = log;
+    this.#startWorker = startWorker;
     for (const role of pageRoles) this.#threads.set(role, this.#start(role));
   }
 
@@ -50,7 +53,8 @@ export class PageThreads {
       memory: undefined,
     };
     this.#known.set(migrationId, known);
-    for (const role of pageRoles) void this.#order(role, migrationId, beginOf(known, role));
+    // A thread that ends instead is replaced, and the next one is told.
+    for (const role of pageRoles) this.#order(role, migrationId, beginOf(known, role)).catch(() => undefined);
   }
 
   /** Requests are answered from this memory once it resolves. Rejects with `invalid-request` when it is not the container's. */
@@ -105,7 +109,7 @@ export class PageThreads {
 
   #start(role: PageRole): PageThread {
     const logLevel = this.#log.level as LogLevel;
-    return new PageThread({ role, logLevel }, (reason) => void this.#replace(role, reason));
+    return new PageThread(this.#startWorker({ role, logLevel }), (reason) => void this.#replace(role, reason));
   }
 
   async #replace(role: PageRole, reason: string): Promise<void> {
@@ -143,15 +147,18 @@ class PageThread {
   readonly #waiting = new Map<number, PromiseWithResolvers<number>>();
   #lastId = 0;
   #reason: string | undefined;
+  #gone: DmigrateError | undefined;
+  readonly #ended: Promise<void>;
 
-  constructor(options: PageThreadOptions, onEnd: (reason: string) => void) {
-    this.#worker = new Worker(program, { workerData: options });
+  constructor(worker: Worker, onEnd: (reason: string) => void) {
+    this.#worker = worker;
     this.#worker.on("message", (message: FromThread) => this.#hear(message));
     this.#worker.on("error", (error) => (this.#reason = messageOf(error)));
+    this.#ended = new Promise((resolve) => this.#worker.once("exit", () => resolve()));
     this.#worker.on("exit", (code) => {
       this.#reason ??= `exit code ${code}`;
-      const gone = new DmigrateError("unavailable", `a page thread of the shipper ended: ${this.#reason}`);
-      for (const { reject } of this.#waiting.values()) reject(gone);
+      this.#gone = new DmigrateError("unavailable", `a page thread of the shipper ended: ${this.#reason}`);
+      for (const { reject } of this.#waiting.values()) reject(this.#gone);
       this.#waiting.clear();
       onEnd(this.#reason);
     });
@@ -163,6 +170,7 @@ class PageThread {
 
   /** Resolves with its answer. */
   ask(migrationId: string, order: Order): Promise<number> {
+    if (this.#gone !== undefined) return Promise.reject(this.#gone);
     const id = ++this.#lastId;
     const answer = Promise.withResolvers<number>();
     this.#waiting.set(id, answer);
@@ -170,8 +178,10 @@ class PageThread {
     return answer.promise;
   }
 
+  /** Resolves once it has ended. */
   async stop(): Promise<void> {
-    await this.#worker.terminate();
+    this.post({ kind: "stop" });
+    await this.#ended;
   }
 
   #hear(message: FromThread): void {

@@ -165,7 +165,7 @@ export class Transfer implements Attachable {
     const { pageThreads } = this.#deps;
     const { State } = await this.#deps.docker.getContainer(containerId).inspect();
     if (!State.Running) throw new DmigrateError("conflict", `container ${containerId.slice(0, 12)} does not run`);
-    if (pageThreads.countersOf(migrationId)?.pages.links === 0)
+    if ((pageThreads.countersOf(migrationId)?.pages.links ?? 0) === 0)
       throw new DmigrateError("conflict", "the destination's pager is not connected; POST /pagers comes first");
     const processes = findFreezer(State.Pid)
       .processes()

@@ -110,10 +110,10 @@ export class BulkLane {
     if (memory !== undefined) this.#post({ kind: "free", memory });
   }
 
-  /** Ends the thread, whatever it is doing. */
+  /** Ends the thread, after what it is doing just now. */
   close(): void {
     this.#closed = true;
-    void this.#worker.terminate();
+    this.#post({ kind: "end" });
   }
 
   #start(): Worker {

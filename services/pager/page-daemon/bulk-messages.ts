@@ -38,7 +38,9 @@ export type ToBulk =
   /** Fill in pages from `image` on. The memory stays the sender's. */
   | ({ kind: "fill"; id: number; image: number; placement: Placement } & SharedPages)
   /** Memory to be used again. */
-  | { kind: "free"; memory: SharedArrayBuffer };
+  | { kind: "free"; memory: SharedArrayBuffer }
+  /** End. To be ended from outside within a system call would end the whole process. */
+  | { kind: "end" };
 
 export type FromBulk =
   | { kind: "connected" }

@@ -4,7 +4,7 @@
  */
 import { parentPort, workerData } from "node:worker_threads";
 import { PayloadPool } from "../../shared/core/frames/payload-pool.ts";
-import { unpreferThisThread } from "../../shared/adapters/thread-priority.ts";
+import { deferThisThread } from "../../shared/adapters/thread-priority.ts";
 import { asDmigrateError } from "../../shared/errors.ts";
 import { FillLock } from "../adapters/fill-lock.ts";
 import type { Placement } from "../core/placement.ts";
@@ -17,8 +17,8 @@ interface Asked extends PageRequest {
   placement: Placement | undefined;
 }
 
-// Another one than the first is started by a thread that is urgent.
-unpreferThisThread();
+// The container's threads come first; and but for the first, such a thread is started by one that is urgent.
+deferThisThread();
 const port = parentPort;
 if (port === null) throw new Error("this is a thread of the page daemon");
 const shared = workerData as SharedArrayBuffer;
@@ -99,6 +99,8 @@ function obey(message: ToBulk): void {
     case "free":
       pool.restock(Buffer.from(message.memory));
       return;
+    case "end":
+      process.exit(0);
   }
 }
 

@@ -11,6 +11,7 @@ const policies = { usual: 0, roundRobin: 2 } as const;
 const lowestRealTime = 1;
 /** Threads weigh from 19 (least) to -20. */
 const heaviest = -20;
+const giveWay = 10;
 
 export type Urgency = "real-time" | "heavy" | "usual";
 
@@ -23,10 +24,13 @@ export function preferThisThread(): Urgency {
   return weigh(heaviest) ? "heavy" : "usual";
 }
 
-/** Makes the calling thread one of the usual again, whatever it was started by. */
-export function unpreferThisThread(): void {
+/**
+ * Has the calling thread give way to the usual ones, whatever it was started by: it still gets a tenth of what each of
+ * them gets where all processors are busy, and all that they leave.
+ */
+export function deferThisThread(): void {
   schedule(policies.usual, 0);
-  weigh(10);
+  weigh(giveWay);
 }
 
 function schedule(policy: number, priority: number): boolean {

@@ -32,7 +32,9 @@ export type Order =
 export type ToThread =
   | { kind: "connection"; socket: HandedSocket; preamble: Preamble }
   /** Of one transfer; answered by number. */
-  | { kind: "order"; id: number; migrationId: string; order: Order };
+  | { kind: "order"; id: number; migrationId: string; order: Order }
+  /** End. To be ended from outside within a system call would end the whole process. */
+  | { kind: "stop" };
 
 export type FromThread =
   { kind: "done"; id: number; pages: number } | { kind: "failed"; id: number; code: ErrorCode; message: string };

@@ -2,11 +2,13 @@
  * A thread of the shipper that serves all transfers' connections of one role out of the frozen memory. Faults have a
  * thread of their own, which goes before all others: their answers are one page each, and wait for nothing.
  */
+import type { Socket } from "node:net";
 import { parentPort, workerData } from "node:worker_threads";
-import { putIn } from "../../shared/adapters/socket-handover.ts";
+import { putIn, type HandedSocket } from "../../shared/adapters/socket-handover.ts";
 import { preferThisThread } from "../../shared/adapters/thread-priority.ts";
 import { asDmigrateError, DmigrateError } from "../../shared/errors.ts";
 import { Handshakes } from "../../shared/link/data-server.ts";
+import type { Preamble } from "../../shared/link/preamble.ts";
 import { createLog } from "../../shared/log.ts";
 import { DataDoor } from "../adapters/data-door.ts";
 import { PageCounters } from "./counters.ts";
@@ -47,11 +49,22 @@ async function obey(migrationId: string, order: Order): Promise<number> {
   }
 }
 
+function receive(handed: HandedSocket, preamble: Preamble): void {
+  let socket: Socket;
+  try {
+    socket = putIn(handed);
+  } catch (error) {
+    log.debug({ err: error }, "a data connection was lost on its way here");
+    return;
+  }
+  if (!handshakes.begin(socket)) return;
+  handshakes.goOn(socket, preamble).catch((error: unknown) => handshakes.refuse(socket, error));
+}
+
 port.on("message", (message: ToThread) => {
+  if (message.kind === "stop") process.exit(0);
   if (message.kind === "connection") {
-    const socket = putIn(message.socket);
-    if (!handshakes.begin(socket)) return;
-    handshakes.goOn(socket, message.preamble).catch((error: unknown) => handshakes.refuse(socket, error));
+    receive(message.socket, message.preamble);
     return;
   }
   const { id, migrationId, order } = message;

@@ -23,12 +23,13 @@ let stop: AbortController;
 let lane: PageLane;
 
 const zeros = (pages: number) => ({ ...encodeZeroPages(pages), release: () => undefined });
-const memory: PageReader = { read: ({ pages }) => zeros(pages) };
+let memory: PageReader;
 
 beforeEach(async () => {
   [links, answers, told, failures] = [[], [], [], []];
   hold = Promise.withResolvers();
   isOpen = true;
+  memory = { read: ({ pages }) => zeros(pages) };
   stop = new AbortController();
   const transfer = {
     key: Buffer.from(secret, "hex"),
@@ -101,8 +102,10 @@ test("a source whose memory stays closed is told of once the time is over", asyn
 });
 
 test("a page that the source does not have is not asked for again", async () => {
-  hold.reject(new Error("process 1 has no readable memory"));
-  hold.promise.catch(() => undefined);
+  memory.read = () => {
+    throw new Error("process 1 has no readable memory");
+  };
+  hold.resolve(undefined);
   lane.request(request(1));
   await expect.poll(() => failures.length).toBe(1);
   expect(failures[0]?.message).toContain("no readable memory");
