@@ -66,6 +66,7 @@ export class BulkLane {
   #messages: ToBulk[] = [];
   #lastId = 0;
   #worker: Worker;
+  #ended: Promise<void> = Promise.resolve();
   #events: BulkLaneEvents | undefined;
   #link: BulkLink | undefined;
   #connecting: PromiseWithResolvers<undefined> | undefined;
@@ -110,10 +111,11 @@ export class BulkLane {
     if (memory !== undefined) this.#post({ kind: "free", memory });
   }
 
-  /** Ends the thread, after what it is doing just now. */
-  close(): void {
+  /** Ends the thread. Resolves when it has ended, after what it was doing just now. */
+  async close(): Promise<void> {
     this.#closed = true;
     this.#post({ kind: "end" });
+    await this.#ended;
   }
 
   #start(): Worker {
@@ -123,6 +125,7 @@ export class BulkLane {
       for (const message of messages) this.#hear(message);
     });
     worker.on("error", (error) => (reason = messageOf(error)));
+    this.#ended = new Promise((resolve) => worker.once("exit", () => resolve()));
     worker.on("exit", () => void this.#replace(reason));
     worker.unref();
     return worker;

@@ -172,7 +172,7 @@ export class PageDaemon {
     this.#tell({ kind: "drained", drainMs: performance.now() - this.#finishedAt, stats: this.stats() });
     this.#epoll.stop();
     this.#abort.abort();
-    this.#bulk.close();
+    void this.#bulk.close();
   }
 
   #look(): void {

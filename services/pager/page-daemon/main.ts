@@ -34,7 +34,7 @@ function tell(message: FromDaemon): void {
   if (message.kind === "failed") failure = message;
   if (message.kind === "drained") leaveOutcome({ drainMs: message.drainMs, stats: message.stats });
   for (const agent of agents) agent.send(message);
-  if (message.kind === "drained" && agents.size === 0) process.exit(0);
+  if (message.kind === "drained" && agents.size === 0) void leave();
 }
 
 function tellFailure(error: unknown): void {
@@ -57,7 +57,7 @@ async function obey(message: ToDaemon): Promise<void> {
       return;
     case "stop":
       if (!message.force && daemon?.needed === true) tell({ kind: "refused" });
-      else process.exit(0);
+      else await leave();
       return;
   }
 }
@@ -89,6 +89,12 @@ function listenForAgents(): void {
   server.listen(agentSocketName);
 }
 
+/** A thread that is ended within a system call would end the process by SIGABRT. */
+async function leave(): Promise<void> {
+  await bulk.close();
+  process.exit(0);
+}
+
 function leaveOutcome(outcome: Outcome): void {
   writeFileSync(`${outcomeName}.tmp`, JSON.stringify(outcome), { mode: 0o600 });
   renameSync(`${outcomeName}.tmp`, outcomeName);
@@ -97,7 +103,10 @@ function leaveOutcome(outcome: Outcome): void {
 /** The agent is gone: goes on for those who need it, until the next one is there. */
 function goOnAlone(): void {
   if (agents.size > 0) return;
-  if (daemon?.needed !== true) process.exit(0);
+  if (daemon?.needed !== true) {
+    void leave();
+    return;
+  }
   setTimeout(goOnAlone, aloneCheckMs);
 }
 

@@ -66,7 +66,7 @@ beforeEach(async () => {
 });
 
 afterEach(async () => {
-  lane.close();
+  await lane.close();
   await listener.close();
 });
 
