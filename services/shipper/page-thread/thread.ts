@@ -5,7 +5,7 @@
 import { parentPort, workerData } from "node:worker_threads";
 import { putIn } from "../../shared/adapters/socket-handover.ts";
 import { preferThisThread } from "../../shared/adapters/thread-priority.ts";
-import { asDmigrateError, DmigrateError } from "../../shared/errors.ts";
+import { asDmigrateError, DmigrateError, messageOf } from "../../shared/errors.ts";
 import { Handshakes } from "../../shared/link/data-server.ts";
 import { createLog } from "../../shared/log.ts";
 import { DataDoor } from "../adapters/data-door.ts";
@@ -47,11 +47,20 @@ async function obey(migrationId: string, order: Order): Promise<number> {
   }
 }
 
+function connect({ socket: handed, preamble }: Extract<ToThread, { kind: "connection" }>): void {
+  try {
+    const socket = putIn(handed);
+    if (!handshakes.begin(socket)) return;
+    handshakes.goOn(socket, preamble).catch((error: unknown) => handshakes.refuse(socket, error));
+  } catch (error) {
+    // No connection is worth those that are served already.
+    log.debug({ reason: messageOf(error) }, "a data connection was lost before its handshake");
+  }
+}
+
 port.on("message", (message: ToThread) => {
   if (message.kind === "connection") {
-    const socket = putIn(message.socket);
-    if (!handshakes.begin(socket)) return;
-    handshakes.goOn(socket, message.preamble).catch((error: unknown) => handshakes.refuse(socket, error));
+    connect(message);
     return;
   }
   const { id, migrationId, order } = message;

@@ -34,7 +34,11 @@ beforeEach(async () => {
     key: Buffer.from(secret, "hex"),
     attach: (_role: unknown, link: FramedLink) => {
       links.push(link);
-      const answer = servePages(link, () => (isOpen ? memory : undefined), { pagesSent: 0, zeroPages: 0 });
+      const answer = servePages(link, () => (isOpen ? memory : undefined), {
+        pagesSent: 0,
+        zeroPages: 0,
+        bytesSent: 0,
+      });
       return async (frame: Frame) => {
         if (isOpen) await hold.promise;
         await answer(frame);

@@ -1,0 +1,68 @@
+/** A page thread as the main one holds it: what it was asked and has not answered, and that it has ended. */
+import { Worker } from "node:worker_threads";
+import { DmigrateError, messageOf } from "../../shared/errors.ts";
+import type { FromThread, Order, PageThreadOptions, ToThread } from "./messages.ts";
+
+const program = new URL("./thread.ts", import.meta.url);
+
+export type StartWorker = (options: PageThreadOptions) => Worker;
+export const startWorker: StartWorker = (workerData) => new Worker(program, { workerData });
+
+/** The thread did not live to answer. */
+export class ThreadEnded extends DmigrateError {
+  constructor(reason: string) {
+    super("unavailable", `a page thread of the shipper ended: ${reason}`);
+  }
+}
+
+export class PageThread {
+  readonly #worker: Worker;
+  readonly #waiting = new Map<number, PromiseWithResolvers<number>>();
+  #lastId = 0;
+  #failure: string | undefined;
+  #ended: ThreadEnded | undefined;
+
+  /** `onEnd` is told why, when what was asked is about to reject. */
+  constructor(worker: Worker, onEnd: (reason: string) => void) {
+    this.#worker = worker;
+    worker.on("message", (message: FromThread) => this.#hear(message));
+    worker.on("error", (error) => (this.#failure = messageOf(error)));
+    worker.on("exit", (code) => {
+      const reason = this.#failure ?? `exit code ${code}`;
+      this.#ended = new ThreadEnded(reason);
+      for (const { reject } of this.#waiting.values()) reject(this.#ended);
+      this.#waiting.clear();
+      onEnd(reason);
+    });
+  }
+
+  /** What it is given is lost. */
+  get ended(): boolean {
+    return this.#ended !== undefined;
+  }
+
+  post(message: ToThread): void {
+    this.#worker.postMessage(message);
+  }
+
+  /** Resolves with its answer. Rejects with what it says, or `ThreadEnded`. */
+  ask(migrationId: string, order: Order): Promise<number> {
+    if (this.#ended !== undefined) return Promise.reject(this.#ended);
+    const id = ++this.#lastId;
+    const answer = Promise.withResolvers<number>();
+    this.#waiting.set(id, answer);
+    this.post({ kind: "order", id, migrationId, order });
+    return answer.promise;
+  }
+
+  async stop(): Promise<void> {
+    await this.#worker.terminate();
+  }
+
+  #hear(message: FromThread): void {
+    const answer = this.#waiting.get(message.id);
+    this.#waiting.delete(message.id);
+    if (message.kind === "done") answer?.resolve(message.pages);
+    else answer?.reject(new DmigrateError(message.code, message.message));
+  }
+}
