@@ -80,7 +80,7 @@ export class PageThreads {
     const thread = this.#threads[preamble.role];
     // The destination tries again; there will be another thread.
     if (thread.ended) socket.destroy();
-    else thread.post({ kind: "connection", socket: takeOut(socket), preamble });
+    else thread.give(takeOut(socket), preamble);
     return true;
   };
 

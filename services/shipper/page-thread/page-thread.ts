@@ -1,6 +1,9 @@
-/** A page thread as the main one holds it: what it was asked and has not answered, and that it has ended. */
+/** A page thread as the main one holds it: what it was asked and given and has not taken, and that it has ended. */
+import { closeSync } from "node:fs";
 import { Worker } from "node:worker_threads";
+import type { HandedSocket } from "../../shared/adapters/socket-handover.ts";
 import { DmigrateError, messageOf } from "../../shared/errors.ts";
+import type { Preamble } from "../../shared/link/preamble.ts";
 import type { FromThread, Order, PageThreadOptions, ToThread } from "./messages.ts";
 
 const program = new URL("./thread.ts", import.meta.url);
@@ -18,6 +21,8 @@ export class ThreadEnded extends DmigrateError {
 export class PageThread {
   readonly #worker: Worker;
   readonly #waiting = new Map<number, PromiseWithResolvers<number>>();
+  /** Descriptors of connections that are under way to it. */
+  readonly #given = new Map<number, number>();
   #lastId = 0;
   #failure: string | undefined;
   #ended: ThreadEnded | undefined;
@@ -32,17 +37,22 @@ export class PageThread {
       this.#ended = new ThreadEnded(reason);
       for (const { reject } of this.#waiting.values()) reject(this.#ended);
       this.#waiting.clear();
+      for (const fd of this.#given.values()) closeSync(fd);
+      this.#given.clear();
       onEnd(reason);
     });
   }
 
-  /** What it is given is lost. */
+  /** It takes nothing more. */
   get ended(): boolean {
     return this.#ended !== undefined;
   }
 
-  post(message: ToThread): void {
-    this.#worker.postMessage(message);
+  /** Gives it a connection; one that it does not live to take is closed. */
+  give(socket: HandedSocket, preamble: Preamble): void {
+    const id = ++this.#lastId;
+    this.#given.set(id, socket.fd);
+    this.#post({ kind: "connection", id, socket, preamble });
   }
 
   /** Resolves with its answer. Rejects with what it says, or `ThreadEnded`. */
@@ -51,7 +61,7 @@ export class PageThread {
     const id = ++this.#lastId;
     const answer = Promise.withResolvers<number>();
     this.#waiting.set(id, answer);
-    this.post({ kind: "order", id, migrationId, order });
+    this.#post({ kind: "order", id, migrationId, order });
     return answer.promise;
   }
 
@@ -59,7 +69,15 @@ export class PageThread {
     await this.#worker.terminate();
   }
 
+  #post(message: ToThread): void {
+    this.#worker.postMessage(message);
+  }
+
   #hear(message: FromThread): void {
+    if (message.kind === "taken") {
+      this.#given.delete(message.id);
+      return;
+    }
     const answer = this.#waiting.get(message.id);
     this.#waiting.delete(message.id);
     if (message.kind === "done") answer?.resolve(message.pages);

@@ -47,7 +47,9 @@ async function obey(migrationId: string, order: Order): Promise<number> {
   }
 }
 
-function connect({ socket: handed, preamble }: Extract<ToThread, { kind: "connection" }>): void {
+function connect({ id, socket: handed, preamble }: Extract<ToThread, { kind: "connection" }>): void {
+  // First: a descriptor that two take for theirs would be closed twice.
+  answer({ kind: "taken", id });
   try {
     const socket = putIn(handed);
     if (!handshakes.begin(socket)) return;
