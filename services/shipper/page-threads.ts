@@ -3,25 +3,16 @@
  * should not, is replaced and told again what it must know; its connections are gone, and the destinations make new ones.
  */
 import { setTimeout as sleep } from "node:timers/promises";
-import { Worker } from "node:worker_threads";
 import { takeOut } from "../shared/adapters/socket-handover.ts";
 import type { FrozenProcess } from "../shared/contracts/dumper.ts";
 import type { CreateTransfer } from "../shared/contracts/shipper.ts";
-import { DmigrateError, messageOf } from "../shared/errors.ts";
+import { messageOf } from "../shared/errors.ts";
 import type { Log, LogLevel } from "../shared/log.ts";
 import type { TakeAway } from "./adapters/data-listener.ts";
 import { PageCounters } from "./page-thread/counters.ts";
-import {
-  pageRoles,
-  type FromThread,
-  type OpenedMemory,
-  type Order,
-  type PageRole,
-  type PageThreadOptions,
-  type ToThread,
-} from "./page-thread/messages.ts";
+import { pageRoles, type OpenedMemory, type Order, type PageRole } from "./page-thread/messages.ts";
+import { PageThread, startWorker, ThreadEnded, type StartWorker } from "./page-thread/page-thread.ts";
 
-const program = new URL("./page-thread/thread.ts", import.meta.url);
 const restartPauseMs = 100;
 
 /** What the threads know of a transfer. */
@@ -33,16 +24,17 @@ interface Known {
 
 export class PageThreads {
   readonly #log: Log;
-  readonly #startWorker: (options: PageThreadOptions) => Worker;
   readonly #known = new Map<string, Known>();
-  readonly #threads = new Map<PageRole, PageThread>();
+  readonly #startWorker: StartWorker;
+  readonly #threads: Record<PageRole, PageThread>;
+  /** Settled, never rejected, once there is a thread again. */
+  readonly #replaced = new Map<PageRole, Promise<void>>();
   #stopped = false;
 
-  /** `startWorker` is for tests, which end the workers. */
-  constructor(log: Log, startWorker = (options: PageThreadOptions) => new Worker(program, { workerData: options })) {
+  constructor(log: Log, start: StartWorker = startWorker) {
     this.#log = log;
-    this.#startWorker = startWorker;
-    for (const role of pageRoles) this.#threads.set(role, this.#start(role));
+    this.#startWorker = start;
+    this.#threads = { pages: this.#start("pages"), faults: this.#start("faults") };
   }
 
   /** Connections of its transfer may come. */
@@ -53,8 +45,7 @@ export class PageThreads {
       memory: undefined,
     };
     this.#known.set(migrationId, known);
-    // A thread that ends instead is replaced, and the next one is told.
-    for (const role of pageRoles) this.#order(role, migrationId, beginOf(known, role)).catch(() => undefined);
+    for (const role of pageRoles) this.#tell(role, migrationId, beginOf(known, role));
   }
 
   /** Requests are answered from this memory once it resolves. Rejects with `invalid-request` when it is not the container's. */
@@ -75,7 +66,7 @@ export class PageThreads {
   /** Closes the connections and the memory. */
   end(migrationId: string): void {
     if (!this.#known.delete(migrationId)) return;
-    for (const role of pageRoles) void this.#order(role, migrationId, { kind: "end" }).catch(() => undefined);
+    for (const role of pageRoles) this.#tell(role, migrationId, { kind: "end" });
   }
 
   /** What was sent, over connections of both roles. */
@@ -86,14 +77,17 @@ export class PageThreads {
   /** Gives a connection to the thread that serves its role. */
   readonly takeAway: TakeAway = (socket, preamble) => {
     if (preamble.role === "files") return false;
-    this.#threads.get(preamble.role)?.post({ kind: "connection", socket: takeOut(socket), preamble });
+    const thread = this.#threads[preamble.role];
+    // The destination tries again; there will be another thread.
+    if (thread.ended) socket.destroy();
+    else thread.give(takeOut(socket), preamble);
     return true;
   };
 
   /** Ends the threads, and with them what they serve. */
   async stop(): Promise<void> {
     this.#stopped = true;
-    await Promise.all([...this.#threads.values()].map((thread) => thread.stop()));
+    await Promise.all(Object.values(this.#threads).map((thread) => thread.stop()));
   }
 
   async #toAll(migrationId: string, order: Order): Promise<void> {
@@ -102,36 +96,43 @@ export class PageThreads {
     if (known !== undefined) known.memory = order;
   }
 
-  #order(role: PageRole, migrationId: string, order: Order): Promise<number> {
-    const thread = this.#threads.get(role);
-    return thread?.ask(migrationId, order) ?? Promise.reject(new DmigrateError("unavailable", "no page thread"));
+  /** For what the thread that comes after this one is told anyway. */
+  #tell(role: PageRole, migrationId: string, order: Order): void {
+    this.#threads[role].ask(migrationId, order).catch(() => undefined);
+  }
+
+  /** What a thread does not live to answer, the next one is asked. */
+  async #order(role: PageRole, migrationId: string, order: Order): Promise<number> {
+    try {
+      return await this.#threads[role].ask(migrationId, order);
+    } catch (error) {
+      if (!(error instanceof ThreadEnded)) throw error;
+      await this.#replaced.get(role);
+      return this.#threads[role].ask(migrationId, order);
+    }
   }
 
   #start(role: PageRole): PageThread {
-    const logLevel = this.#log.level as LogLevel;
-    return new PageThread(this.#startWorker({ role, logLevel }), (reason) => void this.#replace(role, reason));
+    const worker = this.#startWorker({ role, logLevel: this.#log.level as LogLevel });
+    return new PageThread(worker, (reason) => {
+      if (!this.#stopped) this.#replaced.set(role, this.#replace(role, reason));
+    });
   }
 
   async #replace(role: PageRole, reason: string): Promise<void> {
-    if (this.#stopped) return;
     this.#log.error({ role, reason }, "a page thread failed; it is started anew");
+    for (const { counters } of this.#known.values()) counters[role].links = 0;
     await sleep(restartPauseMs);
-    if (this.#isStopped()) return;
+    if (this.#stopped) return;
     const thread = this.#start(role);
-    this.#threads.set(role, thread);
-    for (const [migrationId, known] of this.#known) {
-      known.counters[role].links = 0;
+    this.#threads[role] = thread;
+    for (const [migrationId, known] of this.#known)
       for (const order of [beginOf(known, role), known.memory])
         if (order !== undefined) thread.ask(migrationId, order).catch((error: unknown) => this.#report(error));
-    }
   }
 
   #report(error: unknown): void {
     this.#log.error({ reason: messageOf(error) }, "a page thread does not serve what the one before it did");
-  }
-
-  #isStopped(): boolean {
-    return this.#stopped;
   }
 }
 
@@ -140,54 +141,3 @@ const beginOf = ({ begin, counters }: Known, role: PageRole): Order => ({
   ...begin,
   counters: counters[role].memory,
 });
-
-/** One thread, and what it was asked and has not answered. */
-class PageThread {
-  readonly #worker: Worker;
-  readonly #waiting = new Map<number, PromiseWithResolvers<number>>();
-  #lastId = 0;
-  #reason: string | undefined;
-  #gone: DmigrateError | undefined;
-  readonly #ended: Promise<void>;
-
-  constructor(worker: Worker, onEnd: (reason: string) => void) {
-    this.#worker = worker;
-    this.#worker.on("message", (message: FromThread) => this.#hear(message));
-    this.#worker.on("error", (error) => (this.#reason = messageOf(error)));
-    this.#ended = new Promise((resolve) => this.#worker.once("exit", () => resolve()));
-    this.#worker.on("exit", (code) => {
-      this.#reason ??= `exit code ${code}`;
-      this.#gone = new DmigrateError("unavailable", `a page thread of the shipper ended: ${this.#reason}`);
-      for (const { reject } of this.#waiting.values()) reject(this.#gone);
-      this.#waiting.clear();
-      onEnd(this.#reason);
-    });
-  }
-
-  post(message: ToThread): void {
-    this.#worker.postMessage(message);
-  }
-
-  /** Resolves with its answer. */
-  ask(migrationId: string, order: Order): Promise<number> {
-    if (this.#gone !== undefined) return Promise.reject(this.#gone);
-    const id = ++this.#lastId;
-    const answer = Promise.withResolvers<number>();
-    this.#waiting.set(id, answer);
-    this.post({ kind: "order", id, migrationId, order });
-    return answer.promise;
-  }
-
-  /** Resolves once it has ended. */
-  async stop(): Promise<void> {
-    this.post({ kind: "stop" });
-    await this.#ended;
-  }
-
-  #hear(message: FromThread): void {
-    const answer = this.#waiting.get(message.id);
-    this.#waiting.delete(message.id);
-    if (message.kind === "done") answer?.resolve(message.pages);
-    else answer?.reject(new DmigrateError(message.code, message.message));
-  }
-}

@@ -21,6 +21,8 @@ const maxWaiting = 8_192;
 export interface PageStats {
   pagesSent: number;
   zeroPages: number;
+  /** Headers included. */
+  bytesSent: number;
 }
 
 /** An answer; `release` is called once its memory may be used again. */
@@ -38,17 +40,17 @@ export interface PageReader {
 export function servePages(link: FramedLink, memory: () => PageReader | undefined, stats: PageStats): FrameHandler {
   const sender = new Sender(link, windowBytes);
 
+  const counted = (outgoing: Outgoing): Outgoing => {
+    stats.bytesSent += outgoing.frame.length;
+    return outgoing;
+  };
   const answer = (channel: number, { frame, flags, pages, zeroPages, release }: Answer): Outgoing => {
     stats.pagesSent += pages;
     stats.zeroPages += zeroPages;
-    return { type: frameTypes.pages, channel, flags, frame, release };
+    return counted({ type: frameTypes.pages, channel, flags, frame, release });
   };
-  const refuse = (channel: number, error: unknown, flags = 0): Outgoing => ({
-    type: frameTypes.pageError,
-    channel,
-    flags,
-    frame: encodePageError(messageOf(error)),
-  });
+  const refuse = (channel: number, error: unknown, flags = 0): Outgoing =>
+    counted({ type: frameTypes.pageError, channel, flags, frame: encodePageError(messageOf(error)) });
   const read = (channel: number, request: PageRequest): Outgoing => {
     try {
       const from = memory();

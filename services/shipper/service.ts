@@ -34,8 +34,8 @@ export async function createShipper({ docker, stateDir, log, dataListen }: Shipp
   );
   const records = openRecordFiles(join(stateDir, "transfers"), transferRecordSchema, log);
   const transfers = new Transfers({ docker, stateDir, dataPort: listener.port, pageThreads, records });
-  await transfers.recover(log);
   state.transfers = transfers;
+  await transfers.recover(log);
   const receives = new Receives({ docker, stateDir, log });
   return {
     name: "shipper",

@@ -76,7 +76,12 @@ export async function connectPsk({ source, identity, key, role, signal, onBytes 
     reached = true;
     tune(socket);
     const fd = descriptorOf(socket);
-    if (fd !== undefined) writeSync(fd, encodePreamble({ security: "tls", role }));
+    try {
+      if (fd !== undefined) writeSync(fd, encodePreamble({ security: "tls", role }));
+    } catch (error) {
+      // The peer may be gone again already.
+      socket.destroy(error as Error);
+    }
   });
   try {
     await once(socket, "secureConnect", { signal: bounded });

@@ -30,11 +30,14 @@ export type Order =
   | { kind: "end" };
 
 export type ToThread =
-  | { kind: "connection"; socket: HandedSocket; preamble: Preamble }
+  | { kind: "connection"; id: number; socket: HandedSocket; preamble: Preamble }
   /** Of one transfer; answered by number. */
   | { kind: "order"; id: number; migrationId: string; order: Order }
   /** End. To be ended from outside within a system call would end the whole process. */
   | { kind: "stop" };
 
 export type FromThread =
-  { kind: "done"; id: number; pages: number } | { kind: "failed"; id: number; code: ErrorCode; message: string };
+  /** The connection's descriptor is the thread's from now on. */
+  | { kind: "taken"; id: number }
+  | { kind: "done"; id: number; pages: number }
+  | { kind: "failed"; id: number; code: ErrorCode; message: string };

@@ -19,14 +19,12 @@ export class PageTransfer implements Attachable {
   readonly #hashes = new PageHashes();
   readonly #ended = new AbortController();
   #link: FramedLink | undefined;
-  #bytesOfLostLinks = 0;
   #memory: (PageReader & { close: () => void }) | undefined;
 
   constructor(secret: string, security: LinkSecurity, counters: PageCounters) {
     this.key = Buffer.from(secret, "hex");
     this.security = security;
     this.#counters = counters;
-    this.#bytesOfLostLinks = counters.bytesSent;
   }
 
   attach(_role: Role, link: FramedLink): FrameHandler {
@@ -34,15 +32,10 @@ export class PageTransfer implements Attachable {
     this.#link = link;
     this.#counters.links += 1;
     void link.closed.then(() => {
-      this.#bytesOfLostLinks += link.bytesSent;
       this.#counters.links -= 1;
       if (this.#link === link) this.#link = undefined;
     });
-    const handle = servePages(link, () => this.#memory, this.#counters);
-    return (frame) => {
-      this.#counters.bytesSent = this.#bytesOfLostLinks + link.bytesSent;
-      return handle(frame);
-    };
+    return servePages(link, () => this.#memory, this.#counters);
   }
 
   /** Throws `invalid-request` when a process is not the container's. */
@@ -59,9 +52,11 @@ export class PageTransfer implements Attachable {
   }
 
   /** Tells the destination which pages there are, if it is connected. Resolves with how many. */
-  announce(processes: readonly FrozenProcess[]): Promise<number> {
-    const link = this.#link;
-    return link === undefined ? Promise.resolve(0) : announceMemory(link, processes, this.#ended.signal);
+  async announce(processes: readonly FrozenProcess[]): Promise<number> {
+    if (this.#link === undefined) return 0;
+    const { pages, bytes } = await announceMemory(this.#link, processes, this.#ended.signal);
+    this.#counters.bytesSent += bytes;
+    return pages;
   }
 
   end(): void {

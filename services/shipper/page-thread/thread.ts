@@ -2,13 +2,11 @@
  * A thread of the shipper that serves all transfers' connections of one role out of the frozen memory. Faults have a
  * thread of their own, which goes before all others: their answers are one page each, and wait for nothing.
  */
-import type { Socket } from "node:net";
 import { parentPort, workerData } from "node:worker_threads";
-import { putIn, type HandedSocket } from "../../shared/adapters/socket-handover.ts";
+import { putIn } from "../../shared/adapters/socket-handover.ts";
 import { preferThisThread } from "../../shared/adapters/thread-priority.ts";
-import { asDmigrateError, DmigrateError } from "../../shared/errors.ts";
+import { asDmigrateError, DmigrateError, messageOf } from "../../shared/errors.ts";
 import { Handshakes } from "../../shared/link/data-server.ts";
-import type { Preamble } from "../../shared/link/preamble.ts";
 import { createLog } from "../../shared/log.ts";
 import { DataDoor } from "../adapters/data-door.ts";
 import { PageCounters } from "./counters.ts";
@@ -49,22 +47,23 @@ async function obey(migrationId: string, order: Order): Promise<number> {
   }
 }
 
-function receive(handed: HandedSocket, preamble: Preamble): void {
-  let socket: Socket;
+function connect({ id, socket: handed, preamble }: Extract<ToThread, { kind: "connection" }>): void {
+  // First: a descriptor that two take for theirs would be closed twice.
+  answer({ kind: "taken", id });
   try {
-    socket = putIn(handed);
+    const socket = putIn(handed);
+    if (!handshakes.begin(socket)) return;
+    handshakes.goOn(socket, preamble).catch((error: unknown) => handshakes.refuse(socket, error));
   } catch (error) {
-    log.debug({ err: error }, "a data connection was lost on its way here");
-    return;
+    // No connection is worth those that are served already.
+    log.debug({ reason: messageOf(error) }, "a data connection was lost before its handshake");
   }
-  if (!handshakes.begin(socket)) return;
-  handshakes.goOn(socket, preamble).catch((error: unknown) => handshakes.refuse(socket, error));
 }
 
 port.on("message", (message: ToThread) => {
   if (message.kind === "stop") process.exit(0);
   if (message.kind === "connection") {
-    receive(message.socket, message.preamble);
+    connect(message);
     return;
   }
   const { id, migrationId, order } = message;

@@ -23,19 +23,27 @@ let stop: AbortController;
 let lane: PageLane;
 
 const zeros = (pages: number) => ({ ...encodeZeroPages(pages), release: () => undefined });
-let memory: PageReader;
+const memory: PageReader = {
+  read: ({ pid, pages }) => {
+    if (pid !== 1) throw new Error(`process ${pid} has no readable memory`);
+    return zeros(pages);
+  },
+};
 
 beforeEach(async () => {
   [links, answers, told, failures] = [[], [], [], []];
   hold = Promise.withResolvers();
   isOpen = true;
-  memory = { read: ({ pages }) => zeros(pages) };
   stop = new AbortController();
   const transfer = {
     key: Buffer.from(secret, "hex"),
     attach: (_role: unknown, link: FramedLink) => {
       links.push(link);
-      const answer = servePages(link, () => (isOpen ? memory : undefined), { pagesSent: 0, zeroPages: 0 });
+      const answer = servePages(link, () => (isOpen ? memory : undefined), {
+        pagesSent: 0,
+        zeroPages: 0,
+        bytesSent: 0,
+      });
       return async (frame: Frame) => {
         if (isOpen) await hold.promise;
         await answer(frame);
@@ -102,11 +110,8 @@ test("a source whose memory stays closed is told of once the time is over", asyn
 });
 
 test("a page that the source does not have is not asked for again", async () => {
-  memory.read = () => {
-    throw new Error("process 1 has no readable memory");
-  };
   hold.resolve(undefined);
-  lane.request(request(1));
+  lane.request({ ...request(1), pid: 2 });
   await expect.poll(() => failures.length).toBe(1);
   expect(failures[0]?.message).toContain("no readable memory");
 });

@@ -16,7 +16,7 @@ import { openLink } from "../../../services/shared/link/dial.ts";
 import { frameOf, frameTypes } from "../../../services/shared/core/frames/frame.ts";
 import { createLog } from "../../../services/shared/log.ts";
 import { listenForData, type DataListener } from "../../../services/shipper/adapters/data-listener.ts";
-import { servePages, type Answer, type PageReader } from "../../../services/shipper/serve-pages.ts";
+import { servePages, type Answer, type PageReader, type PageStats } from "../../../services/shipper/serve-pages.ts";
 
 const migrationId = "m-0123456789abcdef";
 const secret = "5a".repeat(32);
@@ -43,7 +43,7 @@ const memory: PageReader = { read };
 let listener: DataListener;
 let open: PageReader | undefined;
 let known: boolean;
-let stats: { pagesSent: number; zeroPages: number };
+let stats: PageStats;
 /** The source takes requests, and answers none. */
 let isDeaf: boolean;
 let stop: AbortController;
@@ -52,7 +52,7 @@ beforeEach(async () => {
   open = memory;
   known = true;
   isDeaf = false;
-  stats = { pagesSent: 0, zeroPages: 0 };
+  stats = { pagesSent: 0, zeroPages: 0, bytesSent: 0 };
   stop = new AbortController();
   const transfer = {
     key: Buffer.from(secret, "hex"),
