@@ -15,14 +15,15 @@ const fewestPages = 65;
 
 /**
  * Looks through the processes one after the other. What cannot be looked at, since it has ended or the kernel has no
- * PAGEMAP_SCAN, is passed over: the images tell of it later. Resolves with how many pages were announced; never rejects.
+ * PAGEMAP_SCAN, is passed over: the images tell of it later. Resolves with how many pages were announced, and in how many
+ * bytes; never rejects.
  */
 export async function announceMemory(
   link: FramedLink,
   processes: readonly FrozenProcess[],
   signal: AbortSignal,
-): Promise<number> {
-  let announced = 0;
+): Promise<{ pages: number; bytes: number }> {
+  const announced = { pages: 0, bytes: 0 };
   for (const { pid, hostPid } of processes) {
     try {
       using scanner = openPageScanner(hostPid);
@@ -30,8 +31,11 @@ export async function announceMemory(
         if (end - page < fewestPages) continue;
         const runs = await scanner.ownedPagesAside(page, end);
         if (signal.aborted || !link.open) return announced;
-        for (const { pages } of runs) announced += pages;
-        for (const frame of encodeMemoryMap({ pid, runs })) link.write(frameTypes.memoryMap, 0, frame);
+        for (const { pages } of runs) announced.pages += pages;
+        for (const frame of encodeMemoryMap({ pid, runs })) {
+          announced.bytes += frame.length;
+          link.write(frameTypes.memoryMap, 0, frame);
+        }
       }
     } catch {
       continue;

@@ -104,7 +104,7 @@ export function registerTransferRoutes(app: App, transfers: Transfers): void {
       request: { params: migrationParams, ...jsonBody(openMemorySchema) },
       responses: { 200: json(transferSchema, "it is open"), ...problems },
     }),
-    (c) => c.json(transfers.get(c.req.valid("param").id).openMemory(c.req.valid("json")), 200),
+    async (c) => c.json(await transfers.get(c.req.valid("param").id).openMemory(c.req.valid("json")), 200),
   );
   app.openapi(
     createRoute({

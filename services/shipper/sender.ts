@@ -2,7 +2,7 @@
  * Everything that leaves by one connection goes through one queue. An item becomes a frame only when it is its turn
  * and the connection has room, so that what comes in meanwhile can still overtake it.
  *
- *     enqueue / push ──> PriorityQueue ──(room on the link)──> produce ──> link.write
+ *     enqueue ──> PriorityQueue ──(room on the link)──> produce ──> link.write
  *
  * In flight on this side are at most `windowBytes` and one frame, and the kernel holds little more (link/tls-psk.ts).
  */
@@ -19,26 +19,20 @@ export interface Outgoing {
   /** Called once the system has taken the frame. */
   release?: () => void;
 }
-type Produce = () => Outgoing | Promise<Outgoing>;
-
-/**
- * No frame is begun while this many bytes are in the making, or handed to the socket and not taken by the kernel, unless
- * told: what is begun, nothing overtakes.
- */
-const usualWindowBytes = 256 * 1024;
-/** Bytes of ready frames that may wait in a class before `push` makes its caller wait. */
-const maxQueuedBytes = 1024 * 1024;
+type Produce = () => Outgoing;
 
 export class Sender {
   readonly #link: FramedLink;
   readonly #windowBytes: number;
   readonly #queue = new PriorityQueue<Produce>();
-  /** Bytes of frames in the making, such as background pages being read. */
-  #producingBytes = 0;
-  #room: { priority: Priority; resolve: () => void; reject: (error: Error) => void }[] = [];
+  #room: { resolve: () => void; reject: (error: Error) => void }[] = [];
   #failure: Error | undefined;
 
-  constructor(link: FramedLink, windowBytes = usualWindowBytes) {
+  /**
+   * No frame is begun while `windowBytes` were handed to the socket and not taken by the kernel: what is begun, nothing
+   * overtakes.
+   */
+  constructor(link: FramedLink, windowBytes: number) {
     this.#link = link;
     this.#windowBytes = windowBytes;
     void link.closed.then((reason) => this.#fail(reason ?? new Error("the connection was closed")));
@@ -59,20 +53,11 @@ export class Sender {
     return entry;
   }
 
-  /** Puts a ready frame into the queue, and waits while too much of its class is queued. Rejects on a lost link. */
-  async push(priority: Priority, outgoing: Outgoing): Promise<void> {
-    if (this.#failure !== undefined) throw this.#failure;
-    this.enqueue(priority, outgoing.frame.length, () => outgoing);
-    while (this.#queue.bytesOf(priority) > maxQueuedBytes) {
-      await new Promise<void>((resolve, reject) => this.#room.push({ priority, resolve, reject }));
-    }
-  }
-
   /** Resolves once fewer than `length` items wait; rejects on a lost link. */
   async shorterThan(length: number): Promise<void> {
     while (this.#queue.length >= length) {
       if (this.#failure !== undefined) throw this.#failure;
-      await new Promise<void>((resolve, reject) => this.#room.push({ priority: 0, resolve, reject }));
+      await new Promise<void>((resolve, reject) => this.#room.push({ resolve, reject }));
     }
   }
 
@@ -81,20 +66,10 @@ export class Sender {
       const next = this.#queue.peek();
       if (next === undefined || !this.#link.open) break;
       // A fault waits for nobody: it is one page.
-      const free = this.#producingBytes + this.#link.pendingBytes < this.#windowBytes;
+      const free = this.#link.pendingBytes < this.#windowBytes;
       if (!free && next.priority !== 0) break;
       this.#queue.pop();
-      const made = next.item();
-      if (!(made instanceof Promise)) {
-        this.#write(made);
-        continue;
-      }
-      this.#producingBytes += next.bytes;
-      void made.then((outgoing) => {
-        this.#producingBytes -= next.bytes;
-        this.#write(outgoing);
-        this.#pump();
-      });
+      this.#write(next.item());
     }
     this.#wake();
   }

@@ -12,10 +12,7 @@ import { messageOf } from "../shared/errors.ts";
 import type { FramedLink, FrameHandler } from "../shared/link/framed.ts";
 import { Sender, type Outgoing } from "./sender.ts";
 
-/**
- * Several frames in the making keep the link busy while the next are read. Faults do not wait behind them: they have a
- * connection of their own.
- */
+/** Several frames ahead keep the link busy. Faults do not wait behind them: they have a connection of their own. */
 const windowBytes = 1024 * 1024;
 
 /** Requests that may wait before no more are read from the connection. */
@@ -24,6 +21,8 @@ const maxWaiting = 8_192;
 export interface PageStats {
   pagesSent: number;
   zeroPages: number;
+  /** Headers included. */
+  bytesSent: number;
 }
 
 /** An answer; `release` is called once its memory may be used again. */
@@ -31,37 +30,32 @@ export interface Answer extends EncodedPages {
   release: () => void;
 }
 
-/** The frozen memory. Both throw when not even the first page can be read. */
+/** The frozen memory. */
 export interface PageReader {
-  read: (request: PageRequest) => Promise<Answer>;
-  /** At once, for a fault. */
-  readNow: (request: PageRequest) => Answer;
+  /** Throws when not even the first page can be read. */
+  read: (request: PageRequest) => Answer;
 }
 
 /** `memory` is asked anew for each request: it may be opened after the connection was. */
 export function servePages(link: FramedLink, memory: () => PageReader | undefined, stats: PageStats): FrameHandler {
   const sender = new Sender(link, windowBytes);
 
+  const counted = (outgoing: Outgoing): Outgoing => {
+    stats.bytesSent += outgoing.frame.length;
+    return outgoing;
+  };
   const answer = (channel: number, { frame, flags, pages, zeroPages, release }: Answer): Outgoing => {
     stats.pagesSent += pages;
     stats.zeroPages += zeroPages;
-    return { type: frameTypes.pages, channel, flags, frame, release };
+    return counted({ type: frameTypes.pages, channel, flags, frame, release });
   };
-  const refuse = (channel: number, error: unknown, flags = 0): Outgoing => ({
-    type: frameTypes.pageError,
-    channel,
-    flags,
-    frame: encodePageError(messageOf(error)),
-  });
-  const read = (channel: number, request: PageRequest): Outgoing | Promise<Outgoing> => {
+  const refuse = (channel: number, error: unknown, flags = 0): Outgoing =>
+    counted({ type: frameTypes.pageError, channel, flags, frame: encodePageError(messageOf(error)) });
+  const read = (channel: number, request: PageRequest): Outgoing => {
     try {
       const from = memory();
       if (from === undefined) return refuse(channel, "the container's memory is not open yet", pageErrorFlags.notYet);
-      if (request.priority === 0) return answer(channel, from.readNow(request));
-      return from.read(request).then(
-        (pages) => answer(channel, pages),
-        (error: unknown) => refuse(channel, error),
-      );
+      return answer(channel, from.read(request));
     } catch (error) {
       return refuse(channel, error);
     }

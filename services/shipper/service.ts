@@ -8,6 +8,7 @@ import type { Log } from "../shared/log.ts";
 import { listenForData } from "./adapters/data-listener.ts";
 import { checkShipper } from "./checks.ts";
 import { transferRecordSchema } from "./core/transfer-record.ts";
+import { PageThreads } from "./page-threads.ts";
 import { Receives } from "./receives.ts";
 import { registerReceiveRoutes, registerTransferRoutes } from "./routes.ts";
 import { Transfers } from "./transfers.ts";
@@ -24,11 +25,17 @@ export interface ShipperServiceDeps {
 export async function createShipper({ docker, stateDir, log, dataListen }: ShipperServiceDeps): Promise<Service> {
   // Nobody can connect before a transfer was made, and that takes the port's number.
   const state: { transfers?: Transfers } = {};
-  const listener = await listenForData(dataListen, (id) => state.transfers?.find(id), log);
+  const pageThreads = new PageThreads(log);
+  const listener = await listenForData(dataListen, (id) => state.transfers?.find(id), log, pageThreads.takeAway).catch(
+    async (error: unknown) => {
+      await pageThreads.stop();
+      throw error;
+    },
+  );
   const records = openRecordFiles(join(stateDir, "transfers"), transferRecordSchema, log);
-  const transfers = new Transfers({ docker, stateDir, dataPort: listener.port, records });
-  transfers.recover(log);
+  const transfers = new Transfers({ docker, stateDir, dataPort: listener.port, pageThreads, records });
   state.transfers = transfers;
+  await transfers.recover(log);
   const receives = new Receives({ docker, stateDir, log });
   return {
     name: "shipper",
@@ -41,6 +48,7 @@ export async function createShipper({ docker, stateDir, log, dataListen }: Shipp
       transfers.stop();
       await receives.stop();
       await listener.close();
+      await pageThreads.stop();
     },
   };
 }

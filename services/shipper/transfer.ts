@@ -1,5 +1,6 @@
 /**
- * The source's side of one migration: two connections of the destination (files, pages), and what is sent over them.
+ * The source's side of one migration: what is sent over the connections of the destination. Those for files are served
+ * here, those for pages by threads of their own (page-threads.ts).
  *
  *     image · first pass · pre-copy (the container runs) · memory, pages on request (it is frozen) · delta · images
  */
@@ -7,7 +8,6 @@ import { timingSafeEqual } from "node:crypto";
 import type Docker from "dockerode";
 import { findFreezer } from "../shared/adapters/cgroup.ts";
 import { readProcess } from "../shared/adapters/processes.ts";
-import type { FrozenProcess } from "../shared/contracts/dumper.ts";
 import type {
   CreateTransfer,
   LinkSecurity,
@@ -22,16 +22,14 @@ import { untilReached } from "../shared/adapters/milestone.ts";
 import { DmigrateError } from "../shared/errors.ts";
 import type { FramedLink, FrameHandler } from "../shared/link/framed.ts";
 import { migrationPaths } from "../shared/node-paths.ts";
-import { ContainerMemory, lostMemory } from "./adapters/memory.ts";
 import type { RecordFiles } from "../shared/adapters/record-files.ts";
 import { findSourceTrees, type SourceTrees } from "./adapters/container-trees.ts";
 import { saveImage } from "./adapters/image.ts";
-import type { Attachable } from "./adapters/data-listener.ts";
-import { announceMemory } from "./announce-memory.ts";
-import { PageHashes } from "./core/page-hashes.ts";
+import type { Attachable } from "./adapters/data-door.ts";
 import { FileJobs } from "./file-jobs.ts";
 import type { TransferRecord } from "./core/transfer-record.ts";
-import { servePages, type PageReader } from "./serve-pages.ts";
+import type { PageCounters } from "./page-thread/counters.ts";
+import type { PageThreads } from "./page-threads.ts";
 import { shipAll, shipChanges, type Pass, type SentTrees } from "./ship-trees.ts";
 import { shipImages } from "./ship-images.ts";
 
@@ -39,6 +37,7 @@ export interface TransferDeps {
   docker: Docker;
   stateDir: string;
   dataPort: number;
+  pageThreads: PageThreads;
   /** What an agent that comes after this one must know. */
   records: RecordFiles<TransferRecord>;
 }
@@ -56,10 +55,6 @@ export class Transfer implements Attachable {
   readonly #deps: TransferDeps;
   readonly #ended = new AbortController();
   readonly #jobs: FileJobs;
-  /** By role, so that a destination that connects again takes the place of its own lost connection only. */
-  readonly #pageLinks = new Map<Role, FramedLink>();
-  #memory: (PageReader & { close: () => void }) | undefined;
-  readonly #hashes = new PageHashes();
   #trees: SourceTrees | undefined;
   /** What the last pass sent, tree by tree; the next one sends what differs. */
   #sent: SentTrees | undefined;
@@ -67,7 +62,7 @@ export class Transfer implements Attachable {
   /** Links there were and are, for their byte counts. */
   readonly #links = new Set<FramedLink>();
   #bytesOfClosedLinks = 0;
-  readonly #stats = { pagesSent: 0, zeroPages: 0, filesSent: 0 };
+  #filesSent = 0;
   readonly #connected = new EventTarget();
 
   constructor(request: CreateTransfer, deps: TransferDeps) {
@@ -76,6 +71,7 @@ export class Transfer implements Attachable {
     this.security = request.security;
     this.#deps = deps;
     this.#jobs = new FileJobs(request.compression === "zstd");
+    deps.pageThreads.begin(request);
   }
 
   /** Whether a repeated request is the same one. */
@@ -90,19 +86,13 @@ export class Transfer implements Attachable {
     return sameSecret && same;
   }
 
-  attach(role: Role, link: FramedLink): FrameHandler {
+  attach(_role: Role, link: FramedLink): FrameHandler {
     this.#links.add(link);
     void link.closed.then(() => {
       this.#links.delete(link);
       this.#bytesOfClosedLinks += link.bytesSent;
     });
     if (this.#links.size > maxLinks) link.close(new Error("too many connections"));
-    const replaced = new Error("the destination has connected again");
-    if (role !== "files") {
-      this.#pageLinks.get(role)?.close(replaced);
-      this.#pageLinks.set(role, link);
-      return servePages(link, () => this.#memory, this.#stats);
-    }
     const handler = this.#jobs.attach(link);
     this.#connected.dispatchEvent(new Event("connected"));
     return handler;
@@ -111,12 +101,16 @@ export class Transfer implements Attachable {
   report(): TransferReport {
     let bytesSent = this.#bytesOfClosedLinks;
     for (const link of this.#links) bytesSent += link.bytesSent;
+    const counters = Object.values(this.#deps.pageThreads.countersOf(this.request.migrationId) ?? {});
+    const sum = (of: (counter: PageCounters) => number): number => counters.reduce((all, each) => all + of(each), 0);
     return {
       migrationId: this.request.migrationId,
       dataPort: this.#deps.dataPort,
       connected: this.#jobs.open,
-      bytesSent,
-      ...this.#stats,
+      bytesSent: bytesSent + sum((each) => each.bytesSent),
+      pagesSent: sum((each) => each.pagesSent),
+      zeroPages: sum((each) => each.zeroPages),
+      filesSent: this.#filesSent,
     };
   }
 
@@ -167,43 +161,39 @@ export class Transfer implements Attachable {
    * asks for is provisional. Throws `conflict` when the container does not run, or the pager is not connected.
    */
   async precopy(): Promise<Precopy> {
-    const { containerId } = this.request;
+    const { containerId, migrationId } = this.request;
+    const { pageThreads } = this.#deps;
     const { State } = await this.#deps.docker.getContainer(containerId).inspect();
     if (!State.Running) throw new DmigrateError("conflict", `container ${containerId.slice(0, 12)} does not run`);
-    const link = this.#pageLinks.get("pages");
-    if (link === undefined)
+    if ((pageThreads.countersOf(migrationId)?.pages.links ?? 0) === 0)
       throw new DmigrateError("conflict", "the destination's pager is not connected; POST /pagers comes first");
     const processes = findFreezer(State.Pid)
       .processes()
       .map(readProcess)
       .flatMap((process) => (process === undefined || process.state === "Z" ? [] : [process]))
       .map(({ innerPid, hostPid }) => ({ pid: innerPid, hostPid }));
-    this.#replaceMemory(processes, true);
-    return { pagesAnnounced: await announceMemory(link, processes, this.#ended.signal) };
+    await pageThreads.open(migrationId, { containerId, processes, provisional: true });
+    return { pagesAnnounced: await pageThreads.announce(migrationId, processes) };
   }
 
   /**
    * Opens the frozen processes' memory: page requests are answered from it from now on, also by an agent that comes after
    * this one, until the transfer is removed.
    */
-  openMemory({ processes, announce }: OpenMemory): TransferReport {
-    this.#replaceMemory(processes, false);
-    this.#deps.records.write(this.request.migrationId, { request: this.request, processes: [...processes] });
-    const link = this.#pageLinks.get("pages");
-    if (announce && link !== undefined) void announceMemory(link, processes, this.#ended.signal);
+  async openMemory({ processes, announce }: OpenMemory): Promise<TransferReport> {
+    const { containerId, migrationId } = this.request;
+    const { pageThreads, records } = this.#deps;
+    await pageThreads.open(migrationId, { containerId, processes, provisional: false });
+    this.#ended.signal.throwIfAborted();
+    records.write(migrationId, { request: this.request, processes: [...processes] });
+    // Those who are not told learn of the pages from the images, later.
+    if (announce) pageThreads.announce(migrationId, processes).catch(() => undefined);
     return this.report();
   }
 
-  #replaceMemory(processes: readonly FrozenProcess[], provisional: boolean): void {
-    const memory = new ContainerMemory(this.request.containerId, processes, { provisional, hashes: this.#hashes });
-    this.#memory?.close();
-    this.#memory = memory;
-  }
-
   /** The frozen processes are gone: whoever asks for their pages is told so. */
-  loseMemory(why: string): void {
-    this.#memory?.close();
-    this.#memory = lostMemory(why);
+  async loseMemory(why: string): Promise<void> {
+    await this.#deps.pageThreads.lose(this.request.migrationId, why);
   }
 
   /** Closes everything. */
@@ -213,8 +203,7 @@ export class Transfer implements Attachable {
     this.#jobs.close(reason);
     for (const link of this.#links) link.close(reason);
     this.#remember(undefined);
-    this.#memory?.close();
-    this.#memory = undefined;
+    this.#deps.pageThreads.end(this.request.migrationId);
   }
 
   async #pass(signal: AbortSignal, work: (jobs: FileJobs, signal: AbortSignal) => Promise<Pass>): Promise<Shipped> {
@@ -243,7 +232,7 @@ export class Transfer implements Attachable {
     const jobs = await this.#whenConnected(bounded);
     const bytesBefore = this.report().bytesSent;
     const files = await work(jobs, bounded);
-    this.#stats.filesSent += files;
+    this.#filesSent += files;
     return { files, bytes: this.report().bytesSent - bytesBefore, ms: performance.now() - started };
   }
 

@@ -13,17 +13,17 @@ export class Transfers {
   }
 
   /** The destinations of these connect again by themselves, and ask for what they miss. */
-  recover(log: Log): void {
+  async recover(log: Log): Promise<void> {
     for (const { request, processes } of this.#deps.records.readAll()) {
       const { migrationId } = request;
       const transfer = new Transfer(request, this.#deps);
       this.#transfers.set(migrationId, transfer);
       try {
-        transfer.openMemory({ processes, announce: false });
+        await transfer.openMemory({ processes, announce: false });
         log.warn({ migrationId }, "serving the frozen memory of an earlier run");
       } catch (error) {
         log.error({ migrationId, reason: messageOf(error) }, "the frozen memory of an earlier run is lost");
-        transfer.loseMemory(messageOf(error));
+        await transfer.loseMemory(messageOf(error));
       }
     }
   }

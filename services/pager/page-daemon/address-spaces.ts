@@ -3,14 +3,14 @@
  *
  * The one rule: between an event that takes pages away (remove, unmap, move, fork) and the note of it here, nothing is
  * copied. The kernel refuses copies from the begin of such a change until its event was read; here, what was read is
- * noted before the next copy, and all copying is done by the same thread. Moves and forks are noted once no other change
- * is under way: it may have happened before.
+ * noted before the next copy. Another thread copies too, to places of a generation (adapters/fill-lock.ts), which ends
+ * with the reading of such an event. Moves and forks are noted once no other change is under way: it may have happened
+ * before.
  *
  * The last close of a userfaultfd makes what is missing read as zeros. So one is closed only when nothing is missing, or
  * when the process is gone.
  */
 import koffi from "koffi";
-import type { PageSpan } from "../../shared/core/frames/page-message.ts";
 import { pageBytes } from "../../shared/core/page-server/codec.ts";
 import {
   closeUserfaultfd,
@@ -23,6 +23,8 @@ import {
   wake,
   zeroPages,
 } from "../adapters/userfaultfd.ts";
+import type { FillLock } from "../adapters/fill-lock.ts";
+import type { EarlyRun } from "../core/early-pages.ts";
 import { FaultPattern } from "../core/fault-pattern.ts";
 import { LatencyHistogram } from "../core/latency-histogram.ts";
 import {
@@ -33,11 +35,14 @@ import {
   type MemoryChange,
   type MemoryEvent,
 } from "../core/memory-events.ts";
-import { MissingPages, type Place } from "../core/missing-pages.ts";
+import { MissingPages } from "../core/missing-pages.ts";
+import { partsOf, type Filled, type Part, type Placement } from "../core/placement.ts";
 import { WantedPages } from "../core/wanted-pages.ts";
 import type { ProcessPages } from "../page-server.ts";
 
 interface AddressSpace {
+  /** Never used again. */
+  readonly id: number;
   readonly fd: number;
   /** The process of the images whose pages it has: its own, or that of the ancestor it was forked from. */
   readonly pid: number;
@@ -48,27 +53,38 @@ interface AddressSpace {
   /** Heard and not noted: something that happened before is still to be told. */
   readonly told: MemoryEvent[];
   toldSince: number;
+  /** What was noted, with the generation in which it was: what was filled in before has gone the same way. */
+  readonly changes: { generation: number; change: MemoryChange }[];
+  /** Changes up to this generation are not known any more. */
+  forgotten: number;
 }
 
 export interface AddressSpacesOptions {
   /** Descriptors to watch, and to watch no more. */
   watch: (fd: number) => void;
   unwatch: (fd: number) => void;
+  /** Shared with whoever else fills pages in. */
+  lock: FillLock;
   /** A thread waits for a page: of process `pid`, and of the images. */
   onFault: (pid: number, image: number) => void;
   /** Pages are worth having soon; they were taken from the wanted ones. */
   onNear: (pid: number, image: number, pages: number) => void;
 }
 
-/** Largest fetch of a fault's neighbours, in pages: 128 KiB. */
-const nearPages = 32;
+/** Largest fetch of a fault's neighbours, in pages: 256 KiB. */
+const nearPages = 64;
 /** How often is looked at once whether a change is over, and how long in all: then what was told must do. */
 const mostTries = 20;
 const mostChangingMs = 1_000;
+/** Far more than there can be between a placement and the word that it was filled. */
+const mostChanges = 4_096;
 
 export class AddressSpaces {
   readonly #options: AddressSpacesOptions;
+  /** By descriptor. */
   readonly #spaces = new Map<number, AddressSpace>();
+  readonly #byId = new Map<number, AddressSpace>();
+  #lastId = 0;
   readonly #ranges = new Map<number, ProcessPages["ranges"]>();
   readonly wanted = new Map<number, WantedPages>();
   readonly faultLatency = new LatencyHistogram();
@@ -113,9 +129,19 @@ export class AddressSpaces {
     const space = this.#spaces.get(fd);
     if (space === undefined) return;
     if (space.told.length === 0) space.toldSince = performance.now();
-    space.told.push(...readEvents(fd));
+    this.#read(space);
     this.#noteTold(space);
     this.closeWhole();
+  }
+
+  #read(space: AddressSpace): void {
+    const { lock } = this.#options;
+    const events = lock.exclusively(() => {
+      const read = readEvents(space.fd);
+      if (read.some(({ kind }) => kind !== "fault")) lock.renew();
+      return read;
+    });
+    space.told.push(...events);
   }
 
   /** Reads all there is to hear, and tries again what was refused. */
@@ -132,28 +158,42 @@ export class AddressSpaces {
     return this.#unsettled.length > 0 || [...this.#spaces.values()].some(({ told }) => told.length > 0);
   }
 
+  /** Where pages of process `pid` are missing; undefined while the memory is changing: hear, and ask again. */
+  place(pid: number, image: number, pages: number): Placement | undefined {
+    const spaces = [...this.#spaces.values()].filter((space) => space.pid === pid);
+    if (!spaces.every((space) => this.#noteTold(space))) return undefined;
+    const places = spaces.flatMap(({ id, fd, missing }) =>
+      missing.placesOf(image, pages).map((place) => ({ ...place, space: id, fd })),
+    );
+    return { generation: this.#options.lock.generation, places };
+  }
+
+  /** Somebody else has filled in pages, where they were placed in this generation. */
+  noteFilled({ generation, filled }: { generation: number; filled: readonly Filled[] }): void {
+    for (const { space: id, page, pages, isZero } of filled) {
+      const space = this.#byId.get(id);
+      // What is not noted is merely filled in once more, and found there.
+      if (space === undefined || generation < space.forgotten) continue;
+      const now = new MissingPages([{ page, pages }]);
+      for (const { generation: noted, change } of space.changes) if (noted > generation) now.apply(change);
+      for (const place of now.all()) this.#filled(space, place.page, place.pages, isZero);
+      this.#closeIfWhole(space);
+    }
+  }
+
   /**
-   * Fills in pages of process `pid`, wherever they are missing; no span may be "same". False when the memory is changing: hear, and fill again;
-   * what is filled already is then passed over.
+   * Fills in pages wherever they are missing; no span may be "same". False when the memory is changing: hear, and fill
+   * again; what is filled already is then passed over.
    */
-  fill(pid: number, image: number, pages: number, spans: readonly PageSpan[], payload: Buffer): boolean {
+  fill({ pid, page: image, pages, spans, payload }: EarlyRun): boolean {
     const base = koffi.address(payload);
     for (const space of this.#spaces.values()) {
       if (space.pid !== pid) continue;
       if (!this.#noteTold(space)) return false;
-      for (const place of space.missing.placesOf(image, pages)) {
-        for (const span of spans) {
-          const start = Math.max(place.image, image + span.first);
-          const end = Math.min(place.image + place.pages, image + span.first + span.pages);
-          if (start >= end) continue;
-          const skipped = BigInt((start - image - span.first) * pageBytes);
-          const source = typeof span.at === "number" ? base + BigInt(span.at) + skipped : undefined;
-          const part = { page: place.page + start - place.image, image: start, pages: end - start };
-          const outcome = this.#fillPart(space, part, source);
-          if (outcome === "changing") return false;
-          if (outcome === "gone") break;
-        }
-        if (this.#spaces.get(space.fd) !== space) break;
+      for (const part of space.missing.placesOf(image, pages).flatMap((place) => partsOf(place, image, spans))) {
+        const outcome = this.#fillPart(space, part, base);
+        if (outcome === "changing") return false;
+        if (outcome === "gone") break;
       }
       this.#closeIfWhole(space);
     }
@@ -178,11 +218,8 @@ export class AddressSpaces {
     for (const space of [...this.#spaces.values()]) this.#closeIfWhole(space);
   }
 
-  #fillPart(
-    space: AddressSpace,
-    { page, image, pages }: Place,
-    source: bigint | undefined,
-  ): "done" | "changing" | "gone" {
+  #fillPart(space: AddressSpace, { page, image, pages, offset }: Part, base: bigint): "done" | "changing" | "gone" {
+    const source = offset === undefined ? undefined : base + BigInt(offset);
     let done = 0;
     let part = pages;
     while (done < pages) {
@@ -243,7 +280,7 @@ export class AddressSpaces {
     for (let tries = 0; told.some(mayBeEarly) && isChanging(fd); tries++) {
       if (tries === mostTries && performance.now() - toldSince < mostChangingMs) return false;
       if (tries >= mostTries) break;
-      told.push(...readEvents(fd));
+      this.#read(space);
     }
     this.#noteAll(space, told.splice(0));
     return true;
@@ -267,6 +304,8 @@ export class AddressSpaces {
   }
 
   #note(space: AddressSpace, change: MemoryChange): void {
+    space.changes.push({ generation: this.#options.lock.generation, change });
+    if (space.changes.length > mostChanges) space.forgotten = space.changes.shift()?.generation ?? 0;
     if (change.kind === "move") {
       space.missing.apply(change);
       this.#forgetWaiting(space, change.from, change.pages);
@@ -321,7 +360,21 @@ export class AddressSpaces {
 
   #add(fd: number, pid: number, missing: MissingPages): void {
     const pattern = new FaultPattern();
-    this.#spaces.set(fd, { fd, pid, missing, pattern, waiting: new Map(), told: [], toldSince: 0 });
+    const id = ++this.#lastId;
+    const space = {
+      id,
+      fd,
+      pid,
+      missing,
+      pattern,
+      waiting: new Map(),
+      told: [],
+      toldSince: 0,
+      changes: [],
+      forgotten: 0,
+    };
+    this.#spaces.set(fd, space);
+    this.#byId.set(id, space);
     this.#options.watch(fd);
   }
 
@@ -334,8 +387,13 @@ export class AddressSpaces {
     // It may have children that live on.
     this.#noteAll(space, space.told.splice(0));
     this.#spaces.delete(space.fd);
+    this.#byId.delete(space.id);
     this.#options.unwatch(space.fd);
-    closeUserfaultfd(space.fd);
+    const { lock } = this.#options;
+    lock.exclusively(() => {
+      lock.renew();
+      closeUserfaultfd(space.fd);
+    });
     const isShared = [...this.#spaces.values()].some((other) => other.pid === space.pid);
     if (!isShared) this.wanted.delete(space.pid);
   }

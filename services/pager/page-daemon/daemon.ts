@@ -7,22 +7,17 @@
  * background begins when the restore has finished: until then the container is down, and the processors of both nodes
  * have better things to do. Unless the migration is to be whole: then everything is fetched before the restore begins.
  */
-import { setTimeout as sleep } from "node:timers/promises";
-import { pageBytes } from "../../shared/core/page-server/codec.ts";
 import { DmigrateError } from "../../shared/errors.ts";
 import { Epoll } from "../adapters/epoll.ts";
 import { RestoreSocket } from "../adapters/restore-socket.ts";
-import { AddressSpaces } from "./address-spaces.ts";
 import type { PageServerStats, ProcessPages } from "../page-server.ts";
+import { AddressSpaces } from "./address-spaces.ts";
+import type { BulkLane } from "./bulk-lane.ts";
 import type { FromDaemon, StartDaemon } from "./messages.ts";
-import { blockPages, type EarlyRun } from "../core/early-pages.ts";
-import { EarlyFetch } from "./early-fetch.ts";
-import { PageLane, type PageAnswer, type PageRequest } from "./page-lane.ts";
+import { PageFetch } from "./page-fetch.ts";
 
 /** A change of a process's memory takes microseconds, unless its thread does not get to run. */
 const changingPauseMs = 1;
-/** Enough to fill 10 Gbit/s over 6 ms; more would only lengthen queues. */
-const mostInFlightBytes = 8 << 20;
 const statsPeriodMs = 200;
 /**
  * The container's first steps come first. They fault in one page after the other, and with the background under way each
@@ -34,62 +29,55 @@ const leastQuietMs = 10;
 const mostQuietMs = 40;
 
 export class PageDaemon {
-  readonly #options: StartDaemon;
   readonly #tell: (message: FromDaemon) => void;
   readonly #spaces: AddressSpaces;
   readonly #epoll: Epoll;
   readonly #socket: RestoreSocket;
-  readonly #bulk: PageLane;
-  readonly #urgent: PageLane;
+  readonly #bulk: BulkLane;
+  readonly #fetch: PageFetch;
   readonly #abort = new AbortController();
-  readonly #early: EarlyFetch;
-  /** Faults of pages that are held here. */
-  #localFaults: { pid: number; page: number }[] = [];
-  #backgroundBytes = 0;
-  #inFlight = 0;
-  #nextProcess = 0;
-  #isKnown = false;
-  #saidCached = false;
-  #usingHeld = false;
   #finishedAt: number | undefined;
   #lastFaultAt = 0;
-  #isCalm = false;
   #ended = false;
   #retrying = false;
 
   /** Listens for CRIU's restore in the current directory; it may connect at once. */
-  constructor(options: StartDaemon, tell: (message: FromDaemon) => void) {
-    this.#options = options;
+  constructor(start: StartDaemon, bulk: BulkLane, tell: (message: FromDaemon) => void) {
     this.#tell = tell;
-    this.#early = new EarlyFetch(options.windowBytes);
+    this.#bulk = bulk;
     this.#epoll = new Epoll((fds) => this.#guard(() => this.#ready(fds)));
     this.#spaces = new AddressSpaces({
       watch: (fd) => this.#epoll.add(fd),
       unwatch: (fd) => this.#epoll.delete(fd),
+      lock: bulk.lock,
       onFault: (pid, page) => {
         this.#lastFaultAt = performance.now();
-        this.#fault(pid, page);
+        this.#fetch.fault(pid, page);
       },
-      onNear: (pid, page, pages) => this.#ask({ pid, page, pages, priority: 2 }),
+      onNear: (pid, page, pages) => this.#fetch.near(pid, page, pages),
+    });
+    this.#fetch = new PageFetch({
+      ...{ start, bulk, spaces: this.#spaces, signal: this.#abort.signal },
+      hear: () => this.#hearNow(),
+      onProgress: () => this.#guard(() => this.#afterwards()),
+      onCached: () => tell({ kind: "cached" }),
+      onLink: (lost) => tell({ kind: "link", lost }),
+      onFailure: (error) => this.#fail(error),
     });
     this.#socket = new RestoreSocket();
     if (this.#socket.listener !== undefined) this.#epoll.add(this.#socket.listener);
-    this.#bulk = this.#lane("pages");
-    this.#urgent = this.#lane("faults");
     setInterval(() => this.#look(), statsPeriodMs).unref();
   }
 
   /** Connects to the source. Throws `unavailable`, `unauthorized` or `cancelled`. */
-  async connect(): Promise<void> {
-    await Promise.all([this.#bulk.connect(), this.#urgent.connect()]);
+  connect(): Promise<void> {
+    return this.#fetch.connect();
   }
 
   /** What to serve; before the restore begins. */
   learn(processes: readonly ProcessPages[]): void {
     this.#spaces.learn(processes);
-    this.#early.learn(this.#spaces.wanted);
-    this.#isKnown = true;
-    this.#guard(() => this.#pump());
+    this.#guard(() => this.#fetch.learn());
   }
 
   /** Whether processes may be running here on pages that only the source has. */
@@ -110,29 +98,8 @@ export class PageDaemon {
       zeroPages,
       faults: faultLatency.count,
       faultLatencyMs: faultLatency.summary(),
-      bytesReceived: this.#bulk.bytesReceived + this.#urgent.bytesReceived,
-      pagesHeld: this.#early.held.pages,
+      ...this.#fetch.stats,
     };
-  }
-
-  #lane(role: "pages" | "faults"): PageLane {
-    const { migrationId, secret, source, reconnectMs } = this.#options;
-    return new PageLane({
-      migrationId,
-      secret,
-      source,
-      role,
-      reconnectMs,
-      signal: this.#abort.signal,
-      onAnswer: (answer) => this.#arrived(answer),
-      onRefused: (request) => this.#answered(request),
-      onMap: (map) => {
-        this.#early.announce(map);
-        this.#pump();
-      },
-      onLink: (lost) => this.#tell({ kind: "link", lost }),
-      onFailure: (error) => this.#fail(error),
-    });
   }
 
   #ready(fds: readonly number[]): void {
@@ -165,6 +132,7 @@ export class PageDaemon {
       this.#finishedAt = performance.now();
       this.#tell({ kind: "needed" });
       this.#spaces.finish();
+      this.#fetch.stage = "restored";
       this.#awaitCalm(this.#finishedAt);
       return;
     }
@@ -173,76 +141,10 @@ export class PageDaemon {
   #awaitCalm(finishedAt: number): void {
     const now = performance.now();
     const calmAt = Math.min(Math.max(finishedAt + leastQuietMs, this.#lastFaultAt + calmMs), finishedAt + mostQuietMs);
-    this.#isCalm = now >= calmAt;
-    if (this.#isCalm) this.#guard(() => this.#pump());
-    else setTimeout(() => this.#awaitCalm(finishedAt), Math.ceil(calmAt - now));
-  }
-
-  #ask(request: Omit<PageRequest, "known" | "speculative"> & Partial<PageRequest>): void {
-    const { pages, priority } = request;
-    this.#inFlight += 1;
-    if (priority === 3) this.#backgroundBytes += pages * pageBytes;
-    (priority === 3 ? this.#bulk : this.#urgent).request({ known: false, speculative: false, ...request });
-  }
-
-  /** A thread waits for a page. Nothing may be filled in now: there may be more to hear. */
-  #fault(pid: number, page: number): void {
-    const held = this.#early.held.at(pid, page);
-    if (held?.provisional === false) {
-      this.#localFaults.push({ pid, page });
-      return;
-    }
-    this.#ask({ pid, page, pages: 1, priority: 0, known: held !== undefined });
-    if (held === undefined) return;
-    for (const range of this.#early.takeUnconfirmed(held)) this.#ask({ ...range, priority: 2, known: true });
-  }
-
-  #arrived(answer: PageAnswer): Promise<void> | undefined {
-    const { request, pages, keep } = answer;
-    const { pid, priority, speculative, known } = request;
-    const wanted = this.#spaces.wanted.get(pid);
-    const { runs, lost } = this.#early.resolve(answer);
-    for (const range of lost) wanted?.add(range.page, range.pages);
-    // Pages that are left out were not asked for, as far as anybody knows, when the answer is to a guess.
-    if (pages < request.pages && !speculative) wanted?.add(request.page + pages, request.pages - pages);
-    if (priority !== 3 || (this.#finishedAt !== undefined && !answer.provisional)) {
-      if (speculative) wanted?.delete(request.page, pages);
-      const settled = (): void => {
-        if (known && priority !== 0) this.#early.held.delete(pid, request.page, request.pages);
-        this.#answered(request);
-      };
-      if (this.#fillAll(runs)) settled();
-      else return this.#fillLater(runs).then(settled);
-      return undefined;
-    }
-    keep();
-    for (const run of runs) this.#early.keep(run, wanted);
-    this.#answered(request);
-    return undefined;
-  }
-
-  /** A request is over: there is room for the next. */
-  #answered(request: PageRequest): void {
-    this.#inFlight -= 1;
-    if (request.priority === 3) this.#backgroundBytes -= request.pages * pageBytes;
-    if (request.speculative) this.#early.ended(request);
-    this.#afterwards();
-  }
-
-  async #fillLater(runs: readonly EarlyRun[]): Promise<void> {
-    do await sleep(changingPauseMs);
-    while (!this.#fillAll(runs));
-  }
-
-  /** False: to be tried again, after a pause; what is filled by then is passed over. */
-  #fillAll(runs: readonly EarlyRun[]): boolean {
-    // What waits to be heard would hinder the copying; and a fault is not to wait for it.
-    this.#hearNow();
-    const isDone = runs.every(({ pid, page, pages, spans, payload }) =>
-      this.#spaces.fill(pid, page, pages, spans, payload),
-    );
-    if (!isDone) this.#hearNow();
-    return isDone;
+    if (now >= calmAt) {
+      this.#fetch.stage = "calm";
+      this.#guard(() => this.#afterwards());
+    } else setTimeout(() => this.#awaitCalm(finishedAt), Math.ceil(calmAt - now));
   }
 
   #hearNow(): void {
@@ -250,10 +152,10 @@ export class PageDaemon {
   }
 
   #afterwards(): void {
-    this.#answerLocally();
+    this.#fetch.answerLocally();
     this.#endIfDrained();
-    this.#pump();
-    if ((!this.#spaces.unsettled && this.#localFaults.length === 0) || this.#retrying) return;
+    if (!this.#ended) this.#fetch.pump();
+    if ((!this.#spaces.unsettled && !this.#fetch.unsettled) || this.#retrying) return;
     this.#retrying = true;
     setTimeout(() => {
       this.#retrying = false;
@@ -264,94 +166,13 @@ export class PageDaemon {
     }, changingPauseMs);
   }
 
-  /** Fills in the blocks of faulted pages that are here already. */
-  #answerLocally(): void {
-    const later: { pid: number; page: number }[] = [];
-    for (let fault = this.#localFaults.pop(); fault !== undefined; fault = this.#localFaults.pop()) {
-      const run = this.#early.held.at(fault.pid, fault.page);
-      if (run !== undefined && !this.#use(run)) later.push(fault);
-    }
-    this.#localFaults = later;
-  }
-
-  /** Fills a run in and lets go of it. False: to be tried again. */
-  #use(run: EarlyRun): boolean {
-    if (!this.#fillAll([run])) return false;
-    this.#early.held.delete(run.pid, run.page, run.pages);
-    return true;
-  }
-
-  /** Fetches and fills in, as much as may be under way at this stage. */
-  #pump(): void {
-    if (this.#ended) return;
-    if (!this.#isKnown) this.#pumpAnnounced();
-    else if (this.#finishedAt === undefined) this.#pumpWhole();
-    else if (this.#isCalm) this.#pumpBackground();
-  }
-
-  #pumpAnnounced(): void {
-    while (this.#backgroundBytes < mostInFlightBytes) {
-      const next = this.#early.nextAnnounced();
-      if (next === undefined) return;
-      this.#ask({ ...next, priority: 3, speculative: true });
-    }
-  }
-
-  /** Everything before the restore, if the migration is to be whole. */
-  #pumpWhole(): void {
-    if (!this.#options.whole) return;
-    this.#askMissing(mostInFlightBytes);
-    if (this.#inFlight > 0 || this.#saidCached) return;
-    this.#saidCached = true;
-    this.#tell({ kind: "cached" });
-  }
-
-  #pumpBackground(): void {
-    this.#useHeld();
-    this.#askMissing(Math.min(this.#options.windowBytes, mostInFlightBytes));
-    if (this.#inFlight > 0 || this.#spaces.empty || this.#early.held.hasConfirmed) return;
-    // Nothing is on its way, yet something is missing.
-    this.#spaces.wantMissing();
-    setImmediate(() => this.#guard(() => this.#pump()));
-  }
-
-  /** Fills in what is held, a little at a time: faults are heard in between. */
-  #useHeld(): void {
-    const run = this.#usingHeld ? undefined : this.#early.held.nextConfirmed();
-    if (run === undefined) return;
-    this.#usingHeld = true;
-    const isDone = this.#use(run);
-    const goOn = (): void => {
-      this.#usingHeld = false;
-      this.#guard(() => this.#afterwards());
-    };
-    if (isDone) setImmediate(goOn);
-    else setTimeout(goOn, changingPauseMs);
-  }
-
-  /** Asks for what is missing, provisional pages first, the processes in turn, within the window. */
-  #askMissing(windowBytes: number): void {
-    const { wanted } = this.#spaces;
-    while (this.#backgroundBytes < windowBytes) {
-      const unconfirmed = this.#early.nextUnconfirmed();
-      if (unconfirmed !== undefined) {
-        this.#ask({ ...unconfirmed, priority: 3, known: true });
-        continue;
-      }
-      const pids = [...wanted.keys()].filter((pid) => wanted.get(pid)?.empty === false);
-      const pid = pids[this.#nextProcess++ % pids.length];
-      const run = pid === undefined ? undefined : wanted.get(pid)?.takeNext(blockPages);
-      if (pid === undefined || run === undefined) return;
-      this.#ask({ pid, ...run, priority: 3 });
-    }
-  }
-
   #endIfDrained(): void {
     if (this.#finishedAt === undefined || this.#ended || !this.#spaces.empty) return;
     this.#ended = true;
     this.#tell({ kind: "drained", drainMs: performance.now() - this.#finishedAt, stats: this.stats() });
     this.#epoll.stop();
     this.#abort.abort();
+    void this.#bulk.close();
   }
 
   #look(): void {

@@ -102,7 +102,10 @@ export class EarlyFetch {
    * The pages of an answer that are ready for use, those that are the same taken from what is held. `lost` are pages
    * that the source takes for held and that are not.
    */
-  resolve({ request, pages, spans, payload, provisional }: PageAnswer): { runs: EarlyRun[]; lost: PageRange[] } {
+  resolve({ request, pages, spans, payload, provisional }: Omit<PageAnswer, "keep">): {
+    runs: EarlyRun[];
+    lost: PageRange[];
+  } {
     const { pid, page } = request;
     const whole = (of: readonly PageSpan[]): EarlyRun => ({ pid, page, pages, spans: of, payload, provisional });
     if (!request.known) return { runs: [whole(spans)], lost: [] };

@@ -6,7 +6,9 @@
 import { renameSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, Socket } from "node:net";
 import { spareFromOomKiller } from "../../shared/adapters/oom.ts";
+import { preferThisThread } from "../../shared/adapters/thread-priority.ts";
 import { asDmigrateError, messageOf } from "../../shared/errors.ts";
+import { BulkLane } from "./bulk-lane.ts";
 import { openChannel, type Channel } from "./channel.ts";
 import { PageDaemon } from "./daemon.ts";
 import { agentSocketName, outcomeName, type FromDaemon, type Outcome, type ToDaemon } from "./messages.ts";
@@ -14,6 +16,10 @@ import { agentSocketName, outcomeName, type FromDaemon, type Outcome, type ToDae
 const aloneCheckMs = 1_000;
 const firstAgentFd = 3;
 
+// Started ahead of need, as this process is.
+const bulk = new BulkLane();
+// After that thread, and before those that wait for the kernel's word on this one's behalf.
+preferThisThread();
 let daemon: PageDaemon | undefined;
 const agents = new Set<Channel<FromDaemon>>();
 /** What an agent that comes later must know too: it is told once. */
@@ -28,7 +34,7 @@ function tell(message: FromDaemon): void {
   if (message.kind === "failed") failure = message;
   if (message.kind === "drained") leaveOutcome({ drainMs: message.drainMs, stats: message.stats });
   for (const agent of agents) agent.send(message);
-  if (message.kind === "drained" && agents.size === 0) process.exit(0);
+  if (message.kind === "drained" && agents.size === 0) void leave();
 }
 
 function tellFailure(error: unknown): void {
@@ -41,7 +47,7 @@ async function obey(message: ToDaemon): Promise<void> {
     case "start":
       process.chdir(message.options.workDir);
       listenForAgents();
-      daemon = new PageDaemon(message.options, tell);
+      daemon = new PageDaemon(message.options, bulk, tell);
       await daemon.connect();
       tell({ kind: "ready" });
       return;
@@ -51,7 +57,7 @@ async function obey(message: ToDaemon): Promise<void> {
       return;
     case "stop":
       if (!message.force && daemon?.needed === true) tell({ kind: "refused" });
-      else process.exit(0);
+      else await leave();
       return;
   }
 }
@@ -83,6 +89,12 @@ function listenForAgents(): void {
   server.listen(agentSocketName);
 }
 
+/** A thread that is ended within a system call would end the process by SIGABRT. */
+async function leave(): Promise<void> {
+  await bulk.close();
+  process.exit(0);
+}
+
 function leaveOutcome(outcome: Outcome): void {
   writeFileSync(`${outcomeName}.tmp`, JSON.stringify(outcome), { mode: 0o600 });
   renameSync(`${outcomeName}.tmp`, outcomeName);
@@ -91,7 +103,10 @@ function leaveOutcome(outcome: Outcome): void {
 /** The agent is gone: goes on for those who need it, until the next one is there. */
 function goOnAlone(): void {
   if (agents.size > 0) return;
-  if (daemon?.needed !== true) process.exit(0);
+  if (daemon?.needed !== true) {
+    void leave();
+    return;
+  }
   setTimeout(goOnAlone, aloneCheckMs);
 }
 

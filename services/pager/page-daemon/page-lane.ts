@@ -46,6 +46,8 @@ export interface PageAnswer {
 export interface PageLaneOptions extends Omit<DialOptions, "role" | "allocate"> {
   role: Exclude<Role, "files">;
   reconnectMs: number;
+  /** Gives the memory for payloads. */
+  pool?: PayloadPool;
   /** A promise holds up the lane until it is settled. */
   onAnswer: (answer: PageAnswer) => void | Promise<void>;
   /** The source could not answer a speculative request. */
@@ -65,7 +67,7 @@ const notYetPauseMs = 250;
 
 export class PageLane {
   readonly #options: PageLaneOptions;
-  readonly #pool = new PayloadPool();
+  readonly #pool: PayloadPool;
   readonly #unanswered = new Map<number, PageRequest>();
   #link: FramedLink | undefined;
   #lastChannel = 0;
@@ -75,6 +77,7 @@ export class PageLane {
 
   constructor(options: PageLaneOptions) {
     this.#options = options;
+    this.#pool = options.pool ?? new PayloadPool();
   }
 
   get bytesReceived(): number {

@@ -1,7 +1,9 @@
 /** What connections of either kind have in common: the request, the bounds, the socket's settings, why it failed. */
 import type { Socket } from "node:net";
+import { descriptorOf } from "../adapters/socket-handover.ts";
 import { setSocketOption, socketOptions } from "../adapters/socket-options.ts";
 import type { Endpoint } from "../contracts/common.ts";
+import type { Role } from "../core/frames/page-message.ts";
 import { DmigrateError, messageOf } from "../errors.ts";
 
 export interface ConnectOptions {
@@ -9,6 +11,8 @@ export interface ConnectOptions {
   /** The migration's id. */
   identity: string;
   key: Buffer;
+  /** What the connection is for. */
+  role: Role;
   signal: AbortSignal;
   /** Gets what arrives; the buffer is used again after it returns. */
   onBytes: (bytes: Buffer) => void;
@@ -26,9 +30,8 @@ const unsentBytes = 128 * 1024;
 export function tune(socket: Socket): void {
   socket.setNoDelay(true);
   socket.setKeepAlive(true, keepAliveMs);
-  const handle: unknown = Reflect.get(socket, "_handle");
-  const fd: unknown = typeof handle === "object" && handle !== null ? Reflect.get(handle, "fd") : undefined;
-  if (typeof fd !== "number" || fd < 0) return;
+  const fd = descriptorOf(socket);
+  if (fd === undefined) return;
   // By default the second probe comes more than a minute after the first: so long a reader would wait for a lost peer.
   setSocketOption(fd, socketOptions.tcpKeepAliveIntervalSeconds, keepAliveMs / 1_000);
   setSocketOption(fd, socketOptions.tcpUserTimeoutMs, peerTimeoutMs);

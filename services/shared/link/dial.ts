@@ -35,6 +35,7 @@ export async function openLink(options: DialOptions, onFrame: FrameHandler): Pro
     source,
     identity: migrationId,
     key: Buffer.from(secret, "hex"),
+    role,
     signal,
     // Nothing comes before this side has greeted.
     onBytes: (bytes) => fed.link?.receive(bytes),

@@ -6,7 +6,7 @@
  *     source        32 random bytes, HMAC-SHA256("source", all so far)
  *     destination   HMAC-SHA256("destination", all so far but the source's code)
  *
- * Then frames. Its first byte tells it from TLS.
+ * Then frames.
  */
 import { createHmac, randomBytes, timingSafeEqual } from "node:crypto";
 import { once } from "node:events";
@@ -14,9 +14,9 @@ import { connect, type Socket } from "node:net";
 import type { OnReadOpts } from "node:net";
 import { DmigrateError, messageOf } from "../errors.ts";
 import { connectFailure, handshakeTimeoutMs, tune, type ConnectOptions } from "./connect.ts";
+import { encodePreamble } from "./preamble.ts";
 
 const magic = Buffer.from("DMG1");
-export const plainFirstByte = 0x44;
 const nonceBytes = 32;
 const codeBytes = 32;
 const readBytes = 256 * 1024;
@@ -40,7 +40,7 @@ export async function acceptPlain(
 }
 
 /** The destination's side. Throws `unavailable`, `unauthorized` when the source is refusing or not the one, `cancelled`. */
-export async function connectPlain({ source, identity, key, signal, onBytes }: ConnectOptions): Promise<Socket> {
+export async function connectPlain({ source, identity, key, role, signal, onBytes }: ConnectOptions): Promise<Socket> {
   const bounded = AbortSignal.any([signal, AbortSignal.timeout(handshakeTimeoutMs)]);
   const answer = Buffer.alloc(nonceBytes + codeBytes);
   let answered = 0;
@@ -71,7 +71,7 @@ export async function connectPlain({ source, identity, key, signal, onBytes }: C
     const name = Buffer.from(identity);
     const head = Buffer.concat([magic, randomBytes(nonceBytes), Buffer.from([name.length]), name]);
     const answering = once(whole, "answer", { signal: bounded });
-    socket.write(head);
+    socket.write(Buffer.concat([encodePreamble({ security: "plain", role }), head]));
     await Promise.race([answering, ended]);
     const said = Buffer.concat([head, answer.subarray(0, nonceBytes)]);
     if (!timingSafeEqual(answer.subarray(nonceBytes), codeOf(key, "source", said)))
@@ -89,7 +89,8 @@ export async function connectPlain({ source, identity, key, signal, onBytes }: C
 const codeOf = (key: Buffer, side: "source" | "destination", said: Buffer): Buffer =>
   createHmac("sha256", key).update(side).update(said).digest();
 
-async function readExactly(socket: Socket, bytes: number, signal: AbortSignal): Promise<Buffer> {
+/** Just so many bytes; what comes after them stays in the socket. Throws when they do not come. */
+export async function readExactly(socket: Socket, bytes: number, signal: AbortSignal): Promise<Buffer> {
   if (bytes === 0) return Buffer.alloc(0);
   for (;;) {
     const read = socket.read(bytes) as Buffer | null;
@@ -98,7 +99,7 @@ async function readExactly(socket: Socket, bytes: number, signal: AbortSignal): 
     try {
       await once(socket, "readable", { signal });
     } catch (error) {
-      throw new Error(`the peer did not prove that it knows the secret: ${messageOf(error)}`, { cause: error });
+      throw new Error(`the peer did not say who it is: ${messageOf(error)}`, { cause: error });
     }
   }
 }

@@ -4,9 +4,12 @@
  * leaks later opens no recorded traffic.
  */
 import { once } from "node:events";
+import { writeSync } from "node:fs";
 import type { OnReadOpts } from "node:net";
 import { connect, createServer, type ConnectionOptions, type Server, type TLSSocket } from "node:tls";
+import { descriptorOf } from "../adapters/socket-handover.ts";
 import { connectFailure, handshakeTimeoutMs, tune, type ConnectOptions } from "./connect.ts";
+import { encodePreamble } from "./preamble.ts";
 
 // An external PSK belongs to one hash; SHA-256 is the one OpenSSL gives to keys from callbacks.
 const tlsOptions = { minVersion: "TLSv1.3", maxVersion: "TLSv1.3", ciphers: "TLS_AES_128_GCM_SHA256" } as const;
@@ -47,7 +50,7 @@ export function createPskServer({ keyOf, onConnection, onRefused }: PskServerOpt
 }
 
 /** Connects and authenticates both ways. Throws `unavailable`, `unauthorized` when the keys differ, or `cancelled`. */
-export async function connectPsk({ source, identity, key, signal, onBytes }: ConnectOptions): Promise<TLSSocket> {
+export async function connectPsk({ source, identity, key, role, signal, onBytes }: ConnectOptions): Promise<TLSSocket> {
   const bounded = AbortSignal.any([signal, AbortSignal.timeout(handshakeTimeoutMs)]);
   // A documented option that the types lack: reads go into one buffer, instead of a new one for each.
   const onread: OnReadOpts = {
@@ -68,9 +71,17 @@ export async function connectPsk({ source, identity, key, signal, onBytes }: Con
   };
   const socket = connect(options);
   let reached = false;
-  socket.once("connect", () => {
+  // Before Node begins the handshake, which it does at this event too.
+  socket.prependOnceListener("connect", () => {
     reached = true;
     tune(socket);
+    const fd = descriptorOf(socket);
+    try {
+      if (fd !== undefined) writeSync(fd, encodePreamble({ security: "tls", role }));
+    } catch (error) {
+      // The peer may be gone again already.
+      socket.destroy(error as Error);
+    }
   });
   try {
     await once(socket, "secureConnect", { signal: bounded });

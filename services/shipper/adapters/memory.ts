@@ -2,7 +2,7 @@
  * The processes' memory, read through /proc/PID/mem, while they run or once they are frozen. The descriptors are opened once: an open one keeps to the
  * memory it was opened for, whatever becomes of the pid.
  */
-import { closeSync, openSync, read, readFileSync, readSync } from "node:fs";
+import { closeSync, openSync, readFileSync, readSync } from "node:fs";
 import {
   bufferBytesOf,
   encodePages,
@@ -34,8 +34,6 @@ export class ContainerMemory {
   readonly #options: MemoryOptions;
   readonly #pool = new PayloadPool();
   readonly #descriptors = new Map<number, number>();
-  /** Reads under way: a descriptor may not be closed, and its number given to another file, while one uses it. */
-  #reading = 0;
   #closed = false;
 
   /**
@@ -62,43 +60,18 @@ export class ContainerMemory {
   }
 
   /** Reads up to as many pages as asked, at least one: fewer at the end of readable memory. Throws when none can be. */
-  async read(request: PageRequest): Promise<Answer> {
-    this.#reading++;
-    try {
-      return await this.#read(request);
-    } finally {
-      this.#reading--;
-      this.#closeIfIdle();
-    }
-  }
-
-  async #read(request: PageRequest): Promise<Answer> {
-    const fd = this.#descriptorOf(request.pid);
-    const asked = Math.min(request.pages, maxDataPages);
-    const buffer = this.#pool.take(bufferBytesOf(asked));
-    const release = (): void => this.#pool.release(buffer);
-    try {
-      const bytes = await readAt(fd, buffer, pageDataOffset, asked * pageBytes, request.vaddr);
-      const pages = wholePages(bytes, request);
-      const answer = this.#encode(request, buffer, pages);
-      const mayGoOn = !this.#options.provisional && request.pages > maxDataPages;
-      if (answer.zeroPages < maxDataPages || !mayGoOn) return { ...answer, release };
-      return { ...encodeZeroPages(await this.#zeroRun(fd, request, buffer, pages)), release };
-    } catch (error) {
-      release();
-      throw error;
-    }
-  }
-
-  /** The same, at once: for a fault, whose process stands still meanwhile. */
-  readNow(request: PageRequest): Answer {
+  read(request: PageRequest): Answer {
     const fd = this.#descriptorOf(request.pid);
     const asked = Math.min(request.pages, maxDataPages);
     const buffer = this.#pool.take(bufferBytesOf(asked));
     const release = (): void => this.#pool.release(buffer);
     try {
       const bytes = readSync(fd, buffer, pageDataOffset, asked * pageBytes, request.vaddr);
-      return { ...this.#encode(request, buffer, wholePages(bytes, request)), release };
+      const pages = wholePages(bytes, request);
+      const answer = this.#encode(request, buffer, pages);
+      const mayGoOn = !this.#options.provisional && request.pages > maxDataPages;
+      if (answer.zeroPages < maxDataPages || !mayGoOn) return { ...answer, release };
+      return { ...encodeZeroPages(this.#zeroRun(fd, request, buffer, pages)), release };
     } catch (error) {
       release();
       throw error;
@@ -116,14 +89,9 @@ export class ContainerMemory {
     return encodePages(buffer, pages, known ? hashes.compare(pid, page, pages, buffer, pageDataOffset) : undefined);
   }
 
-  /** No more reads; those under way end first. */
+  /** No more reads. */
   close(): void {
     this.#closed = true;
-    this.#closeIfIdle();
-  }
-
-  #closeIfIdle(): void {
-    if (!this.#closed || this.#reading > 0) return;
     for (const fd of this.#descriptors.values()) closeSync(fd);
     this.#descriptors.clear();
   }
@@ -136,13 +104,12 @@ export class ContainerMemory {
   }
 
   /** How many pages are zero from the request's start on, given that `from` are. */
-  async #zeroRun(fd: number, { vaddr, pages }: PageRequest, buffer: Buffer, from: number): Promise<number> {
+  #zeroRun(fd: number, { vaddr, pages }: PageRequest, buffer: Buffer, from: number): number {
     const most = Math.min(pages, maxZeroPages);
     let zero = from;
     while (zero < most) {
       const asked = Math.min(most - zero, maxDataPages) * pageBytes;
-      // What can't be read is the next request's failure.
-      const bytes = await readAt(fd, buffer, 0, asked, vaddr + BigInt(zero * pageBytes)).catch(() => 0);
+      const bytes = readIfThere(fd, buffer, asked, vaddr + BigInt(zero * pageBytes));
       for (let offset = 0; offset + pageBytes <= bytes; offset += pageBytes) {
         if (!isZeroPage(buffer, offset)) return zero;
         zero++;
@@ -157,8 +124,7 @@ export class ContainerMemory {
 export function lostMemory(why: string): PageReader & { close: () => void } {
   const error = new DmigrateError("transfer-failed", `the frozen processes are gone: ${why}`);
   return {
-    read: () => Promise.reject(error),
-    readNow: () => {
+    read: () => {
       throw error;
     },
     close: () => undefined,
@@ -172,10 +138,13 @@ function wholePages(bytes: number, { pid, vaddr }: PageRequest): number {
   return pages;
 }
 
-function readAt(fd: number, buffer: Buffer, offset: number, length: number, position: bigint): Promise<number> {
-  return new Promise((resolve, reject) => {
-    read(fd, buffer, offset, length, position, (error, bytes) => (error === null ? resolve(bytes) : reject(error)));
-  });
+/** What can't be read is the next request's failure. */
+function readIfThere(fd: number, buffer: Buffer, length: number, position: bigint): number {
+  try {
+    return readSync(fd, buffer, 0, length, position);
+  } catch {
+    return 0;
+  }
 }
 
 function openMemory(containerId: string, pid: number, hostPid: number): number | DmigrateError {

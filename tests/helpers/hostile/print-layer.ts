@@ -1,6 +1,6 @@
 /**
  * Run in a node, on directories that stand still: prints each tree with extended attributes and holes, as JSON. What
- * overlayfs notes for itself in a writable layer is left out: the time of a whiteout, and whether a directory hides one of
+ * overlayfs notes for itself in a writable layer is left out: the time and the owner of a whiteout, and whether a directory hides one of
  * the image (it says so also where there is none to hide; what shows through is seen in the merged directory).
  */
 import { closeSync, constants, fstatSync, lstatSync, openSync } from "node:fs";
@@ -9,7 +9,7 @@ import { getAttribute, listAttributes, seekData, seekHole } from "../../../servi
 import { printTree } from "../tree-print.ts";
 
 const overlayOwn = /^trusted\.overlay\./;
-const whiteout = /^20000 0 0 \d+ 0 /;
+const whiteout = /^20000 0 \d+ \d+ 0 /;
 
 function attributesOf(path: Buffer): string[] {
   // Paths are bytes; latin1 keeps them apart for the two calls that only take text.

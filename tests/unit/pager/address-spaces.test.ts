@@ -1,7 +1,9 @@
 /** With a real userfaultfd: the kernel tells, and takes, as it does for a restored process. */
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { Epoll } from "../../../services/pager/adapters/epoll.ts";
+import { FillLock, fillLockBytes } from "../../../services/pager/adapters/fill-lock.ts";
 import { AddressSpaces } from "../../../services/pager/page-daemon/address-spaces.ts";
+import { fillPlaced } from "../../../services/pager/page-daemon/fill-placed.ts";
 import { pageBytes } from "../../../services/shared/core/page-server/codec.ts";
 import { canUserfault, openUserfaultRegion, useMemory, type UserfaultRegion } from "../../helpers/userfault-region.ts";
 
@@ -16,12 +18,14 @@ let region: UserfaultRegion;
 let epoll: Epoll;
 let spaces: AddressSpaces;
 let faults: number[];
+let lock: FillLock;
 
 /** Fills pages from `image` on with what they were, as an answer of the source does. */
 async function arrive(image: number, count: number): Promise<void> {
   const payload = Buffer.alloc(4 + count * pageBytes);
   for (let at = 0; at < count; at += 1) payload.writeUInt32LE(wordOf(image + at - region.first), 4 + at * pageBytes);
-  while (!spaces.fill(pid, image, count, [{ first: 0, pages: count, at: 4 }], payload)) {
+  const spans = [{ first: 0, pages: count, at: 4 }];
+  while (!spaces.fill({ pid, page: image, pages: count, spans, payload, provisional: false })) {
     await new Promise((resolve) => setTimeout(resolve, 1));
     spaces.hearAll();
   }
@@ -29,6 +33,7 @@ async function arrive(image: number, count: number): Promise<void> {
 
 beforeEach(() => {
   faults = [];
+  lock = new FillLock(new SharedArrayBuffer(fillLockBytes));
   region = openUserfaultRegion(pages);
   epoll = new Epoll((fds) => {
     for (const fd of fds) spaces.hear(fd);
@@ -36,6 +41,7 @@ beforeEach(() => {
   spaces = new AddressSpaces({
     watch: (fd) => epoll.add(fd),
     unwatch: (fd) => epoll.delete(fd),
+    lock,
     onFault: (_pid, image) => {
       faults.push(image - region.first);
       void arrive(image, 1);
@@ -116,8 +122,69 @@ describe.skipIf(!canUserfault())("the memory of a restored process", () => {
   });
 
   test("has all its zero pages without their contents", async () => {
-    expect(spaces.fill(pid, region.first, pages, [{ first: 0, pages, at: "zero" }], Buffer.alloc(4))).toBe(true);
+    const spans = [{ first: 0, pages, at: "zero" as const }];
+    const payload = Buffer.alloc(4);
+    expect(spaces.fill({ pid, page: region.first, pages, spans, payload, provisional: false })).toBe(true);
     expect(await useMemory([{ kind: "read", page: region.first, pages }])).toEqual(words(0, pages).fill(0));
     expect(spaces.zeroPages).toBe(pages);
+  });
+
+  describe("filled in by another thread", () => {
+    /** What that thread gets: pages from `image` on, in memory that both see. */
+    const contents = (image: number, count: number) => {
+      const memory = new SharedArrayBuffer(count * pageBytes);
+      const bytes = Buffer.from(memory);
+      for (let at = 0; at < count; at += 1) bytes.writeUInt32LE(wordOf(image + at - region.first), at * pageBytes);
+      return { spans: [{ first: 0, pages: count, at: 0 }], memory };
+    };
+    const place = (image: number, count: number) => {
+      const placement = spaces.place(pid, image, count);
+      if (placement === undefined) throw new Error("the memory is changing");
+      return placement;
+    };
+
+    test("is there, and missing no more once that is noted", async () => {
+      const placement = place(region.first, 40);
+      const result = fillPlaced(lock, placement, region.first, contents(region.first, 40));
+      expect(result).toMatchObject({ outcome: "whole", filled: [{ page: region.first, pages: 40, isZero: false }] });
+      spaces.noteFilled({ generation: placement.generation, filled: result.filled });
+      expect(spaces.place(pid, region.first, pages)?.places).toMatchObject([{ page: region.first + 40, pages: 24 }]);
+      expect(await useMemory([{ kind: "read", page: region.first, pages: 40 }])).toEqual(words(0, 40));
+      expect(faults).toEqual([]);
+    });
+
+    test("is not filled in where it was placed before a change was heard", async () => {
+      const before = place(region.first, pages);
+      await useMemory([{ kind: "forget", page: region.first + 8, pages: 2 }]);
+      const result = fillPlaced(lock, before, region.first, contents(region.first, pages));
+      expect(result).toEqual({ outcome: "stale", filled: [] });
+      const found = await useMemory([{ kind: "read", page: region.first + 8, pages: 2 }]);
+      expect(found).toEqual([0, 0]);
+    });
+
+    test("is known to be where it was moved to, though the word of it comes after the move", async () => {
+      const placement = place(region.first + 16, 8);
+      const { filled } = fillPlaced(lock, placement, region.first + 16, contents(region.first + 16, 8));
+      // What is not filled in is moved to the place of what is.
+      await useMemory([
+        { kind: "move", page: region.first + 16, pages: 8, to: region.spare },
+        { kind: "move", page: region.first + 32, pages: 8, to: region.first + 16 },
+      ]);
+      spaces.noteFilled({ generation: placement.generation, filled });
+      expect(place(region.first + 16, 8).places).toEqual([]);
+      expect(place(region.first + 32, 8).places).toMatchObject([{ page: region.first + 16, pages: 8 }]);
+      const found = await useMemory([
+        { kind: "read", page: region.spare, pages: 8 },
+        { kind: "read", page: region.first + 16, pages: 8 },
+      ]);
+      expect(found).toEqual([...words(16, 8), ...words(32, 8)]);
+    });
+
+    test("leaves to the hearing thread what no mapping holds", () => {
+      const placement = place(region.first, pages);
+      const nowhere = placement.places.map((at) => ({ ...at, page: at.page + 1_000_000 }));
+      const result = fillPlaced(lock, { ...placement, places: nowhere }, region.first, contents(region.first, pages));
+      expect(result).toEqual({ outcome: "hindered", filled: [] });
+    });
   });
 });

@@ -1,5 +1,6 @@
 /** Real TLS on loopback; a source that answers out of a made-up memory, and whose connections can be cut. */
 import { afterEach, beforeEach, expect, test } from "vitest";
+import type { Frame } from "../../../services/shared/core/frames/frame.ts";
 import { PageLane, type PageAnswer } from "../../../services/pager/page-daemon/page-lane.ts";
 import { encodeZeroPages } from "../../../services/shared/core/frames/page-message.ts";
 import type { DmigrateError } from "../../../services/shared/errors.ts";
@@ -23,9 +24,8 @@ let lane: PageLane;
 
 const zeros = (pages: number) => ({ ...encodeZeroPages(pages), release: () => undefined });
 const memory: PageReader = {
-  readNow: ({ pages }) => zeros(pages),
-  read: async ({ pages }) => {
-    await hold.promise;
+  read: ({ pid, pages }) => {
+    if (pid !== 1) throw new Error(`process ${pid} has no readable memory`);
     return zeros(pages);
   },
 };
@@ -39,7 +39,15 @@ beforeEach(async () => {
     key: Buffer.from(secret, "hex"),
     attach: (_role: unknown, link: FramedLink) => {
       links.push(link);
-      return servePages(link, () => (isOpen ? memory : undefined), { pagesSent: 0, zeroPages: 0 });
+      const answer = servePages(link, () => (isOpen ? memory : undefined), {
+        pagesSent: 0,
+        zeroPages: 0,
+        bytesSent: 0,
+      });
+      return async (frame: Frame) => {
+        if (isOpen) await hold.promise;
+        await answer(frame);
+      };
     },
   };
   listener = await listenForData({ host: "127.0.0.1", port: 0 }, () => transfer, createLog("test", "silent"));
@@ -102,9 +110,8 @@ test("a source whose memory stays closed is told of once the time is over", asyn
 });
 
 test("a page that the source does not have is not asked for again", async () => {
-  hold.reject(new Error("process 1 has no readable memory"));
-  hold.promise.catch(() => undefined);
-  lane.request(request(1));
+  hold.resolve(undefined);
+  lane.request({ ...request(1), pid: 2 });
   await expect.poll(() => failures.length).toBe(1);
   expect(failures[0]?.message).toContain("no readable memory");
 });

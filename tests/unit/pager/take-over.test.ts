@@ -34,7 +34,7 @@ beforeEach(async () => {
   const transfer = {
     key: Buffer.from(secret, "hex"),
     attach: (_role: unknown, link: Parameters<typeof servePages>[0]) =>
-      servePages(link, () => undefined, { pagesSent: 0, zeroPages: 0 }),
+      servePages(link, () => undefined, { pagesSent: 0, zeroPages: 0, bytesSent: 0 }),
   };
   listener = await listenForData({ host: "127.0.0.1", port: 0 }, () => transfer, log);
 });

@@ -16,7 +16,7 @@ import { openLink } from "../../../services/shared/link/dial.ts";
 import { frameOf, frameTypes } from "../../../services/shared/core/frames/frame.ts";
 import { createLog } from "../../../services/shared/log.ts";
 import { listenForData, type DataListener } from "../../../services/shipper/adapters/data-listener.ts";
-import { servePages, type Answer, type PageReader } from "../../../services/shipper/serve-pages.ts";
+import { servePages, type Answer, type PageReader, type PageStats } from "../../../services/shipper/serve-pages.ts";
 
 const migrationId = "m-0123456789abcdef";
 const secret = "5a".repeat(32);
@@ -25,7 +25,7 @@ const log = createLog("test", "silent");
 const release = (): void => undefined;
 
 /** Every page is filled with the low byte of its number; pages of a number divisible by four are zero. */
-function readNow({ pid, vaddr, pages }: PageRequest): Answer {
+function read({ pid, vaddr, pages }: PageRequest): Answer {
   if (pid !== 1) throw new Error(`no process ${pid}`);
   const first = Number(vaddr) / pageBytes;
   if (first >= 1_000_000) return { ...encodeZeroPages(pages), release };
@@ -38,28 +38,26 @@ function readNow({ pid, vaddr, pages }: PageRequest): Answer {
   return { ...encodePages(buffer, count), release };
 }
 
-const memory: PageReader = {
-  readNow,
-  read: async (request) => {
-    await sleep(1);
-    return readNow(request);
-  },
-};
+const memory: PageReader = { read };
 
 let listener: DataListener;
 let open: PageReader | undefined;
 let known: boolean;
-let stats: { pagesSent: number; zeroPages: number };
+let stats: PageStats;
+/** The source takes requests, and answers none. */
+let isDeaf: boolean;
 let stop: AbortController;
 
 beforeEach(async () => {
   open = memory;
   known = true;
-  stats = { pagesSent: 0, zeroPages: 0 };
+  isDeaf = false;
+  stats = { pagesSent: 0, zeroPages: 0, bytesSent: 0 };
   stop = new AbortController();
   const transfer = {
     key: Buffer.from(secret, "hex"),
-    attach: (_role: unknown, link: Parameters<typeof servePages>[0]) => servePages(link, () => open, stats),
+    attach: (_role: unknown, link: Parameters<typeof servePages>[0]) =>
+      isDeaf ? () => undefined : servePages(link, () => open, stats),
   };
   const find = (id: string) => (known && id === migrationId ? transfer : undefined);
   listener = await listenForData({ host: "127.0.0.1", port: 0 }, find, log);
@@ -135,8 +133,8 @@ describe("pages over the link", () => {
   });
 
   test("a lost connection fails every request, also the later ones", async () => {
+    isDeaf = true;
     const pages = await dial();
-    open = { ...memory, read: () => new Promise(() => undefined) };
     const waiting = pages.fetch({ pid: 1, vaddr: 4096n, pages: 1, priority: 3 });
     const closed = listener.close();
     await expect(waiting).rejects.toMatchObject({ code: "unavailable" });

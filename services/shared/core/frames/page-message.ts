@@ -23,7 +23,7 @@ const knownFlags = 15;
 /** Of a pageError: the memory is not open, but may be soon. Without it the pages are lost. */
 export const pageErrorFlags = { notYet: 1 } as const;
 
-export const protocolVersion = 3;
+export const protocolVersion = 4;
 /** `faults` is for pages that somebody waits for: nothing bulky goes over it. */
 export const roles = ["files", "pages", "faults"] as const;
 export type Role = (typeof roles)[number];

@@ -39,11 +39,11 @@ function answer(pages: Buffer): ReturnType<typeof encodePages> {
 
 describe("a greeting", () => {
   test("says version and role", () => {
-    expect(payloadOf(encodeHello("files"))).toEqual(Buffer.from([3, 0, 1]));
-    expect(payloadOf(encodeHello("pages"))).toEqual(Buffer.from([3, 0, 2]));
-    expect(decodeHello(Buffer.from([3, 0, 2]))).toBe("pages");
+    expect(payloadOf(encodeHello("files"))).toEqual(Buffer.from([4, 0, 1]));
+    expect(payloadOf(encodeHello("pages"))).toEqual(Buffer.from([4, 0, 2]));
+    expect(decodeHello(Buffer.from([4, 0, 2]))).toBe("pages");
   });
-  test.each([[[2, 0, 1]], [[3, 0, 0]], [[3, 0, 4]], [[3, 0]], [[3, 0, 1, 0]]])("is refused: %j", (bytes) => {
+  test.each([[[3, 0, 1]], [[4, 0, 0]], [[4, 0, 4]], [[4, 0]], [[4, 0, 1, 0]]])("is refused: %j", (bytes) => {
     expect(() => decodeHello(Buffer.from(bytes))).toThrow(FrameError);
   });
 });

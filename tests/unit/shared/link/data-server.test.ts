@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { ConnectOptions } from "../../../../services/shared/link/connect.ts";
 import { createDataServer } from "../../../../services/shared/link/data-server.ts";
 import { connectPlain } from "../../../../services/shared/link/plain-psk.ts";
+import { encodePreamble, preambleBytes } from "../../../../services/shared/link/preamble.ts";
 import { connectPsk } from "../../../../services/shared/link/tls-psk.ts";
 
 const identity = "m-0123456789abcdef";
@@ -47,7 +48,15 @@ const portOf = (of: Server): number => (of.address() as AddressInfo).port;
 
 function options(change: Partial<ConnectOptions> = {}): ConnectOptions {
   const source = { host: "127.0.0.1", port: portOf(server) };
-  return { source, identity, key, signal: AbortSignal.timeout(4_000), onBytes: () => undefined, ...change };
+  return {
+    source,
+    identity,
+    key,
+    role: "files",
+    signal: AbortSignal.timeout(4_000),
+    onBytes: () => undefined,
+    ...change,
+  };
 }
 
 describe.each([
@@ -109,7 +118,7 @@ test("a plain source that does not know the secret gets nothing", async () => {
   const source = { host: "127.0.0.1", port: portOf(impostor) };
   await expect(connectPlain(options({ source }))).rejects.toMatchObject({ code: "unauthorized" });
   // No code that the secret went into.
-  expect(Buffer.concat(said).length).toBe(4 + 32 + 1 + identity.length);
+  expect(Buffer.concat(said).length).toBe(preambleBytes + 4 + 32 + 1 + identity.length);
   impostor.close();
 });
 
@@ -140,10 +149,13 @@ test("what was recorded of a plain connection does not open another", async () =
   between.close();
 });
 
+const plain = encodePreamble({ security: "plain", role: "pages" });
+
 test.each([
   ["nonsense", Buffer.from("GET / HTTP/1.1\r\n\r\n")],
-  ["the first bytes of a plain connection, then nonsense", Buffer.concat([Buffer.from("DMG2"), Buffer.alloc(100, 1)])],
-  ["a name of no length", Buffer.concat([Buffer.from("DMG1"), Buffer.alloc(33)])],
+  ["a preamble of no known role", Buffer.from([...Buffer.from("DMGL"), 1, 9])],
+  ["the preamble of a plain connection, then nonsense", Buffer.concat([plain, Buffer.alloc(100, 1)])],
+  ["a name of no length", Buffer.concat([plain, Buffer.from("DMG1"), Buffer.alloc(33)])],
 ])("%s is refused", async (_title, bytes) => {
   const socket = connect(portOf(server), "127.0.0.1");
   socket.on("error", () => undefined).resume();

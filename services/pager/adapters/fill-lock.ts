@@ -1,0 +1,79 @@
+/**
+ * Keeps two threads out of each other's way: one hears from the kernel what changes in the processes' memory, another
+ * fills pages in by what was heard so far. What is known has a generation, and it is renewed, under the lock, with each
+ * change that is heard; who fills looks, under the lock, whether what it goes by is still the latest.
+ *
+ * The lock is a futex that passes priority on (futex(2), FUTEX_LOCK_PI): whoever holds it while the hearing thread
+ * waits runs as urgently as that one, instead of waiting itself for a processor.
+ */
+import { constants } from "node:os";
+import koffi from "koffi";
+import { LinuxError } from "../../shared/adapters/linux.ts";
+
+const libc = koffi.load(null);
+const syscall = libc.func("long syscall(long, void *, int, int, void *, void *, int)") as (
+  ...args: unknown[]
+) => number;
+const threadId = libc.func("int gettid()") as () => number;
+
+const futexNumber = process.arch === "arm64" ? 98 : 202;
+const privateFlag = 128;
+const operations = { lock: 6 | privateFlag, unlock: 7 | privateFlag } as const;
+
+/** Of the shared memory: the lock's word and the generation. */
+export const fillLockBytes = 8;
+
+export class FillLock {
+  readonly #words: Int32Array;
+  readonly #address: bigint;
+  readonly #owner = threadId();
+
+  /** Each thread has its own, over the same memory, which began as zeros. */
+  constructor(memory: SharedArrayBuffer) {
+    this.#words = new Int32Array(memory, 0, fillLockBytes / Int32Array.BYTES_PER_ELEMENT);
+    this.#address = koffi.address(Buffer.from(memory));
+  }
+
+  /** The generation of what is known; for the thread that hears. */
+  get generation(): number {
+    return Atomics.load(this.#words, 1);
+  }
+
+  /** What was known is not the latest any more. To be called by the thread that hears, under the lock. */
+  renew(): void {
+    Atomics.add(this.#words, 1, 1);
+  }
+
+  /** Does `work`, of microseconds, while nobody else holds the lock. Throws LinuxError. */
+  exclusively<T>(work: () => T): T {
+    this.#lock();
+    try {
+      return work();
+    } finally {
+      this.#unlock();
+    }
+  }
+
+  /** The same, if `generation` is still the latest; undefined, and nothing done, if not. */
+  ifCurrent<T>(generation: number, work: () => T): T | undefined {
+    return this.exclusively(() => (this.generation === generation ? work() : undefined));
+  }
+
+  #lock(): void {
+    if (Atomics.compareExchange(this.#words, 0, 0, this.#owner) === 0) return;
+    while (syscall(futexNumber, this.#address, operations.lock, 0, null, null, 0) !== 0) {
+      const errno = koffi.errno();
+      if (errno === constants.errno.EINTR || errno === constants.errno.EAGAIN) continue;
+      if (errno !== constants.errno.ESRCH) throw new LinuxError("futex", errno);
+      // The thread that held it is gone, and with it what it was doing.
+      Atomics.store(this.#words, 0, this.#owner);
+      return;
+    }
+  }
+
+  #unlock(): void {
+    if (Atomics.compareExchange(this.#words, 0, this.#owner, 0) === this.#owner) return;
+    if (syscall(futexNumber, this.#address, operations.unlock, 0, null, null, 0) !== 0)
+      throw new LinuxError("futex", koffi.errno());
+  }
+}

@@ -1,0 +1,57 @@
+/** What the daemon and its bulk thread tell each other. Messages of one turn travel together, in arrays. */
+import type { Endpoint } from "../../shared/contracts/common.ts";
+import type { MemoryMap } from "../../shared/core/frames/memory-map.ts";
+import type { PageSpan } from "../../shared/core/frames/page-message.ts";
+import type { ErrorCode } from "../../shared/errors.ts";
+import type { Filled, Placement } from "../core/placement.ts";
+import type { PageRequest } from "./page-lane.ts";
+
+export interface BulkLink {
+  migrationId: string;
+  secret: string;
+  source: Endpoint;
+  reconnectMs: number;
+}
+
+/** How filling in ended: `stale`, something has changed since it was placed; `hindered`, the hearing thread must see to it. */
+export type FillOutcome = "whole" | "stale" | "hindered";
+
+/** Contents of pages, in memory that both threads see; none when all are zero. */
+export interface SharedPages {
+  spans: readonly PageSpan[];
+  memory: SharedArrayBuffer | undefined;
+}
+
+export interface Answered {
+  id: number;
+  pages: number;
+  provisional: boolean;
+  filled: readonly Filled[];
+  /** What was not filled in, or not wholly: its memory is the receiver's now. */
+  rest: SharedPages | undefined;
+}
+
+export type ToBulk =
+  | { kind: "connect"; link: BulkLink }
+  /** Ask the source; with a placement, fill in what comes. */
+  | { kind: "ask"; id: number; request: PageRequest; placement: Placement | undefined }
+  /** Fill in pages from `image` on. The memory stays the sender's. */
+  | ({ kind: "fill"; id: number; image: number; placement: Placement } & SharedPages)
+  /** Memory to be used again. */
+  | { kind: "free"; memory: SharedArrayBuffer }
+  /** End. To be ended from outside within a system call would end the whole process. */
+  | { kind: "end" };
+
+export type FromBulk =
+  | { kind: "connected" }
+  | { kind: "unconnected"; code: ErrorCode; message: string }
+  | ({ kind: "answered" } & Answered)
+  /** The source could not answer a speculative request. */
+  | { kind: "refused"; id: number }
+  | { kind: "filled"; id: number; filled: readonly Filled[]; outcome: FillOutcome }
+  | { kind: "map"; map: MemoryMap }
+  | { kind: "link"; lost: string | undefined }
+  | { kind: "failure"; code: ErrorCode; message: string };
+
+/** What both threads see: the fill lock's words first. */
+export const board = { bytes: 16, receivedAt: 8 } as const;

@@ -1,0 +1,332 @@
+/**
+ * Fetches pages, and has them filled in: those that threads wait for at once and by this thread, all others in the
+ * background by the bulk thread.
+ *
+ *     announced ──the images are known──> known ──every process is restored──> restored ──no fault for a while──> calm
+ *
+ * What was announced is fetched and kept. The rest of the background begins when all is calm; or before the restore, if
+ * the migration is to be whole.
+ */
+import { setTimeout as sleep } from "node:timers/promises";
+import { pageBytes } from "../../shared/core/page-server/codec.ts";
+import type { DmigrateError } from "../../shared/errors.ts";
+import { blockPages, cut, type EarlyRun } from "../core/early-pages.ts";
+import type { PageServerStats } from "../page-server.ts";
+import type { AddressSpaces } from "./address-spaces.ts";
+import { payloadOf, type BulkAnswer, type BulkLane } from "./bulk-lane.ts";
+import { EarlyFetch, type EarlyRange } from "./early-fetch.ts";
+import type { StartDaemon } from "./messages.ts";
+import { PageLane, type PageAnswer, type PageRequest } from "./page-lane.ts";
+
+/** A change of a process's memory takes microseconds, unless its thread does not get to run. */
+const changingPauseMs = 1;
+/** Enough to fill 10 Gbit/s over 6 ms; more would only lengthen queues. */
+const mostInFlightBytes = 8 << 20;
+/** Of pages that are here, what is filled in at once around a fault: 64 KiB. */
+const nearPages = 16;
+/** Runs of pages that are here, handed to the bulk thread at once. */
+const mostFilling = 16;
+
+export interface PageFetchOptions {
+  start: StartDaemon;
+  bulk: BulkLane;
+  spaces: AddressSpaces;
+  signal: AbortSignal;
+  /** Hears what the kernel has to tell just now. */
+  hear: () => void;
+  /** Some pages are filled in, or a request is over. */
+  onProgress: () => void;
+  /** Every page is here, before the restore: when the migration is to be whole. */
+  onCached: () => void;
+  /** With a reason when a link is lost, without when it is back. */
+  onLink: (lost: string | undefined) => void;
+  onFailure: (error: DmigrateError) => void;
+}
+
+export class PageFetch {
+  readonly #options: PageFetchOptions;
+  readonly #early: EarlyFetch;
+  readonly #urgent: PageLane;
+  stage: "announced" | "known" | "restored" | "calm" = "announced";
+  /** Faults of pages that are held here. */
+  #localFaults: { pid: number; page: number }[] = [];
+  #backgroundBytes = 0;
+  #inFlight = 0;
+  /** Held runs that the bulk thread is filling in. */
+  readonly #filling = new Set<EarlyRun>();
+  #nextProcess = 0;
+  #saidCached = false;
+
+  constructor(options: PageFetchOptions) {
+    this.#options = options;
+    const { start, signal, onLink, onFailure } = options;
+    const { migrationId, secret, source, reconnectMs, windowBytes } = start;
+    this.#early = new EarlyFetch(windowBytes);
+    this.#urgent = new PageLane({
+      ...{ migrationId, secret, source, reconnectMs },
+      ...{ role: "faults", signal, onLink, onFailure },
+      onAnswer: (answer) => this.#urgentArrived(answer),
+      onRefused: (request) => this.#answered(request),
+      // It is told over the other connection.
+      onMap: () => undefined,
+    });
+  }
+
+  /** Connects to the source. Throws `unavailable`, `unauthorized` or `cancelled`. */
+  async connect(): Promise<void> {
+    const { bulk, onLink, onFailure, start } = this.#options;
+    const { migrationId, secret, source, reconnectMs } = start;
+    const connecting = bulk.connect(
+      { migrationId, secret, source, reconnectMs },
+      {
+        onAnswer: (answer) => this.#bulkArrived(answer),
+        onRefused: (request) => this.#answered(request),
+        onMap: (map) => {
+          this.#early.announce(map);
+          this.pump();
+        },
+        onLink,
+        onFailure,
+      },
+    );
+    await Promise.all([connecting, this.#urgent.connect()]);
+  }
+
+  /** The images are known, and with them which pages they lack. */
+  learn(): void {
+    this.#early.learn(this.#options.spaces.wanted);
+    this.stage = "known";
+    this.pump();
+  }
+
+  get stats(): Pick<PageServerStats, "bytesReceived" | "pagesHeld"> {
+    return {
+      bytesReceived: this.#options.bulk.bytesReceived + this.#urgent.bytesReceived,
+      pagesHeld: this.#early.held.pages,
+    };
+  }
+
+  /** Something is to be tried again, after a pause. */
+  get unsettled(): boolean {
+    return this.#localFaults.length > 0;
+  }
+
+  /** A thread waits for a page. Nothing may be filled in now: there may be more to hear. */
+  fault(pid: number, page: number): void {
+    const held = this.#early.held.at(pid, page);
+    if (held?.provisional === false) {
+      this.#localFaults.push({ pid, page });
+      return;
+    }
+    this.#ask({ pid, page, pages: 1, priority: 0, known: held !== undefined });
+    if (held === undefined) return;
+    for (const range of this.#early.takeUnconfirmed(held)) this.#ask({ ...range, priority: 2, known: true });
+  }
+
+  /** Pages are worth having soon. */
+  near(pid: number, page: number, pages: number): void {
+    this.#ask({ pid, page, pages, priority: 2 });
+  }
+
+  /** Fills in what faults wait for and is here already. */
+  answerLocally(): void {
+    const later: { pid: number; page: number }[] = [];
+    for (let fault = this.#localFaults.pop(); fault !== undefined; fault = this.#localFaults.pop()) {
+      const { pid, page } = fault;
+      const run = this.#early.held.at(pid, page);
+      const part = run && cut(run, page - (page % nearPages), nearPages);
+      if (part === undefined) continue;
+      if (this.#fillAll([part])) this.#early.held.delete(part.pid, part.page, part.pages);
+      else later.push(fault);
+    }
+    this.#localFaults = later;
+  }
+
+  /** Fetches and fills in, as much as may be under way at this stage. */
+  pump(): void {
+    const { start, spaces } = this.#options;
+    switch (this.stage) {
+      case "announced":
+        this.#pumpAnnounced();
+        return;
+      case "known":
+        if (start.whole) this.#pumpWhole();
+        return;
+      case "restored":
+        return;
+      case "calm":
+        if (!spaces.empty) this.#pumpBackground();
+        return;
+    }
+  }
+
+  #ask(request: Omit<PageRequest, "known" | "speculative"> & Partial<PageRequest>): void {
+    const whole: PageRequest = { known: false, speculative: false, ...request };
+    const { pid, page, pages, priority, known } = whole;
+    this.#inFlight += 1;
+    if (priority === 0) {
+      this.#urgent.request(whole);
+      return;
+    }
+    if (priority === 3) this.#backgroundBytes += pages * pageBytes;
+    const isPlaced = this.#isRunning && !known;
+    this.#options.bulk.request(whole, isPlaced ? this.#options.spaces.place(pid, page, pages) : undefined);
+  }
+
+  #urgentArrived(answer: PageAnswer): Promise<void> | undefined {
+    const { request } = answer;
+    const runs = this.#resolve(answer);
+    if (!this.#fillAll(runs)) return this.#fillLater(runs).then(() => this.#answered(request));
+    this.#answered(request);
+    return undefined;
+  }
+
+  #bulkArrived({ request, pages, provisional, generation, filled, rest }: BulkAnswer): void {
+    const { spaces, bulk } = this.#options;
+    spaces.noteFilled({ generation, filled });
+    if (rest === undefined) {
+      this.#wantRest(request, pages);
+      this.#answered(request);
+      return;
+    }
+    const { spans, memory } = rest;
+    const runs = this.#resolve({ request, pages, spans: [...spans], provisional, payload: payloadOf(rest) });
+    if (!this.#isRunning || provisional) {
+      for (const run of runs) this.#early.keep(run, spaces.wanted.get(request.pid));
+      this.#answered(request);
+      return;
+    }
+    if (request.speculative) spaces.wanted.get(request.pid)?.delete(request.page, pages);
+    let left = runs.length;
+    const isOver = (): void => {
+      if (--left > 0) return;
+      bulk.free(memory);
+      if (request.known) this.#letGo(request);
+      this.#answered(request);
+    };
+    if (runs.length === 0) this.#answered(request);
+    for (const run of runs) this.#fillBehind(run, isOver);
+  }
+
+  get #isRunning(): boolean {
+    return this.stage === "restored" || this.stage === "calm";
+  }
+
+  /** What of an answer can be used; what it lacks is wanted again. */
+  #resolve(answer: Omit<PageAnswer, "keep">): EarlyRun[] {
+    const { request, pages } = answer;
+    const wanted = this.#options.spaces.wanted.get(request.pid);
+    const { runs, lost } = this.#early.resolve(answer);
+    for (const range of lost) wanted?.add(range.page, range.pages);
+    this.#wantRest(request, pages);
+    return runs;
+  }
+
+  /** Pages that are left out of an answer were not asked for, as far as anybody knows, when the answer is to a guess. */
+  #wantRest({ pid, page, pages, speculative }: PageRequest, answered: number): void {
+    if (answered < pages && !speculative) this.#options.spaces.wanted.get(pid)?.add(page + answered, pages - answered);
+  }
+
+  #letGo({ pid, page, pages }: EarlyRange): void {
+    this.#early.held.delete(pid, page, pages);
+  }
+
+  /** A request is over: there is room for the next. */
+  #answered(request: PageRequest): void {
+    this.#inFlight -= 1;
+    if (request.priority === 3) this.#backgroundBytes -= request.pages * pageBytes;
+    if (request.speculative) this.#early.ended(request);
+    this.#options.onProgress();
+  }
+
+  /** Has a run filled in by the bulk thread; what that cannot do is done here. */
+  #fillBehind(run: EarlyRun, onDone: () => void): void {
+    const { spaces, bulk } = this.#options;
+    const placement = spaces.place(run.pid, run.page, run.pages);
+    if (placement === undefined) {
+      void this.#fillLater([run]).then(onDone);
+      return;
+    }
+    if (placement.places.length === 0) {
+      onDone();
+      return;
+    }
+    bulk.fill(run, placement, (result) => {
+      spaces.noteFilled(result);
+      if (result.outcome === "whole") onDone();
+      else if (result.outcome === "stale") this.#fillBehind(run, onDone);
+      else if (this.#fillAll([run])) onDone();
+      else void this.#fillLater([run]).then(onDone);
+    });
+  }
+
+  async #fillLater(runs: readonly EarlyRun[]): Promise<void> {
+    do await sleep(changingPauseMs);
+    while (!this.#fillAll(runs));
+  }
+
+  /** False: to be tried again, after a pause; what is filled by then is passed over. */
+  #fillAll(runs: readonly EarlyRun[]): boolean {
+    const { hear, spaces } = this.#options;
+    // What waits to be heard would hinder the copying; and a fault is not to wait for it.
+    hear();
+    const isDone = runs.every((run) => spaces.fill(run));
+    if (!isDone) hear();
+    return isDone;
+  }
+
+  #pumpAnnounced(): void {
+    while (this.#backgroundBytes < mostInFlightBytes) {
+      const next = this.#early.nextAnnounced();
+      if (next === undefined) return;
+      this.#ask({ ...next, priority: 3, speculative: true });
+    }
+  }
+
+  #pumpWhole(): void {
+    this.#askMissing(mostInFlightBytes);
+    if (this.#inFlight > 0 || this.#saidCached) return;
+    this.#saidCached = true;
+    this.#options.onCached();
+  }
+
+  #pumpBackground(): void {
+    this.#useHeld();
+    this.#askMissing(Math.min(this.#options.start.windowBytes, mostInFlightBytes));
+    if (this.#inFlight > 0 || this.#filling.size > 0 || this.#early.held.hasConfirmed) return;
+    // Nothing is on its way, yet something is missing.
+    this.#options.spaces.wantMissing();
+    setImmediate(this.#options.onProgress);
+  }
+
+  /** Has what is held filled in; until it is, faults find it here. */
+  #useHeld(): void {
+    while (this.#filling.size < mostFilling) {
+      const run = this.#early.held.nextConfirmed();
+      if (run === undefined || this.#filling.has(run)) return;
+      this.#filling.add(run);
+      this.#fillBehind(run, () => {
+        this.#filling.delete(run);
+        this.#letGo(run);
+        this.#options.onProgress();
+      });
+    }
+  }
+
+  /** Asks for what is missing, provisional pages first, the processes in turn, within the window. */
+  #askMissing(windowBytes: number): void {
+    const { wanted } = this.#options.spaces;
+    while (this.#backgroundBytes < windowBytes) {
+      const unconfirmed = this.#early.nextUnconfirmed();
+      if (unconfirmed !== undefined) {
+        this.#ask({ ...unconfirmed, priority: 3, known: true });
+        continue;
+      }
+      const pids = [...wanted.keys()].filter((pid) => wanted.get(pid)?.empty === false);
+      const pid = pids[this.#nextProcess++ % pids.length];
+      const run = pid === undefined ? undefined : wanted.get(pid)?.takeNext(blockPages);
+      if (pid === undefined || run === undefined) return;
+      this.#ask({ pid, ...run, priority: 3 });
+    }
+  }
+}

@@ -1,0 +1,132 @@
+/** With the real thread, a real source over TLS, and memory of this process as that of the restored one. */
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import {
+  BulkLane,
+  payloadOf,
+  type BulkAnswer,
+  type FillResult,
+} from "../../../services/pager/page-daemon/bulk-lane.ts";
+import type { PageRequest } from "../../../services/pager/page-daemon/page-lane.ts";
+import {
+  bufferBytesOf,
+  encodePages,
+  encodeZeroPages,
+  pageBytes,
+  pageDataOffset,
+} from "../../../services/shared/core/frames/page-message.ts";
+import { createLog } from "../../../services/shared/log.ts";
+import { listenForData, type DataListener } from "../../../services/shipper/adapters/data-listener.ts";
+import { servePages, type PageReader } from "../../../services/shipper/serve-pages.ts";
+import { canUserfault, openUserfaultRegion, useMemory, type UserfaultRegion } from "../../helpers/userfault-region.ts";
+
+const migrationId = "m-0123456789abcdef";
+const secret = "5a".repeat(32);
+const pages = 64;
+const wordOf = (page: number): number => page % 0x8000_0000;
+
+let listener: DataListener;
+let lane: BulkLane;
+let region: UserfaultRegion;
+let answers: BulkAnswer[];
+let links: (string | undefined)[];
+let isOpen: boolean;
+
+/** Every page begins with its number; from a million on all are zero. */
+const memory: PageReader = {
+  read: ({ vaddr, pages: count }) => {
+    const release = (): void => undefined;
+    const first = Number(vaddr) / pageBytes;
+    const buffer = Buffer.alloc(bufferBytesOf(count));
+    for (let at = 0; at < count; at++) buffer.writeUInt32LE(wordOf(first + at), pageDataOffset + at * pageBytes);
+    return { ...(first < 100 ? encodeZeroPages(count) : encodePages(buffer, count)), release };
+  },
+};
+
+beforeEach(async () => {
+  [answers, links, isOpen] = [[], [], true];
+  const transfer = {
+    key: Buffer.from(secret, "hex"),
+    attach: (_role: unknown, link: Parameters<typeof servePages>[0]) =>
+      servePages(link, () => (isOpen ? memory : undefined), { pagesSent: 0, zeroPages: 0, bytesSent: 0 }),
+  };
+  listener = await listenForData({ host: "127.0.0.1", port: 0 }, () => transfer, createLog("test", "silent"));
+  region = openUserfaultRegion(pages);
+  lane = new BulkLane();
+  const source = { host: "127.0.0.1", port: listener.port };
+  await lane.connect(
+    { migrationId, secret, source, reconnectMs: 5_000 },
+    {
+      onAnswer: (answer) => answers.push(answer),
+      onRefused: () => undefined,
+      onMap: () => undefined,
+      onLink: (lost) => links.push(lost),
+      onFailure: () => undefined,
+    },
+  );
+});
+
+afterEach(async () => {
+  await lane.close();
+  await listener.close();
+});
+
+const request = (page: number, count: number): PageRequest => ({
+  ...{ pid: 1, page, pages: count, priority: 3 as const, known: false, speculative: false },
+});
+const placeAt = (page: number, count: number, fd = region.fd) => ({
+  generation: lane.lock.generation,
+  places: [{ space: 5, fd, page, image: page, pages: count }],
+});
+
+test("an answer that was not placed is handed over, its contents in memory of both", async () => {
+  lane.request(request(1_000, 3));
+  await expect.poll(() => answers.length).toBe(1);
+  const [answer] = answers;
+  expect(answer).toMatchObject({ pages: 3, filled: [], request: { page: 1_000 } });
+  const rest = answer?.rest;
+  if (rest === undefined) throw new Error("nothing was handed over");
+  const at = rest.spans[0]?.at;
+  expect(payloadOf(rest).readUInt32LE(Number(at) + 2 * pageBytes)).toBe(wordOf(1_002));
+  expect(lane.bytesReceived).toBeGreaterThan(3 * pageBytes);
+  lane.free(rest.memory);
+  lane.request(request(1, 2_000));
+  await expect.poll(() => answers.length).toBe(2);
+  expect(answers[1]?.rest).toMatchObject({ spans: [{ pages: 2_000, at: "zero" }], memory: undefined });
+});
+
+describe.skipIf(!canUserfault())("what was placed", () => {
+  test("is filled in by the thread", async () => {
+    lane.request(request(region.first, pages), placeAt(region.first, pages));
+    await expect.poll(() => answers.length).toBe(1);
+    expect(answers[0]).toMatchObject({
+      rest: undefined,
+      filled: [{ space: 5, page: region.first, pages, isZero: false }],
+    });
+    const found = await useMemory([{ kind: "read", page: region.first, pages }]);
+    expect(found).toEqual(Array.from({ length: pages }, (_, at) => wordOf(region.first + at)));
+  });
+
+  test("before a change was heard is handed over instead", async () => {
+    const placement = placeAt(region.first, pages);
+    lane.lock.exclusively(() => lane.lock.renew());
+    lane.request(request(region.first, pages), placement);
+    await expect.poll(() => answers.length).toBe(1);
+    expect(answers[0]).toMatchObject({ filled: [], pages, generation: placement.generation });
+    expect(answers[0]?.rest).toBeDefined();
+  });
+});
+
+test("a thread that dies is replaced: it is asked again, and what it was filling in is left to its owner", async () => {
+  isOpen = false;
+  lane.request(request(1_000, 3));
+  const results: FillResult[] = [];
+  const noSuchDescriptor = 1_000_000;
+  const payload = Buffer.from(new SharedArrayBuffer(pageBytes));
+  const run = { pid: 1, page: 7, pages: 1, spans: [{ first: 0, pages: 1, at: 0 }], payload, provisional: false };
+  lane.fill(run, placeAt(7, 1, noSuchDescriptor), (result) => results.push(result));
+  await expect.poll(() => results).toMatchObject([{ outcome: "hindered", filled: [] }]);
+  isOpen = true;
+  await expect.poll(() => answers.map(({ request: { page } }) => page), { timeout: 5_000 }).toEqual([1_000]);
+  expect(links.at(0)).toContain("EBADF");
+  expect(links.at(-1)).toBeUndefined();
+});

@@ -1,0 +1,30 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { roles } from "../../../../services/shared/core/frames/page-message.ts";
+import { decodePreamble, encodePreamble, preambleBytes } from "../../../../services/shared/link/preamble.ts";
+
+test("is six bytes: a magic, how it goes on, what it is for", () => {
+  const bytes = encodePreamble({ security: "plain", role: "faults" });
+  expect([...bytes]).toEqual([...Buffer.from("DMGL"), 2, 3]);
+  expect(bytes.length).toBe(preambleBytes);
+});
+
+test("says what it was made of", () => {
+  for (const security of ["tls", "plain"] as const)
+    for (const role of roles) expect(decodePreamble(encodePreamble({ security, role }))).toEqual({ security, role });
+});
+
+test("is nothing else", () => {
+  fc.assert(
+    fc.property(
+      fc.constantFrom(...roles),
+      fc.nat(preambleBytes - 1),
+      fc.integer({ min: 4, max: 255 }),
+      (role, at, change) => {
+        const bytes = encodePreamble({ security: "tls", role });
+        bytes[at] = (bytes[at] ?? 0) ^ change;
+        expect(() => decodePreamble(bytes)).toThrow("another protocol");
+      },
+    ),
+  );
+});
