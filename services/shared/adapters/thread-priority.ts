@@ -11,7 +11,6 @@ const policies = { usual: 0, roundRobin: 2 } as const;
 const lowestRealTime = 1;
 /** Threads weigh from 19 (least) to -20. */
 const heaviest = -20;
-const giveWay = 10;
 
 export type Urgency = "real-time" | "heavy" | "usual";
 
@@ -24,13 +23,10 @@ export function preferThisThread(): Urgency {
   return weigh(heaviest) ? "heavy" : "usual";
 }
 
-/**
- * Has the calling thread give way to the usual ones, whatever it was started by: it still gets a tenth of what each of
- * them gets where all processors are busy, and all that they leave.
- */
-export function deferThisThread(): void {
+/** Makes the calling thread one of the usual ones, whatever it was started by. */
+export function unpreferThisThread(): void {
   schedule(policies.usual, 0);
-  weigh(giveWay);
+  weigh(0);
 }
 
 function schedule(policy: number, priority: number): boolean {
