@@ -4,11 +4,11 @@
  *
  *     enqueue ──> PriorityQueue ──(room on the link)──> produce ──> link.write
  *
- * In flight on this side are at most `windowBytes` and one frame, and the kernel holds little more (link/tls-psk.ts).
+ * In flight on this side are at most `windowBytes` and one frame, and the kernel holds little more (link/connect.ts).
  */
 import type { FrameType } from "../shared/core/frames/frame.ts";
 import type { FramedLink } from "../shared/link/framed.ts";
-import { PriorityQueue, type Entry, type Priority } from "./core/priority-queue.ts";
+import { PriorityQueue, type Priority } from "./core/priority-queue.ts";
 
 export interface Outgoing {
   type: FrameType;
@@ -21,12 +21,20 @@ export interface Outgoing {
 }
 type Produce = () => Outgoing;
 
+/**
+ * Items that are made in one turn. Each may read 16 MiB of memory, to say in a few bytes that it is zero; then whoever
+ * else the thread serves has his turn.
+ */
+const mostAtOnce = 16;
+
 export class Sender {
   readonly #link: FramedLink;
   readonly #windowBytes: number;
   readonly #queue = new PriorityQueue<Produce>();
   #room: { resolve: () => void; reject: (error: Error) => void }[] = [];
   #failure: Error | undefined;
+  /** Items made in this turn. */
+  #made = 0;
 
   /**
    * No frame is begun while `windowBytes` were handed to the socket and not taken by the kernel: what is begun, nothing
@@ -47,10 +55,9 @@ export class Sender {
    * Puts an item into the queue. `produce` runs when its turn has come, and may not fail; `bytes` is its size as a
    * frame, estimated. Items are dropped when the link is gone.
    */
-  enqueue(priority: Priority, bytes: number, produce: Produce): Entry<Produce> {
-    const entry = this.#queue.push(produce, priority, bytes);
+  enqueue(priority: Priority, bytes: number, produce: Produce): void {
+    this.#queue.push(produce, priority, bytes);
     this.#pump();
-    return entry;
   }
 
   /** Resolves once fewer than `length` items wait; rejects on a lost link. */
@@ -68,10 +75,18 @@ export class Sender {
       // A fault waits for nobody: it is one page.
       const free = this.#link.pendingBytes < this.#windowBytes;
       if (!free && next.priority !== 0) break;
+      if (this.#made === mostAtOnce) break;
+      if (this.#made++ === 0) setImmediate(() => this.#begin());
       this.#queue.pop();
       this.#write(next.item());
     }
     this.#wake();
+  }
+
+  /** A new turn. */
+  #begin(): void {
+    this.#made = 0;
+    this.#pump();
   }
 
   #write({ type, channel, flags = 0, frame, release }: Outgoing): void {

@@ -25,6 +25,7 @@ import {
 } from "../adapters/userfaultfd.ts";
 import type { FillLock } from "../adapters/fill-lock.ts";
 import type { EarlyRun } from "../core/early-pages.ts";
+import { ChangeLog } from "../core/change-log.ts";
 import { FaultPattern } from "../core/fault-pattern.ts";
 import { LatencyHistogram } from "../core/latency-histogram.ts";
 import {
@@ -53,10 +54,8 @@ interface AddressSpace {
   /** Heard and not noted: something that happened before is still to be told. */
   readonly told: MemoryEvent[];
   toldSince: number;
-  /** What was noted, with the generation in which it was: what was filled in before has gone the same way. */
-  readonly changes: { generation: number; change: MemoryChange }[];
-  /** Changes up to this generation are not known any more. */
-  forgotten: number;
+  /** What was filled in elsewhere has gone the same way. */
+  readonly changes: ChangeLog;
 }
 
 export interface AddressSpacesOptions {
@@ -76,8 +75,6 @@ const nearPages = 64;
 /** How often is looked at once whether a change is over, and how long in all: then what was told must do. */
 const mostTries = 20;
 const mostChangingMs = 1_000;
-/** Far more than there can be between a placement and the word that it was filled. */
-const mostChanges = 4_096;
 
 export class AddressSpaces {
   readonly #options: AddressSpacesOptions;
@@ -172,11 +169,10 @@ export class AddressSpaces {
   noteFilled({ generation, filled }: { generation: number; filled: readonly Filled[] }): void {
     for (const { space: id, page, pages, isZero } of filled) {
       const space = this.#byId.get(id);
+      if (space === undefined) continue;
       // What is not noted is merely filled in once more, and found there.
-      if (space === undefined || generation < space.forgotten) continue;
-      const now = new MissingPages([{ page, pages }]);
-      for (const { generation: noted, change } of space.changes) if (noted > generation) now.apply(change);
-      for (const place of now.all()) this.#filled(space, place.page, place.pages, isZero);
+      for (const now of space.changes.follow(generation, { page, pages }))
+        this.#filled(space, now.page, now.pages, isZero);
       this.#closeIfWhole(space);
     }
   }
@@ -304,8 +300,7 @@ export class AddressSpaces {
   }
 
   #note(space: AddressSpace, change: MemoryChange): void {
-    space.changes.push({ generation: this.#options.lock.generation, change });
-    if (space.changes.length > mostChanges) space.forgotten = space.changes.shift()?.generation ?? 0;
+    space.changes.note(this.#options.lock.generation, change);
     if (change.kind === "move") {
       space.missing.apply(change);
       this.#forgetWaiting(space, change.from, change.pages);
@@ -370,8 +365,7 @@ export class AddressSpaces {
       waiting: new Map(),
       told: [],
       toldSince: 0,
-      changes: [],
-      forgotten: 0,
+      changes: new ChangeLog(),
     };
     this.#spaces.set(fd, space);
     this.#byId.set(id, space);

@@ -5,7 +5,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
 import type { MemoryMap } from "../../shared/core/frames/memory-map.ts";
-import { DmigrateError, messageOf } from "../../shared/errors.ts";
+import { asDmigrateError, DmigrateError, messageOf } from "../../shared/errors.ts";
 import { FillLock } from "../adapters/fill-lock.ts";
 import type { EarlyRun } from "../core/early-pages.ts";
 import type { Filled, Placement } from "../core/placement.ts";
@@ -69,6 +69,7 @@ export class BulkLane {
   #ended: Promise<void> = Promise.resolve();
   #events: BulkLaneEvents | undefined;
   #link: BulkLink | undefined;
+  #wasConnected = false;
   #connecting: PromiseWithResolvers<undefined> | undefined;
   #closed = false;
   /** Held while what is known of the memory changes. */
@@ -88,7 +89,7 @@ export class BulkLane {
     this.#events = events;
     this.#link = link;
     this.#connecting = Promise.withResolvers<undefined>();
-    this.#post({ kind: "connect", link });
+    this.#post({ kind: "connect", link, lost: undefined });
     await this.#connecting.promise;
   }
 
@@ -122,35 +123,39 @@ export class BulkLane {
     const worker = new Worker(program, { workerData: this.#board });
     let reason = "it ended";
     worker.on("message", (messages: readonly FromBulk[]) => {
-      for (const message of messages) this.#hear(message);
+      for (const message of messages) this.#take(message);
     });
     worker.on("error", (error) => (reason = messageOf(error)));
     this.#ended = new Promise((resolve) => worker.once("exit", () => resolve()));
-    worker.on("exit", () => void this.#replace(reason));
+    worker.on("exit", () => {
+      if (!this.#closed) void this.#replace(`the bulk thread failed: ${reason}`);
+    });
     worker.unref();
     return worker;
   }
 
   async #replace(reason: string): Promise<void> {
-    if (this.#isClosed()) return;
     this.#bytesOfLostThreads = this.bytesReceived;
     Atomics.store(this.#received, 0, 0n);
-    this.#connecting?.reject(new DmigrateError("internal", `the bulk thread of the page daemon failed: ${reason}`));
-    this.#connecting = undefined;
-    this.#events?.onLink(`the bulk thread failed: ${reason}`);
+    if (this.#connecting !== undefined) {
+      this.#connecting.reject(new DmigrateError("internal", reason));
+      this.#connecting = undefined;
+      this.#link = undefined;
+    }
     await sleep(restartPauseMs);
-    if (this.#isClosed()) return;
+    if (this.#closed) return;
     this.#worker = this.#start();
     this.#messages = [];
-    if (this.#link !== undefined) this.#post({ kind: "connect", link: this.#link });
-    for (const [id, { request, placement }] of this.#asking) this.#post({ kind: "ask", id, request, placement });
+    const lost = this.#wasConnected ? reason : undefined;
+    if (this.#link !== undefined) this.#post({ kind: "connect", link: this.#link, lost });
+    // It may be what it was to fill in that the thread has died of.
+    for (const [id, asking] of this.#asking) {
+      asking.placement = undefined;
+      this.#post({ kind: "ask", id, ...asking });
+    }
     const filling = [...this.#filling.values()];
     this.#filling.clear();
     for (const { generation, onResult } of filling) onResult({ generation, filled: [], outcome: "hindered" });
-  }
-
-  #isClosed(): boolean {
-    return this.#closed;
   }
 
   /** What is said in one turn travels in one message. */
@@ -162,29 +167,35 @@ export class BulkLane {
     });
   }
 
+  /** Whatever one message comes to, the others are heard. */
+  #take(message: FromBulk): void {
+    try {
+      this.#hear(message);
+    } catch (error) {
+      this.#events?.onFailure(asDmigrateError(error, "internal", "the page daemon failed"));
+    }
+  }
+
   #hear(message: FromBulk): void {
     switch (message.kind) {
       case "connected":
-        if (this.#connecting === undefined) this.#events?.onLink(undefined);
+        this.#wasConnected = true;
         this.#connecting?.resolve(undefined);
         this.#connecting = undefined;
         return;
-      case "unconnected": {
-        const error = new DmigrateError(message.code, message.message);
-        if (this.#connecting === undefined) this.#events?.onFailure(error);
-        this.#connecting?.reject(error);
+      case "unconnected":
+        this.#connecting?.reject(new DmigrateError(message.code, message.message));
         this.#connecting = undefined;
         return;
-      }
       case "answered": {
-        const asking = this.#take(message.id);
+        const asking = this.#asked(message.id);
         const generation = asking.placement?.generation ?? 0;
         const { pages, provisional, filled, rest } = message;
         this.#events?.onAnswer({ request: asking.request, generation, pages, provisional, filled, rest });
         return;
       }
       case "refused":
-        this.#events?.onRefused(this.#take(message.id).request);
+        this.#events?.onRefused(this.#asked(message.id).request);
         return;
       case "filled": {
         const filling = this.#filling.get(message.id);
@@ -204,7 +215,7 @@ export class BulkLane {
     }
   }
 
-  #take(id: number): Asking {
+  #asked(id: number): Asking {
     const asking = this.#asking.get(id);
     if (asking === undefined) throw new Error(`the bulk thread answered request ${id}, which was not asked`);
     this.#asking.delete(id);

@@ -32,7 +32,8 @@ export interface Answered {
 }
 
 export type ToBulk =
-  | { kind: "connect"; link: BulkLink }
+  /** `lost`: the link was there before, and why it is not. */
+  | { kind: "connect"; link: BulkLink; lost: string | undefined }
   /** Ask the source; with a placement, fill in what comes. */
   | { kind: "ask"; id: number; request: PageRequest; placement: Placement | undefined }
   /** Fill in pages from `image` on. The memory stays the sender's. */
@@ -43,6 +44,7 @@ export type ToBulk =
   | { kind: "end" };
 
 export type FromBulk =
+  /** Of a link that was not there before. */
   | { kind: "connected" }
   | { kind: "unconnected"; code: ErrorCode; message: string }
   | ({ kind: "answered" } & Answered)

@@ -26,7 +26,7 @@ const shared = workerData as SharedArrayBuffer;
 const lock = new FillLock(shared);
 const bytesReceived = new BigUint64Array(shared, board.receivedAt, 1);
 const pool = new PayloadPool((bytes) => Buffer.from(new SharedArrayBuffer(bytes)));
-const lanes: PageLane[] = [];
+let lane: PageLane | undefined;
 let reports: FromBulk[] = [];
 
 /** What happens in one turn is told in one message. */
@@ -35,8 +35,7 @@ function report(message: FromBulk): void {
 }
 
 function tell(): void {
-  const received = lanes.reduce((sum, lane) => sum + lane.bytesReceived, 0);
-  Atomics.store(bytesReceived, 0, BigInt(received));
+  Atomics.store(bytesReceived, 0, BigInt(lane?.bytesReceived ?? 0));
   port?.postMessage(reports);
   reports = [];
 }
@@ -46,8 +45,8 @@ function failureOf(error: unknown): Pick<FromBulk & { kind: "failure" }, "code" 
   return { code, message };
 }
 
-async function connect(link: BulkLink): Promise<void> {
-  const lane = new PageLane({
+async function connect(link: BulkLink, lost: string | undefined): Promise<void> {
+  lane = new PageLane({
     ...link,
     role: "pages",
     pool,
@@ -59,12 +58,14 @@ async function connect(link: BulkLink): Promise<void> {
     onLink: (lost) => report({ kind: "link", lost }),
     onFailure: (error) => report({ kind: "failure", ...failureOf(error) }),
   });
-  lanes.push(lane);
+  if (lost !== undefined) {
+    await lane.reconnect(lost);
+    return;
+  }
   try {
     await lane.connect();
     report({ kind: "connected" });
   } catch (error) {
-    lanes.pop();
     report({ kind: "unconnected", ...failureOf(error) });
   }
 }
@@ -87,11 +88,11 @@ function answered({ request, pages, spans, provisional, payload, keep }: PageAns
 function obey(message: ToBulk): void {
   switch (message.kind) {
     case "connect":
-      void connect(message.link);
+      void connect(message.link, message.lost);
       return;
     case "ask": {
       const asked: Asked = { ...message.request, id: message.id, placement: message.placement };
-      lanes[0]?.request(asked);
+      lane?.request(asked);
       return;
     }
     case "fill":

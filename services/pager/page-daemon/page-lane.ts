@@ -94,7 +94,7 @@ export class PageLane {
     void link.closed.then((reason) => {
       this.#bytesOfLostLinks += link.bytesReceived;
       this.#link = undefined;
-      if (!this.#options.signal.aborted) void this.#reconnect(messageOf(reason ?? new Error("closed")));
+      if (!this.#options.signal.aborted) void this.reconnect(messageOf(reason ?? new Error("closed")));
     });
   }
 
@@ -104,7 +104,8 @@ export class PageLane {
     if (this.#link !== undefined) this.#write(this.#link, this.#lastChannel, request);
   }
 
-  async #reconnect(reason: string): Promise<void> {
+  /** Tries again and again, as long as a lost link may stay away; then it is a failure. */
+  async reconnect(reason: string): Promise<void> {
     const { onLink, onFailure, reconnectMs, signal } = this.#options;
     onLink(reason);
     const deadline = performance.now() + reconnectMs;

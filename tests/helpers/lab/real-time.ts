@@ -7,22 +7,34 @@ import { join } from "node:path";
 
 const root = "/sys/fs/cgroup/cpu";
 const file = "cpu.rt_runtime_us";
-/** Of each second: what one node needs by far, and what all labs of this machine may have together. */
+/** Of each second, for one node: more than its threads need by far. */
 const nodeBudgetUs = 400_000;
-const allBudgetUs = 900_000;
 
-/** Gives a node's container a budget where it needs one; where that is refused, its threads do without real-time. */
-export function allowRealTime(pid: number): void {
+/**
+ * Gives a node's container a budget where it needs one; where that is refused, its threads do without real-time, and only
+ * faults take longer. Answers how to take back what the groups around it got for it, once it is gone.
+ */
+export function allowRealTime(pid: number): () => void {
   const path = /^\d+:(?:[^:]*,)?cpu(?:,[^:]*)?:(.*)$/m.exec(readFileSync(`/proc/${pid}/cgroup`, "utf8"))?.[1];
-  if (path === undefined || !existsSync(join(root, file))) return;
-  const groups = path.split("/").filter(Boolean);
+  const groups = path?.split("/").filter(Boolean) ?? [];
+  if (groups.length === 0 || !existsSync(join(root, file))) return () => undefined;
+  const budgets = groups.map((_group, at) => join(root, ...groups.slice(0, at + 1), file));
+  const raised: string[] = [];
+  for (const budget of budgets) {
+    if (!change(budget, nodeBudgetUs)) break;
+    raised.unshift(budget);
+  }
+  return () => {
+    for (const budget of raised) if (existsSync(budget)) change(budget, -nodeBudgetUs);
+  };
+}
+
+/** False when the kernel refuses. */
+function change(budget: string, byUs: number): boolean {
   try {
-    for (let depth = 1; depth <= groups.length; depth++) {
-      const budget = join(root, ...groups.slice(0, depth), file);
-      const wanted = depth === groups.length ? nodeBudgetUs : allBudgetUs;
-      if (Number(readFileSync(budget, "utf8")) < wanted) writeFileSync(budget, String(wanted));
-    }
+    writeFileSync(budget, String(Number(readFileSync(budget, "utf8")) + byUs));
+    return true;
   } catch {
-    // The tests need no real-time; only faults take longer.
+    return false;
   }
 }

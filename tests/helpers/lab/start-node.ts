@@ -39,7 +39,7 @@ export async function startNode(context: LabContext, options: NodeOptions): Prom
   context.signal?.throwIfAborted();
   const outer = dockerAt(dockerHost);
   const { NetworkSettings, State } = await outer.getContainer(container.getId()).inspect();
-  allowRealTime(State.Pid);
+  const disallowRealTime = allowRealTime(State.Pid);
   const ip = Object.values(NetworkSettings.Networks)[0]?.IPAddress;
   if (!ip) throw new Error(`node ${name} (run ${runId}) has no address on the engine's bridge network`);
   const facts = {
@@ -55,6 +55,7 @@ export async function startNode(context: LabContext, options: NodeOptions): Prom
     container,
     [Symbol.asyncDispose]: async () => {
       await container.stop({ timeout: 0, remove: true, removeVolumes: true });
+      disallowRealTime();
     },
   };
 }

@@ -15,6 +15,7 @@ import {
   pageDataOffset,
 } from "../../../services/shared/core/frames/page-message.ts";
 import { createLog } from "../../../services/shared/log.ts";
+import type { Attachable } from "../../../services/shipper/adapters/data-door.ts";
 import { listenForData, type DataListener } from "../../../services/shipper/adapters/data-listener.ts";
 import { servePages, type PageReader } from "../../../services/shipper/serve-pages.ts";
 import { canUserfault, openUserfaultRegion, useMemory, type UserfaultRegion } from "../../helpers/userfault-region.ts";
@@ -22,14 +23,18 @@ import { canUserfault, openUserfaultRegion, useMemory, type UserfaultRegion } fr
 const migrationId = "m-0123456789abcdef";
 const secret = "5a".repeat(32);
 const pages = 64;
+const noSuchDescriptor = 1_000_000;
 const wordOf = (page: number): number => page % 0x8000_0000;
 
 let listener: DataListener;
 let lane: BulkLane;
 let region: UserfaultRegion;
 let answers: BulkAnswer[];
+let take: (answer: BulkAnswer) => void;
+let failures: Error[];
 let links: (string | undefined)[];
 let isOpen: boolean;
+let transfer: Attachable;
 
 /** Every page begins with its number; from a million on all are zero. */
 const memory: PageReader = {
@@ -43,10 +48,11 @@ const memory: PageReader = {
 };
 
 beforeEach(async () => {
-  [answers, links, isOpen] = [[], [], true];
-  const transfer = {
+  [answers, links, failures, isOpen] = [[], [], [], true];
+  take = (answer) => answers.push(answer);
+  transfer = {
     key: Buffer.from(secret, "hex"),
-    attach: (_role: unknown, link: Parameters<typeof servePages>[0]) =>
+    attach: (_role, link) =>
       servePages(link, () => (isOpen ? memory : undefined), { pagesSent: 0, zeroPages: 0, bytesSent: 0 }),
   };
   listener = await listenForData({ host: "127.0.0.1", port: 0 }, () => transfer, createLog("test", "silent"));
@@ -56,11 +62,11 @@ beforeEach(async () => {
   await lane.connect(
     { migrationId, secret, source, reconnectMs: 5_000 },
     {
-      onAnswer: (answer) => answers.push(answer),
+      onAnswer: (answer) => take(answer),
       onRefused: () => undefined,
       onMap: () => undefined,
       onLink: (lost) => links.push(lost),
-      onFailure: () => undefined,
+      onFailure: (error) => failures.push(error),
     },
   );
 });
@@ -116,17 +122,48 @@ describe.skipIf(!canUserfault())("what was placed", () => {
   });
 });
 
+/** By a fill that no kernel takes. */
+function killThread(results: FillResult[]): void {
+  const payload = Buffer.from(new SharedArrayBuffer(pageBytes));
+  const run = { pid: 1, page: 7, pages: 1, spans: [{ first: 0, pages: 1, at: 0 }], payload, provisional: false };
+  lane.fill(run, placeAt(7, 1, noSuchDescriptor), (result) => results.push(result));
+}
+
 test("a thread that dies is replaced: it is asked again, and what it was filling in is left to its owner", async () => {
   isOpen = false;
   lane.request(request(1_000, 3));
   const results: FillResult[] = [];
-  const noSuchDescriptor = 1_000_000;
-  const payload = Buffer.from(new SharedArrayBuffer(pageBytes));
-  const run = { pid: 1, page: 7, pages: 1, spans: [{ first: 0, pages: 1, at: 0 }], payload, provisional: false };
-  lane.fill(run, placeAt(7, 1, noSuchDescriptor), (result) => results.push(result));
+  killThread(results);
   await expect.poll(() => results).toMatchObject([{ outcome: "hindered", filled: [] }]);
   isOpen = true;
   await expect.poll(() => answers.map(({ request: { page } }) => page), { timeout: 5_000 }).toEqual([1_000]);
   expect(links.at(0)).toContain("EBADF");
   expect(links.at(-1)).toBeUndefined();
+});
+
+test("the next thread looks for a source that is away just then, and fills in nothing that the last may have died of", async () => {
+  const { port } = listener;
+  await listener.close();
+  killThread([]);
+  lane.request(request(2_000, 1), placeAt(2_000, 1, noSuchDescriptor));
+  await expect.poll(() => links.some((lost) => lost?.includes("EBADF") === true), { timeout: 5_000 }).toBe(true);
+  listener = await listenForData({ host: "127.0.0.1", port }, () => transfer, createLog("test", "silent"));
+  await expect.poll(() => answers.map(({ request: { page } }) => page), { timeout: 5_000 }).toEqual([2_000]);
+  expect(answers[0]?.rest).toBeDefined();
+});
+
+test("an answer that its owner cannot take costs none of the others", async () => {
+  const { promise: taken, resolve } = Promise.withResolvers<number>();
+  let isFirst = true;
+  take = ({ request: { page } }) => {
+    if (isFirst) {
+      isFirst = false;
+      throw new Error("no room");
+    }
+    resolve(page);
+  };
+  lane.request(request(1_000, 3));
+  lane.request(request(2_000, 3));
+  expect(await taken).toBe(2_000);
+  expect(failures).toMatchObject([{ message: expect.stringContaining("no room") as string }]);
 });
