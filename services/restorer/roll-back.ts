@@ -1,6 +1,8 @@
 /** Use case: undo a restore that has not resumed. What was here before the migration is as it was. */
+import { rmdir } from "node:fs/promises";
 import { DmigrateError } from "../shared/errors.ts";
 import { withSpan } from "../shared/telemetry.ts";
+import { migrationPaths } from "../shared/node-paths.ts";
 import { clearBindDirectory } from "./adapters/bind-directories.ts";
 import { clearAway } from "./clear-away.ts";
 import type { RestorerDeps, Session } from "./session.ts";
@@ -18,6 +20,13 @@ export async function rollBack(deps: RestorerDeps, session: Session, reason: str
     }
     for (const volume of createdVolumes.toReversed()) await engine.removeVolume(volume);
     for (const filled of filledBinds.toReversed()) await clearBindDirectory(filled);
+    await removeWorkDir(deps.stateDir, migrationId);
     journal.remove(migrationId);
   });
+}
+
+/** What is in it belongs to the pager and the receive, which take it with them; without them it was made for this restore. */
+async function removeWorkDir(stateDir: string, migrationId: string): Promise<void> {
+  const { workDir, dir } = migrationPaths(stateDir, migrationId);
+  for (const each of [workDir, dir]) await rmdir(each).catch(() => undefined);
 }

@@ -18,6 +18,7 @@ import { loadImage } from "./load-image.ts";
 import type { NodeFacts } from "./node.ts";
 import { makeDirectory, removeRun, removeStale } from "./ownership.ts";
 import { restartPlanner, startPlanner, type PlannerFacts } from "./planner-process.ts";
+import { allowRealTime } from "./real-time.ts";
 import { startNode, type StartedLabNode } from "./start-node.ts";
 import { agentEnvironment, plannerEnvironment } from "./telemetry-env.ts";
 import { workloadImage } from "./workload.ts";
@@ -83,11 +84,17 @@ export async function startLab({
   const image = extendNode === undefined ? images.node : await extendNode(context, outer, images.node);
 
   const runId = randomBytes(4).toString("hex");
+  // Given back once the nodes are gone.
+  const budgets = cleanup.use(new DisposableStack());
   cleanup.defer(() => removeRun(outer, runId));
-  const start = (name: "a" | "b"): Promise<StartedLabNode> =>
-    agentEnvironment(outer, env).then((agentEnv) =>
-      startNode(context, { name, prefix, runId, image, dockerHost: engine.dockerHost, env: agentEnv, tmpFs }),
-    );
+  const start = async (name: "a" | "b"): Promise<StartedLabNode> => {
+    const agentEnv = await agentEnvironment(outer, env);
+    const options = { name, prefix, runId, image, dockerHost: engine.dockerHost, env: agentEnv, tmpFs };
+    const node = await startNode(context, options);
+    const { State } = await outer.getContainer(node.containerId).inspect();
+    budgets.defer(allowRealTime(State.Pid));
+    return node;
+  };
   const [a, b] = await step(context, "started two nodes", () => all([start("a"), start("b")]));
 
   const directory = makeDirectory();

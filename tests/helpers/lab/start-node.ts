@@ -7,7 +7,6 @@ import type { LabContext } from "./context.ts";
 import { dockerAt } from "./docker-client.ts";
 import { connectNode, type LabNode } from "./node.ts";
 import { labelsFor } from "./ownership.ts";
-import { allowRealTime } from "./real-time.ts";
 
 /** A node that this process started. */
 export interface StartedLabNode extends LabNode, AsyncDisposable {
@@ -38,8 +37,7 @@ export async function startNode(context: LabContext, options: NodeOptions): Prom
   const container = await createNode(options, token).start().catch(explainRefusal);
   context.signal?.throwIfAborted();
   const outer = dockerAt(dockerHost);
-  const { NetworkSettings, State } = await outer.getContainer(container.getId()).inspect();
-  const disallowRealTime = allowRealTime(State.Pid);
+  const { NetworkSettings } = await outer.getContainer(container.getId()).inspect();
   const ip = Object.values(NetworkSettings.Networks)[0]?.IPAddress;
   if (!ip) throw new Error(`node ${name} (run ${runId}) has no address on the engine's bridge network`);
   const facts = {
@@ -55,7 +53,6 @@ export async function startNode(context: LabContext, options: NodeOptions): Prom
     container,
     [Symbol.asyncDispose]: async () => {
       await container.stop({ timeout: 0, remove: true, removeVolumes: true });
-      disallowRealTime();
     },
   };
 }
