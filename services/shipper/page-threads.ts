@@ -3,12 +3,9 @@
  * should not, is replaced and told again what it must know; its connections are gone, and the destinations make new ones.
  */
 import { setTimeout as sleep } from "node:timers/promises";
-import { takeOut } from "../shared/adapters/socket-handover.ts";
-import type { FrozenProcess } from "../shared/contracts/dumper.ts";
-import type { CreateTransfer } from "../shared/contracts/shipper.ts";
 import { messageOf } from "../shared/errors.ts";
+import type { Connection } from "../shared/link/connection.ts";
 import type { Log, LogLevel } from "../shared/log.ts";
-import type { TakeAway } from "./adapters/data-listener.ts";
 import { PageCounters } from "./page-thread/counters.ts";
 import { pageRoles, type OpenedMemory, type Order, type PageRole } from "./page-thread/messages.ts";
 import { PageThread, startWorker, ThreadEnded, type StartWorker } from "./page-thread/page-thread.ts";
@@ -17,7 +14,6 @@ const restartPauseMs = 100;
 
 /** What the threads know of a transfer. */
 interface Known {
-  begin: Pick<CreateTransfer, "secret" | "security">;
   counters: Readonly<Record<PageRole, PageCounters>>;
   memory: Order | undefined;
 }
@@ -38,9 +34,8 @@ export class PageThreads {
   }
 
   /** Connections of its transfer may come. */
-  begin({ migrationId, secret, security }: Pick<CreateTransfer, "migrationId" | "secret" | "security">): void {
+  begin(migrationId: string): void {
     const known: Known = {
-      begin: { secret, security },
       counters: { pages: new PageCounters(), faults: new PageCounters() },
       memory: undefined,
     };
@@ -58,9 +53,9 @@ export class PageThreads {
     await this.#toAll(migrationId, { kind: "lose", why });
   }
 
-  /** Tells the destination which pages there are. Resolves with how many; 0 when it is not connected. */
-  announce(migrationId: string, processes: readonly FrozenProcess[]): Promise<number> {
-    return this.#order("pages", migrationId, { kind: "announce", processes });
+  /** Sends the destination frames that say which pages there are, if it is connected. */
+  async tell(migrationId: string, frames: readonly Buffer[]): Promise<void> {
+    await this.#order("pages", migrationId, { kind: "tell", frames });
   }
 
   /** Closes the connections and the memory. */
@@ -74,15 +69,10 @@ export class PageThreads {
     return this.#known.get(migrationId)?.counters;
   }
 
-  /** Gives a connection to the thread that serves its role. */
-  readonly takeAway: TakeAway = (socket, preamble) => {
-    if (preamble.role === "files") return false;
-    const thread = this.#threads[preamble.role];
-    // The destination tries again; there will be another thread.
-    if (thread.ended) socket.destroy();
-    else thread.give(takeOut(socket), preamble);
-    return true;
-  };
+  /** Gives a connection to the thread that serves its role; if it has ended, the destination makes another one. */
+  attach(migrationId: string, role: PageRole, connection: Connection): void {
+    this.#threads[role].give(migrationId, connection);
+  }
 
   /** Ends the threads, and with them what they serve. */
   async stop(): Promise<void> {
@@ -102,19 +92,19 @@ export class PageThreads {
   }
 
   /** What a thread does not live to answer, the next one is asked. */
-  async #order(role: PageRole, migrationId: string, order: Order): Promise<number> {
+  async #order(role: PageRole, migrationId: string, order: Order): Promise<void> {
     try {
-      return await this.#threads[role].ask(migrationId, order);
+      await this.#threads[role].ask(migrationId, order);
     } catch (error) {
       if (!(error instanceof ThreadEnded)) throw error;
       await this.#replaced.get(role);
-      return this.#threads[role].ask(migrationId, order);
+      await this.#threads[role].ask(migrationId, order);
     }
   }
 
   #start(role: PageRole): PageThread {
-    const worker = this.#startWorker({ role, logLevel: this.#log.level as LogLevel });
-    return new PageThread(worker, (reason) => {
+    const options = { role, logLevel: this.#log.level as LogLevel };
+    return new PageThread(this.#startWorker, options, (reason) => {
       if (!this.#stopped) this.#replaced.set(role, this.#replace(role, reason));
     });
   }
@@ -136,8 +126,4 @@ export class PageThreads {
   }
 }
 
-const beginOf = ({ begin, counters }: Known, role: PageRole): Order => ({
-  kind: "begin",
-  ...begin,
-  counters: counters[role].memory,
-});
+const beginOf = ({ counters }: Known, role: PageRole): Order => ({ kind: "begin", counters: counters[role].memory });

@@ -12,7 +12,7 @@ import type { JobSpec, TreeName } from "../shared/core/frames/job-message.ts";
 import { reach } from "../shared/adapters/milestone.ts";
 import { DmigrateError, messageOf } from "../shared/errors.ts";
 import type { FramedLink, FrameHandler } from "../shared/link/framed.ts";
-import { openLink } from "../shared/link/dial.ts";
+import { openLink, type DialOptions } from "../shared/link/dial.ts";
 import type { Log } from "../shared/log.ts";
 import { migrationPaths } from "../shared/node-paths.ts";
 import { volumePath } from "./adapters/container-trees.ts";
@@ -152,8 +152,7 @@ export class Receive {
     const { signal } = this.#ended;
     for (let pauseMs = firstPauseMs; ; pauseMs = Math.min(2 * pauseMs, maxPauseMs)) {
       try {
-        const { allocate } = this.#jobs;
-        return await this.#open({ migrationId, secret, source, security, role: "files", signal, allocate });
+        return await this.#open({ migrationId, secret, source, security, role: "files", signal });
       } catch (error) {
         const again = error instanceof DmigrateError && error.code === "unavailable";
         if (!again || performance.now() + pauseMs > deadline) throw error;
@@ -162,13 +161,15 @@ export class Receive {
     }
   }
 
-  async #open(options: Parameters<typeof openLink>[0]): Promise<FramedLink> {
-    // The source may send right behind its welcome: the frame waits for the handler.
+  async #open(options: DialOptions): Promise<FramedLink> {
+    // The source may send at once: the frame waits for the handler.
     const { promise: attached, resolve } = Promise.withResolvers<FrameHandler>();
     const state: { handler?: FrameHandler } = {};
-    const link = await openLink(options, (frame) =>
-      state.handler === undefined ? attached.then((handle) => handle(frame)) : state.handler(frame),
-    );
+    const link = await openLink(options, {
+      allocate: this.#jobs.allocate,
+      onFrame: (frame) =>
+        state.handler === undefined ? attached.then((handle) => handle(frame)) : state.handler(frame),
+    });
     this.#links.add(link);
     void link.closed.then(() => {
       this.#links.delete(link);

@@ -1,5 +1,5 @@
-/** Answers page requests of one connection out of the frozen memory, by priority. */
-import { FrameError, frameTypes, type Frame } from "../shared/core/frames/frame.ts";
+/** Answers the page requests of one connection out of the frozen memory, by priority: it decides, and does no I/O but reading it. */
+import { FrameError, frameTypes, type Frame, type FrameType } from "../shared/core/frames/frame.ts";
 import {
   decodePageRequest,
   encodePageError,
@@ -9,11 +9,7 @@ import {
   type PageRequest,
 } from "../shared/core/frames/page-message.ts";
 import { messageOf } from "../shared/errors.ts";
-import type { FramedLink, FrameHandler } from "../shared/link/framed.ts";
-import { Sender, type Outgoing } from "./sender.ts";
-
-/** Several frames ahead keep the link busy. Faults do not wait behind them: they have a connection of their own. */
-const windowBytes = 1024 * 1024;
+import { PriorityQueue, type Priority } from "./core/priority-queue.ts";
 
 /** Requests that may wait before no more are read from the connection. */
 const maxWaiting = 8_192;
@@ -21,8 +17,6 @@ const maxWaiting = 8_192;
 export interface PageStats {
   pagesSent: number;
   zeroPages: number;
-  /** Headers included. */
-  bytesSent: number;
 }
 
 /** An answer; `release` is called once its memory may be used again. */
@@ -36,36 +30,70 @@ export interface PageReader {
   read: (request: PageRequest) => Answer;
 }
 
-/** `memory` is asked anew for each request: it may be opened after the connection was. */
-export function servePages(link: FramedLink, memory: () => PageReader | undefined, stats: PageStats): FrameHandler {
-  const sender = new Sender(link, windowBytes);
+/** A frame to send. */
+export interface Outgoing {
+  type: FrameType;
+  channel: number;
+  flags: number;
+  /** From `allocateFrame`. */
+  frame: Buffer;
+  /** To be called once the frame may be used again. */
+  release?: () => void;
+}
 
-  const counted = (outgoing: Outgoing): Outgoing => {
-    stats.bytesSent += outgoing.frame.length;
-    return outgoing;
-  };
-  const answer = (channel: number, { frame, flags, pages, zeroPages, release }: Answer): Outgoing => {
-    stats.pagesSent += pages;
-    stats.zeroPages += zeroPages;
-    return counted({ type: frameTypes.pages, channel, flags, frame, release });
-  };
-  const refuse = (channel: number, error: unknown, flags = 0): Outgoing =>
-    counted({ type: frameTypes.pageError, channel, flags, frame: encodePageError(messageOf(error)) });
-  const read = (channel: number, request: PageRequest): Outgoing => {
+export class PageAnswers {
+  readonly #memory: () => PageReader | undefined;
+  readonly #stats: PageStats;
+  /** An item becomes a frame only when it is its turn, so that what comes in meanwhile can still overtake it. */
+  readonly #queue = new PriorityQueue<() => Outgoing>();
+
+  /** `memory` is asked anew for each request: it may be opened after the connection was. */
+  constructor(memory: () => PageReader | undefined, stats: PageStats) {
+    this.#memory = memory;
+    this.#stats = stats;
+  }
+
+  get isEmpty(): boolean {
+    return this.#queue.length === 0;
+  }
+
+  /** No more is to be taken just now. */
+  get isFull(): boolean {
+    return this.#queue.length >= maxWaiting;
+  }
+
+  /** A request. Throws FrameError when it is none. */
+  take({ type, channel, payload }: Frame): void {
+    if (type !== frameTypes.pageRequest) throw new FrameError(`a frame of type ${type} on the page connection`);
+    const request = decodePageRequest(payload);
+    this.#queue.push(() => this.#answer(channel, request), request.priority, maxDataBytesOf(request.pages));
+  }
+
+  /** Puts a frame among the answers. */
+  add(priority: Priority, outgoing: Outgoing): void {
+    this.#queue.push(() => outgoing, priority, outgoing.frame.length);
+  }
+
+  /** What is to leave next. */
+  next(): Outgoing | undefined {
+    return this.#queue.pop()?.item();
+  }
+
+  #answer(channel: number, request: PageRequest): Outgoing {
     try {
-      const from = memory();
+      const from = this.#memory();
       if (from === undefined) return refuse(channel, "the container's memory is not open yet", pageErrorFlags.notYet);
-      return answer(channel, from.read(request));
+      const { pages, zeroPages, ...outgoing } = from.read(request);
+      this.#stats.pagesSent += pages;
+      this.#stats.zeroPages += zeroPages;
+      return { type: frameTypes.pages, channel, ...outgoing };
     } catch (error) {
       return refuse(channel, error);
     }
-  };
-
-  return ({ type, channel, payload }: Frame) => {
-    if (type !== frameTypes.pageRequest) throw new FrameError(`a frame of type ${type} on the page connection`);
-    const request = decodePageRequest(payload);
-    sender.enqueue(request.priority, maxDataBytesOf(request.pages), () => read(channel, request));
-    if (sender.length > maxWaiting) return sender.shorterThan(maxWaiting);
-    return undefined;
-  };
+  }
 }
+
+const refuse = (channel: number, error: unknown, flags = 0): Outgoing => ({
+  ...{ type: frameTypes.pageError, channel, flags },
+  frame: encodePageError(messageOf(error)),
+});

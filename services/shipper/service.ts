@@ -26,7 +26,7 @@ export async function createShipper({ docker, stateDir, log, dataListen }: Shipp
   // Nobody can connect before a transfer was made, and that takes the port's number.
   const state: { transfers?: Transfers } = {};
   const pageThreads = new PageThreads(log);
-  const listener = await listenForData(dataListen, (id) => state.transfers?.find(id), log, pageThreads.takeAway).catch(
+  const listener = await listenForData(dataListen, (id) => state.transfers?.find(id), log).catch(
     async (error: unknown) => {
       await pageThreads.stop();
       throw error;

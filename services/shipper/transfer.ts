@@ -8,6 +8,7 @@ import { timingSafeEqual } from "node:crypto";
 import type Docker from "dockerode";
 import { findFreezer } from "../shared/adapters/cgroup.ts";
 import { readProcess } from "../shared/adapters/processes.ts";
+import type { FrozenProcess } from "../shared/contracts/dumper.ts";
 import type {
   CreateTransfer,
   LinkSecurity,
@@ -17,15 +18,17 @@ import type {
   Shipped,
   Transfer as TransferReport,
 } from "../shared/contracts/shipper.ts";
-import type { Role } from "../shared/core/frames/page-message.ts";
 import { untilReached } from "../shared/adapters/milestone.ts";
 import { DmigrateError } from "../shared/errors.ts";
-import type { FramedLink, FrameHandler } from "../shared/link/framed.ts";
+import type { Connection } from "../shared/link/connection.ts";
+import { openConnection, type FramedLink, type FrameHandler } from "../shared/link/framed.ts";
+import type { Role } from "../shared/link/preamble.ts";
 import { migrationPaths } from "../shared/node-paths.ts";
 import type { RecordFiles } from "../shared/adapters/record-files.ts";
 import { findSourceTrees, type SourceTrees } from "./adapters/container-trees.ts";
 import { saveImage } from "./adapters/image.ts";
-import type { Attachable } from "./adapters/data-door.ts";
+import type { Attachable } from "./adapters/data-listener.ts";
+import { announceMemory } from "./announce-memory.ts";
 import { FileJobs } from "./file-jobs.ts";
 import type { TransferRecord } from "./core/transfer-record.ts";
 import type { PageCounters } from "./page-thread/counters.ts";
@@ -71,7 +74,7 @@ export class Transfer implements Attachable {
     this.security = request.security;
     this.#deps = deps;
     this.#jobs = new FileJobs(request.compression === "zstd");
-    deps.pageThreads.begin(request);
+    deps.pageThreads.begin(request.migrationId);
   }
 
   /** Whether a repeated request is the same one. */
@@ -86,16 +89,22 @@ export class Transfer implements Attachable {
     return sameSecret && same;
   }
 
-  attach(_role: Role, link: FramedLink): FrameHandler {
+  attach(role: Role, connection: Connection): void {
+    if (role !== "files") {
+      this.#deps.pageThreads.attach(this.request.migrationId, role, connection);
+      return;
+    }
+    const state: { handler?: FrameHandler } = {};
+    // Nothing comes before this turn is over.
+    const link = openConnection(connection, { onFrame: (frame) => state.handler?.(frame) });
     this.#links.add(link);
     void link.closed.then(() => {
       this.#links.delete(link);
       this.#bytesOfClosedLinks += link.bytesSent;
     });
     if (this.#links.size > maxLinks) link.close(new Error("too many connections"));
-    const handler = this.#jobs.attach(link);
+    state.handler = this.#jobs.attach(link);
     this.#connected.dispatchEvent(new Event("connected"));
-    return handler;
   }
 
   report(): TransferReport {
@@ -173,7 +182,7 @@ export class Transfer implements Attachable {
       .flatMap((process) => (process === undefined || process.state === "Z" ? [] : [process]))
       .map(({ innerPid, hostPid }) => ({ pid: innerPid, hostPid }));
     await pageThreads.open(migrationId, { containerId, processes, provisional: true });
-    return { pagesAnnounced: await pageThreads.announce(migrationId, processes) };
+    return { pagesAnnounced: await this.#announce(processes) };
   }
 
   /**
@@ -187,7 +196,7 @@ export class Transfer implements Attachable {
     this.#ended.signal.throwIfAborted();
     records.write(migrationId, { request: this.request, processes: [...processes] });
     // Those who are not told learn of the pages from the images, later.
-    if (announce) pageThreads.announce(migrationId, processes).catch(() => undefined);
+    if (announce) this.#announce(processes).catch(() => undefined);
     return this.report();
   }
 
@@ -204,6 +213,11 @@ export class Transfer implements Attachable {
     for (const link of this.#links) link.close(reason);
     this.#remember(undefined);
     this.#deps.pageThreads.end(this.request.migrationId);
+  }
+
+  #announce(processes: readonly FrozenProcess[]): Promise<number> {
+    const { migrationId } = this.request;
+    return announceMemory(processes, this.#ended.signal, (frames) => this.#deps.pageThreads.tell(migrationId, frames));
   }
 
   async #pass(signal: AbortSignal, work: (jobs: FileJobs, signal: AbortSignal) => Promise<Pass>): Promise<Shipped> {

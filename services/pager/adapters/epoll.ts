@@ -1,4 +1,8 @@
-/** epoll(7) over descriptors that Node's event loop cannot watch: a thread of Node's pool waits in it. */
+/**
+ * epoll(7) over descriptors that Node's event loop cannot watch. A thread of Node's pool waits in it; while something is
+ * expected at any moment this thread does itself, since the way over the other costs it some 50 µs. In between the event
+ * loop has its turns.
+ */
 import { closeSync } from "node:fs";
 import koffi from "koffi";
 import { LinuxError } from "../../shared/adapters/linux.ts";
@@ -17,19 +21,27 @@ const dataAt = eventBytes - 8;
 const mostEvents = 64;
 /** The waiting thread looks up this often, so that it can end. */
 const turnMs = 250;
+/** So long waits this thread itself, at most, before others have a turn. */
+const expectMs = 1;
+
+export interface EpollOptions {
+  /** Gets the descriptors with something to read, again and again until it was read. */
+  onReady: (fds: number[]) => void;
+  /** Something is to be expected within a millisecond. */
+  isExpecting: () => boolean;
+}
 
 export class Epoll {
   readonly #fd: number;
-  readonly #onReady: (fds: number[]) => void;
+  readonly #options: EpollOptions;
   readonly #waited = Buffer.alloc(mostEvents * eventBytes);
   readonly #polled = Buffer.alloc(mostEvents * eventBytes);
   #stopped = false;
 
-  /** `onReady` gets the descriptors with something to read, again and again until it was read. */
-  constructor(onReady: (fds: number[]) => void) {
+  constructor(options: EpollOptions) {
     this.#fd = create(closeOnExec);
     if (this.#fd < 0) throw new LinuxError("epoll_create1", koffi.errno());
-    this.#onReady = onReady;
+    this.#options = options;
     this.#wait();
   }
 
@@ -42,9 +54,9 @@ export class Epoll {
     this.#control(operations.delete, fd);
   }
 
-  /** Looks at once, without waiting. */
-  poll(): number[] {
-    const count = (wait as (...args: unknown[]) => number)(this.#fd, this.#polled, mostEvents, 0);
+  /** Looks at once, or waits a little. */
+  poll(timeoutMs = 0): number[] {
+    const count = (wait as (...args: unknown[]) => number)(this.#fd, this.#polled, mostEvents, timeoutMs);
     return count > 0 ? decode(this.#polled, count) : [];
   }
 
@@ -59,9 +71,23 @@ export class Epoll {
         closeSync(this.#fd);
         return;
       }
-      if (error === null && count > 0) this.#onReady(decode(this.#waited, count));
-      this.#wait();
+      if (error === null && count > 0) this.#options.onReady(decode(this.#waited, count));
+      this.#expect();
     });
+  }
+
+  /** Waits here while something is expected, a little at a time. */
+  #expect(): void {
+    const until = performance.now() + expectMs;
+    while (!this.#stopped && this.#options.isExpecting()) {
+      const ready = this.poll(expectMs);
+      if (ready.length > 0) this.#options.onReady(ready);
+      if (performance.now() < until) continue;
+      setImmediate(() => this.#expect());
+      return;
+    }
+    if (this.#stopped) closeSync(this.#fd);
+    else this.#wait();
   }
 
   #control(operation: number, fd: number): void {

@@ -5,19 +5,22 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
 import type { MemoryMap } from "../../shared/core/frames/memory-map.ts";
+import { closeBell, makeBell, ring } from "../../shared/adapters/bell.ts";
 import { asDmigrateError, DmigrateError, messageOf } from "../../shared/errors.ts";
+import type { DialOptions } from "../../shared/link/dial.ts";
 import { FillLock } from "../adapters/fill-lock.ts";
 import type { EarlyRun } from "../core/early-pages.ts";
 import type { Filled, Placement } from "../core/placement.ts";
 import {
   board,
   type Answered,
-  type BulkLink,
+  type BulkOptions,
   type FillOutcome,
   type FromBulk,
   type SharedPages,
   type ToBulk,
 } from "./bulk-messages.ts";
+import { PageDialer } from "./page-dialer.ts";
 import type { PageRequest } from "./page-lane.ts";
 
 /** An answer; what of it was filled in already is told apart. */
@@ -54,6 +57,11 @@ interface Filling {
   onResult: (result: FillResult) => void;
 }
 
+export interface BulkLink extends Omit<DialOptions, "role" | "signal"> {
+  /** How long a lost link may stay away. */
+  reconnectMs: number;
+}
+
 const restartPauseMs = 100;
 const program = new URL("./bulk-thread.ts", import.meta.url);
 
@@ -65,13 +73,14 @@ export class BulkLane {
   readonly #filling = new Map<number, Filling>();
   #messages: ToBulk[] = [];
   #lastId = 0;
+  readonly #bell = makeBell();
   #worker: Worker;
   #ended: Promise<void> = Promise.resolve();
   #events: BulkLaneEvents | undefined;
-  #link: BulkLink | undefined;
-  #wasConnected = false;
-  #connecting: PromiseWithResolvers<undefined> | undefined;
+  #dialer: PageDialer | undefined;
+  readonly #abort = new AbortController();
   #closed = false;
+  #isBellClosed = false;
   /** Held while what is known of the memory changes. */
   readonly lock = new FillLock(this.#board);
 
@@ -84,13 +93,19 @@ export class BulkLane {
     return this.#bytesOfLostThreads + Number(Atomics.load(this.#received, 0));
   }
 
-  /** Connects to the source, once. Throws `unavailable`, `unauthorized` or `cancelled`. */
-  async connect(link: BulkLink, events: BulkLaneEvents): Promise<void> {
+  /** Connects to the source. Throws `unavailable`, `unauthorized` or `cancelled`. */
+  async connect({ reconnectMs, ...link }: BulkLink, events: BulkLaneEvents): Promise<void> {
     this.#events = events;
-    this.#link = link;
-    this.#connecting = Promise.withResolvers<undefined>();
-    this.#post({ kind: "connect", link, lost: undefined });
-    await this.#connecting.promise;
+    this.#dialer = new PageDialer({
+      ...{ ...link, reconnectMs, role: "pages", signal: this.#abort.signal },
+      onConnection: (connection) => {
+        this.#post({ kind: "connection", connection, patienceMs: reconnectMs });
+        this.flush();
+      },
+      onLink: events.onLink,
+      onFailure: events.onFailure,
+    });
+    await this.#dialer.connect();
   }
 
   /** Asks the source. With a placement what comes is filled in at once, if that is the latest still. */
@@ -112,15 +127,31 @@ export class BulkLane {
     if (memory !== undefined) this.#post({ kind: "free", memory });
   }
 
+  /** What was said and not sent yet: it is sent at the end of the turn, unless that is too late. */
+  flush(): void {
+    if (this.#messages.length === 0 || this.#isBellClosed) return;
+    this.#worker.postMessage(this.#messages);
+    this.#messages = [];
+    ring(this.#bell);
+  }
+
   /** Ends the thread. Resolves when it has ended, after what it was doing just now. */
   async close(): Promise<void> {
-    this.#closed = true;
-    this.#post({ kind: "end" });
+    if (!this.#closed) {
+      this.#closed = true;
+      this.#post({ kind: "end" });
+      this.flush();
+    }
     await this.#ended;
+    // Not before: it may be using them.
+    this.#abort.abort();
+    if (!this.#isBellClosed) closeBell(this.#bell);
+    this.#isBellClosed = true;
   }
 
   #start(): Worker {
-    const worker = new Worker(program, { workerData: this.#board });
+    const workerData: BulkOptions = { shared: this.#board, bell: this.#bell };
+    const worker = new Worker(program, { workerData });
     let reason = "it ended";
     worker.on("message", (messages: readonly FromBulk[]) => {
       for (const message of messages) this.#take(message);
@@ -137,34 +168,24 @@ export class BulkLane {
   async #replace(reason: string): Promise<void> {
     this.#bytesOfLostThreads = this.bytesReceived;
     Atomics.store(this.#received, 0, 0n);
-    if (this.#connecting !== undefined) {
-      this.#connecting.reject(new DmigrateError("internal", reason));
-      this.#connecting = undefined;
-      this.#link = undefined;
-    }
     await sleep(restartPauseMs);
     if (this.#closed) return;
     this.#worker = this.#start();
     this.#messages = [];
-    const lost = this.#wasConnected ? reason : undefined;
-    if (this.#link !== undefined) this.#post({ kind: "connect", link: this.#link, lost });
     // It may be what it was to fill in that the thread has died of.
     for (const [id, asking] of this.#asking) {
       asking.placement = undefined;
       this.#post({ kind: "ask", id, ...asking });
     }
+    // Its connection is of no use without what it had read of it.
+    void this.#dialer?.lost(reason);
     const filling = [...this.#filling.values()];
     this.#filling.clear();
     for (const { generation, onResult } of filling) onResult({ generation, filled: [], outcome: "hindered" });
   }
 
-  /** What is said in one turn travels in one message. */
   #post(message: ToBulk): void {
-    if (this.#messages.push(message) > 1) return;
-    queueMicrotask(() => {
-      this.#worker.postMessage(this.#messages);
-      this.#messages = [];
-    });
+    if (this.#messages.push(message) === 1) queueMicrotask(() => this.flush());
   }
 
   /** Whatever one message comes to, the others are heard. */
@@ -178,15 +199,6 @@ export class BulkLane {
 
   #hear(message: FromBulk): void {
     switch (message.kind) {
-      case "connected":
-        this.#wasConnected = true;
-        this.#connecting?.resolve(undefined);
-        this.#connecting = undefined;
-        return;
-      case "unconnected":
-        this.#connecting?.reject(new DmigrateError(message.code, message.message));
-        this.#connecting = undefined;
-        return;
       case "answered": {
         const asking = this.#asked(message.id);
         const generation = asking.placement?.generation ?? 0;
@@ -206,8 +218,8 @@ export class BulkLane {
       case "map":
         this.#events?.onMap(message.map);
         return;
-      case "link":
-        this.#events?.onLink(message.lost);
+      case "lost":
+        void this.#dialer?.lost(message.reason);
         return;
       case "failure":
         this.#events?.onFailure(new DmigrateError(message.code, message.message));

@@ -1,16 +1,16 @@
 /** What the daemon and its bulk thread tell each other. Messages of one turn travel together, in arrays. */
-import type { Endpoint } from "../../shared/contracts/common.ts";
 import type { MemoryMap } from "../../shared/core/frames/memory-map.ts";
 import type { PageSpan } from "../../shared/core/frames/page-message.ts";
 import type { ErrorCode } from "../../shared/errors.ts";
+import type { Connection } from "../../shared/link/connection.ts";
 import type { Filled, Placement } from "../core/placement.ts";
 import type { PageRequest } from "./page-lane.ts";
 
-export interface BulkLink {
-  migrationId: string;
-  secret: string;
-  source: Endpoint;
-  reconnectMs: number;
+export interface BulkOptions {
+  /** What both threads see (board). */
+  shared: SharedArrayBuffer;
+  /** Rung when there is a message. */
+  bell: number;
 }
 
 /** How filling in ended: `stale`, something has changed since it was placed; `hindered`, the hearing thread must see to it. */
@@ -32,8 +32,8 @@ export interface Answered {
 }
 
 export type ToBulk =
-  /** `lost`: the link was there before, and why it is not. */
-  | { kind: "connect"; link: BulkLink; lost: string | undefined }
+  /** To use from now on; its descriptor stays the sender's to close, once it is told to be lost. */
+  | { kind: "connection"; connection: Connection; patienceMs: number }
   /** Ask the source; with a placement, fill in what comes. */
   | { kind: "ask"; id: number; request: PageRequest; placement: Placement | undefined }
   /** Fill in pages from `image` on. The memory stays the sender's. */
@@ -44,15 +44,13 @@ export type ToBulk =
   | { kind: "end" };
 
 export type FromBulk =
-  /** Of a link that was not there before. */
-  | { kind: "connected" }
-  | { kind: "unconnected"; code: ErrorCode; message: string }
   | ({ kind: "answered" } & Answered)
   /** The source could not answer a speculative request. */
   | { kind: "refused"; id: number }
   | { kind: "filled"; id: number; filled: readonly Filled[]; outcome: FillOutcome }
   | { kind: "map"; map: MemoryMap }
-  | { kind: "link"; lost: string | undefined }
+  /** The connection is not used any more. */
+  | { kind: "lost"; reason: string }
   | { kind: "failure"; code: ErrorCode; message: string };
 
 /** What both threads see: the fill lock's words first. */

@@ -1,14 +1,17 @@
 /**
  * The page daemon's second thread: receives the background's pages, and fills them in where they were placed. Deciphering
  * and copying take nearly all of a drain's time; here they keep nobody waiting who has faults to answer.
+ *
+ * It waits in poll(2), never in Node's event loop; the daemon's first thread rings a bell when it has said something.
  */
-import { parentPort, workerData } from "node:worker_threads";
+import { parentPort, receiveMessageOnPort, workerData } from "node:worker_threads";
+import { silence } from "../../shared/adapters/bell.ts";
+import { Poller, type Watched } from "../../shared/adapters/poller.ts";
 import { PayloadPool } from "../../shared/core/frames/payload-pool.ts";
 import { unpreferThisThread } from "../../shared/adapters/thread-priority.ts";
-import { asDmigrateError } from "../../shared/errors.ts";
 import { FillLock } from "../adapters/fill-lock.ts";
 import type { Placement } from "../core/placement.ts";
-import { board, type BulkLink, type FromBulk, type SharedPages, type ToBulk } from "./bulk-messages.ts";
+import { board, type BulkOptions, type FromBulk, type SharedPages, type ToBulk } from "./bulk-messages.ts";
 import { fillPlaced } from "./fill-placed.ts";
 import { PageLane, type PageAnswer, type PageRequest } from "./page-lane.ts";
 
@@ -22,53 +25,24 @@ interface Asked extends PageRequest {
 unpreferThisThread();
 const port = parentPort;
 if (port === null) throw new Error("this is a thread of the page daemon");
-const shared = workerData as SharedArrayBuffer;
+/** How long it may take until the end of the whole process reaches it. */
+const turnMs = 250;
+
+const { shared, bell } = workerData as BulkOptions;
 const lock = new FillLock(shared);
 const bytesReceived = new BigUint64Array(shared, board.receivedAt, 1);
 const pool = new PayloadPool((bytes) => Buffer.from(new SharedArrayBuffer(bytes)));
-let lane: PageLane | undefined;
 let reports: FromBulk[] = [];
+const report = (message: FromBulk): void => void reports.push(message);
 
-/** What happens in one turn is told in one message. */
-function report(message: FromBulk): void {
-  if (reports.push(message) === 1) setImmediate(tell);
-}
-
-function tell(): void {
-  Atomics.store(bytesReceived, 0, BigInt(lane?.bytesReceived ?? 0));
-  port?.postMessage(reports);
-  reports = [];
-}
-
-function failureOf(error: unknown): Pick<FromBulk & { kind: "failure" }, "code" | "message"> {
-  const { code, message } = asDmigrateError(error, "internal", "the page daemon's bulk thread failed");
-  return { code, message };
-}
-
-async function connect(link: BulkLink, lost: string | undefined): Promise<void> {
-  lane = new PageLane({
-    ...link,
-    role: "pages",
-    pool,
-    // It ends with the thread.
-    signal: new AbortController().signal,
-    onAnswer: answered,
-    onRefused: (request) => report({ kind: "refused", id: (request as Asked).id }),
-    onMap: (map) => report({ kind: "map", map }),
-    onLink: (lost) => report({ kind: "link", lost }),
-    onFailure: (error) => report({ kind: "failure", ...failureOf(error) }),
-  });
-  if (lost !== undefined) {
-    await lane.reconnect(lost);
-    return;
-  }
-  try {
-    await lane.connect();
-    report({ kind: "connected" });
-  } catch (error) {
-    report({ kind: "unconnected", ...failureOf(error) });
-  }
-}
+const lane = new PageLane({
+  pool,
+  onAnswer: answered,
+  onRefused: (request) => report({ kind: "refused", id: (request as Asked).id }),
+  onMap: (map) => report({ kind: "map", map }),
+  onLost: (reason) => report({ kind: "lost", reason }),
+  onFailure: ({ code, message }) => report({ kind: "failure", code, message }),
+});
 
 function answered({ request, pages, spans, provisional, payload, keep }: PageAnswer): void {
   const { id, placement } = request as Asked;
@@ -87,12 +61,12 @@ function answered({ request, pages, spans, provisional, payload, keep }: PageAns
 
 function obey(message: ToBulk): void {
   switch (message.kind) {
-    case "connect":
-      void connect(message.link, message.lost);
+    case "connection":
+      lane.use(message.connection, message.patienceMs);
       return;
     case "ask": {
       const asked: Asked = { ...message.request, id: message.id, placement: message.placement };
-      lane?.request(asked);
+      lane.request(asked);
       return;
     }
     case "fill":
@@ -106,6 +80,25 @@ function obey(message: ToBulk): void {
   }
 }
 
-port.on("message", (messages: readonly ToBulk[]) => {
-  for (const message of messages) obey(message);
-});
+function hearAll(from: NonNullable<typeof parentPort>): void {
+  silence(bell);
+  for (;;) {
+    const received = receiveMessageOnPort(from) as { message: readonly ToBulk[] } | undefined;
+    if (received === undefined) break;
+    for (const message of received.message) obey(message);
+  }
+  lane.flush();
+}
+
+const poller = new Poller();
+const messages: Watched = { fd: bell, isReading: true, isWriting: false, onReady: () => hearAll(port) };
+for (;;) {
+  const untilNext = lane.nextAt === undefined ? turnMs : Math.ceil(lane.nextAt - performance.now());
+  poller.wait([messages, lane], Math.max(0, Math.min(turnMs, untilNext)));
+  lane.askAgain(performance.now());
+  if (reports.length === 0) continue;
+  // What happens in one turn is told in one message.
+  Atomics.store(bytesReceived, 0, BigInt(lane.bytesReceived));
+  port.postMessage(reports);
+  reports = [];
+}

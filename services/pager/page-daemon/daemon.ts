@@ -19,6 +19,8 @@ import { PageFetch } from "./page-fetch.ts";
 /** A change of a process's memory takes microseconds, unless its thread does not get to run. */
 const changingPauseMs = 1;
 const statsPeriodMs = 200;
+/** So long after a fault the next one is waited for in the kernel, where it is heard of soonest. */
+const expectMs = 2;
 /**
  * The container's first steps come first. They fault in one page after the other, and with the background under way each
  * of these waits for processors and links: what takes 30 ms would take 300. So the background waits until no fault has
@@ -36,6 +38,8 @@ export class PageDaemon {
   readonly #bulk: BulkLane;
   readonly #fetch: PageFetch;
   readonly #abort = new AbortController();
+  /** Descriptor of the faults' connection. */
+  #urgent = -1;
   #finishedAt: number | undefined;
   #lastFaultAt = 0;
   #ended = false;
@@ -45,7 +49,11 @@ export class PageDaemon {
   constructor(start: StartDaemon, bulk: BulkLane, tell: (message: FromDaemon) => void) {
     this.#tell = tell;
     this.#bulk = bulk;
-    this.#epoll = new Epoll((fds) => this.#guard(() => this.#ready(fds)));
+    this.#epoll = new Epoll({
+      onReady: (fds) => this.#guard(() => this.#ready(fds)),
+      // An answer to a fault comes within a fraction of a millisecond, and the next fault soon after it.
+      isExpecting: () => this.#fetch.isWaiting || performance.now() - this.#lastFaultAt < expectMs,
+    });
     this.#spaces = new AddressSpaces({
       watch: (fd) => this.#epoll.add(fd),
       unwatch: (fd) => this.#epoll.delete(fd),
@@ -61,6 +69,10 @@ export class PageDaemon {
       hear: () => this.#hearNow(),
       onProgress: () => this.#guard(() => this.#afterwards()),
       onCached: () => tell({ kind: "cached" }),
+      onUrgent: (fd) => {
+        this.#urgent = fd;
+        this.#epoll.add(fd);
+      },
       onLink: (lost) => tell({ kind: "link", lost }),
       onFailure: (error) => this.#fail(error),
     });
@@ -106,6 +118,7 @@ export class PageDaemon {
     for (const fd of fds) {
       if (fd === this.#socket.listener) this.#accept();
       else if (fd === this.#socket.connection) this.#receive();
+      else if (fd === this.#urgent) this.#fetch.takeUrgent();
       else this.#spaces.hear(fd);
     }
     this.#afterwards();
@@ -147,20 +160,23 @@ export class PageDaemon {
     } else setTimeout(() => this.#awaitCalm(finishedAt), Math.ceil(calmAt - now));
   }
 
+  /** Of the kernel's word; an answer of the source is not taken within another one. */
   #hearNow(): void {
-    for (const fd of this.#epoll.poll()) this.#spaces.hear(fd);
+    for (const fd of this.#epoll.poll()) if (fd !== this.#urgent) this.#spaces.hear(fd);
   }
 
   #afterwards(): void {
     this.#fetch.answerLocally();
     this.#endIfDrained();
     if (!this.#ended) this.#fetch.pump();
+    this.#fetch.flush();
     if ((!this.#spaces.unsettled && !this.#fetch.unsettled) || this.#retrying) return;
     this.#retrying = true;
     setTimeout(() => {
       this.#retrying = false;
       this.#guard(() => {
         this.#spaces.hearAll();
+        this.#fetch.askAgain();
         this.#afterwards();
       });
     }, changingPauseMs);

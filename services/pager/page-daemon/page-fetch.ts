@@ -16,6 +16,7 @@ import type { AddressSpaces } from "./address-spaces.ts";
 import { payloadOf, type BulkAnswer, type BulkLane } from "./bulk-lane.ts";
 import { EarlyFetch, type EarlyRange } from "./early-fetch.ts";
 import type { StartDaemon } from "./messages.ts";
+import { PageDialer } from "./page-dialer.ts";
 import { PageLane, type PageAnswer, type PageRequest } from "./page-lane.ts";
 
 /** A change of a process's memory takes microseconds, unless its thread does not get to run. */
@@ -38,6 +39,8 @@ export interface PageFetchOptions {
   onProgress: () => void;
   /** Every page is here, before the restore: when the migration is to be whole. */
   onCached: () => void;
+  /** The faults' connection is another one now: what comes by it is to be taken with `takeUrgent`. */
+  onUrgent: (fd: number) => void;
   /** With a reason when a link is lost, without when it is back. */
   onLink: (lost: string | undefined) => void;
   onFailure: (error: DmigrateError) => void;
@@ -47,6 +50,7 @@ export class PageFetch {
   readonly #options: PageFetchOptions;
   readonly #early: EarlyFetch;
   readonly #urgent: PageLane;
+  readonly #dialer: PageDialer;
   stage: "announced" | "known" | "restored" | "calm" = "announced";
   /** Faults of pages that are held here. */
   #localFaults: { pid: number; page: number }[] = [];
@@ -59,17 +63,25 @@ export class PageFetch {
 
   constructor(options: PageFetchOptions) {
     this.#options = options;
-    const { start, signal, onLink, onFailure } = options;
+    const { start, signal, onUrgent, onLink, onFailure } = options;
     const { migrationId, secret, source, reconnectMs, windowBytes } = start;
     this.#early = new EarlyFetch(windowBytes);
     this.#urgent = new PageLane({
-      ...{ migrationId, secret, source, reconnectMs },
-      ...{ role: "faults", signal, onLink, onFailure },
       onAnswer: (answer) => this.#urgentArrived(answer),
       onRefused: (request) => this.#answered(request),
       // It is told over the other connection.
       onMap: () => undefined,
+      onLost: (reason) => void this.#dialer.lost(reason),
+      onFailure,
     });
+    this.#dialer = new PageDialer({
+      ...{ migrationId, secret, source, reconnectMs, signal, role: "faults", onLink, onFailure },
+      onConnection: (connection) => {
+        this.#urgent.use(connection, reconnectMs);
+        onUrgent(connection.fd);
+      },
+    });
+    signal.addEventListener("abort", () => this.#urgent.end(), { once: true });
   }
 
   /** Connects to the source. Throws `unavailable`, `unauthorized` or `cancelled`. */
@@ -89,7 +101,22 @@ export class PageFetch {
         onFailure,
       },
     );
-    await Promise.all([connecting, this.#urgent.connect()]);
+    await Promise.all([connecting, this.#dialer.connect()]);
+  }
+
+  /** Takes what has come by the faults' connection. */
+  takeUrgent(): void {
+    this.#urgent.onReady();
+  }
+
+  /** Threads wait for pages that the source was asked for. */
+  get isWaiting(): boolean {
+    return this.#urgent.isWaiting;
+  }
+
+  /** Has what was asked in the background leave, without waiting for Node's turn. */
+  flush(): void {
+    this.#options.bulk.flush();
   }
 
   /** The images are known, and with them which pages they lack. */
@@ -108,7 +135,12 @@ export class PageFetch {
 
   /** Something is to be tried again, after a pause. */
   get unsettled(): boolean {
-    return this.#localFaults.length > 0;
+    return this.#localFaults.length > 0 || this.#urgent.isWriting || this.#urgent.nextAt !== undefined;
+  }
+
+  /** Tries again what the source was not ready for, or the system had no room for. */
+  askAgain(): void {
+    this.#urgent.askAgain(performance.now());
   }
 
   /** A thread waits for a page. Nothing may be filled in now: there may be more to hear. */
@@ -166,6 +198,8 @@ export class PageFetch {
     this.#inFlight += 1;
     if (priority === 0) {
       this.#urgent.request(whole);
+      // At once: all else that is done in this turn comes after it.
+      this.#urgent.flush();
       return;
     }
     if (priority === 3) this.#backgroundBytes += pages * pageBytes;
@@ -173,12 +207,15 @@ export class PageFetch {
     this.#options.bulk.request(whole, isPlaced ? this.#options.spaces.place(pid, page, pages) : undefined);
   }
 
-  #urgentArrived(answer: PageAnswer): Promise<void> | undefined {
-    const { request } = answer;
+  #urgentArrived(answer: PageAnswer): void {
+    const { request, keep } = answer;
     const runs = this.#resolve(answer);
-    if (!this.#fillAll(runs)) return this.#fillLater(runs).then(() => this.#answered(request));
-    this.#answered(request);
-    return undefined;
+    if (this.#fillAll(runs)) {
+      this.#answered(request);
+      return;
+    }
+    keep();
+    void this.#fillLater(runs).then(() => this.#answered(request));
   }
 
   #bulkArrived({ request, pages, provisional, generation, filled, rest }: BulkAnswer): void {

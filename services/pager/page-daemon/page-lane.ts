@@ -1,10 +1,9 @@
 /**
- * One connection to the source's memory, and what was asked over it. When it is lost it is made anew, and what was not
- * answered is asked again: requests are never lost, only late.
+ * What was asked of the source's memory by connections of one kind, and its answers: for a thread that waits in poll(2).
+ * When a connection is lost, whatever was not answered is asked again by the next one: requests are never lost, only late.
  */
-import { setTimeout as sleep } from "node:timers/promises";
+import type { Watched } from "../../shared/adapters/poller.ts";
 import { frameTypes, FrameError, type Frame } from "../../shared/core/frames/frame.ts";
-import { PayloadPool } from "../../shared/core/frames/payload-pool.ts";
 import { decodeMemoryMap, type MemoryMap } from "../../shared/core/frames/memory-map.ts";
 import {
   decodeSpans,
@@ -12,12 +11,12 @@ import {
   pageErrorFlags,
   pageFlags,
   type PageSpan,
-  type Role,
 } from "../../shared/core/frames/page-message.ts";
+import { PayloadPool } from "../../shared/core/frames/payload-pool.ts";
 import { pageBytes } from "../../shared/core/page-server/codec.ts";
 import { DmigrateError, messageOf } from "../../shared/errors.ts";
-import { openLink, type DialOptions } from "../../shared/link/dial.ts";
-import type { FramedLink } from "../../shared/link/framed.ts";
+import type { Connection } from "../../shared/link/connection.ts";
+import { RecordSocket } from "../../shared/link/record-socket.ts";
 
 export interface PageRequest {
   pid: number;
@@ -38,40 +37,43 @@ export interface PageAnswer {
   spans: PageSpan[];
   /** The container ran when they were read. */
   provisional: boolean;
-  /** Holds the contents; used again once the handler is through, unless it calls `keep`. */
+  /** The memory that the spans' contents are in; used again once the handler is through, unless it calls `keep`. */
   payload: Buffer;
   keep: () => void;
 }
 
-export interface PageLaneOptions extends Omit<DialOptions, "role" | "allocate"> {
-  role: Exclude<Role, "files">;
-  reconnectMs: number;
-  /** Gives the memory for payloads. */
+export interface PageLaneOptions {
+  /** Gives the memory for answers. */
   pool?: PayloadPool;
-  /** A promise holds up the lane until it is settled. */
-  onAnswer: (answer: PageAnswer) => void | Promise<void>;
+  onAnswer: (answer: PageAnswer) => void;
   /** The source could not answer a speculative request. */
   onRefused: (request: PageRequest) => void;
   /** The source tells of pages that it has. */
   onMap: (map: MemoryMap) => void;
-  /** With a reason when the link is lost, without when it is back. */
-  onLink: (lost: string | undefined) => void;
-  /** The source cannot give these pages, or stays away. */
+  /** The connection is of no use any more: it is its owner's, who is to bring another one. */
+  onLost: (reason: string) => void;
+  /** The source cannot give these pages. */
   onFailure: (error: DmigrateError) => void;
 }
 
-const firstPauseMs = 100;
-const longestPauseMs = 2_000;
 /** Before a source that was not ready is asked again: it has just been started anew. */
 const notYetPauseMs = 250;
+const requestFrameBytes = 64;
+/** Records that are taken in one turn: then others have theirs. */
+const mostAtOnce = 4;
 
-export class PageLane {
+export class PageLane implements Watched {
   readonly #options: PageLaneOptions;
   readonly #pool: PayloadPool;
   readonly #unanswered = new Map<number, PageRequest>();
-  #link: FramedLink | undefined;
+  /** Of those: not written yet. */
+  #unwritten: number[] = [];
+  /** To be asked again, and when; the earliest first. */
+  #later: { at: number; channel: number }[] = [];
+  #socket: RecordSocket | undefined;
   #lastChannel = 0;
-  #bytesOfLostLinks = 0;
+  #patienceMs = 0;
+  #bytesOfLostConnections = 0;
   /** Since when the source has had nothing but "not yet" to say. */
   #refusedSince: number | undefined;
 
@@ -81,107 +83,166 @@ export class PageLane {
   }
 
   get bytesReceived(): number {
-    return this.#bytesOfLostLinks + (this.#link?.bytesReceived ?? 0);
+    return this.#bytesOfLostConnections + (this.#socket?.bytesReceived ?? 0);
   }
 
-  /** Connects once. Throws `unavailable`, `unauthorized` or `cancelled`. */
-  async connect(): Promise<void> {
-    const allocate = (bytes: number): Buffer => this.#pool.take(bytes);
-    const link = await openLink({ ...this.#options, allocate }, (frame) => this.#receive(frame));
-    this.#link = link;
-    const again = [...this.#unanswered];
-    for (const [channel, request] of again) this.#write(link, channel, request);
-    void link.closed.then((reason) => {
-      this.#bytesOfLostLinks += link.bytesReceived;
-      this.#link = undefined;
-      if (!this.#options.signal.aborted) void this.reconnect(messageOf(reason ?? new Error("closed")));
-    });
+  /** Of the connection; -1, which poll(2) passes over, when there is none. */
+  get fd(): number {
+    return this.#socket?.fd ?? -1;
   }
 
+  readonly isReading = true;
+
+  get isWriting(): boolean {
+    return this.#socket?.isWriting === true;
+  }
+
+  /** Something was asked that may be answered at any moment. */
+  get isWaiting(): boolean {
+    return this.#socket !== undefined && this.#unanswered.size > this.#later.length;
+  }
+
+  /** When `askAgain` has something to do; undefined when it has not. */
+  get nextAt(): number | undefined {
+    return this.#later[0]?.at;
+  }
+
+  /**
+   * Goes on by a connection, whose descriptor stays its owner's to close: with all that is not answered. `patienceMs`: how
+   * long the source may have nothing but "not yet" to say.
+   */
+  use(connection: Connection, patienceMs: number): void {
+    this.#drop();
+    this.#patienceMs = patienceMs;
+    this.#socket = new RecordSocket(connection, (bytes) => this.#pool.take(bytes));
+    this.#unwritten = [...this.#unanswered.keys()];
+    this.#later = [];
+    // What came with it is not heard of from the system.
+    this.onReady();
+  }
+
+  /** Nothing more is asked; the connection is its owner's again. */
+  end(): void {
+    this.#drop();
+  }
+
+  /** Asks; `flush` has it leave. */
   request(request: PageRequest): void {
     this.#lastChannel = (this.#lastChannel + 1) >>> 0;
     this.#unanswered.set(this.#lastChannel, request);
-    if (this.#link !== undefined) this.#write(this.#link, this.#lastChannel, request);
+    this.#unwritten.push(this.#lastChannel);
   }
 
-  /** Tries again and again, as long as a lost link may stay away; then it is a failure. */
-  async reconnect(reason: string): Promise<void> {
-    const { onLink, onFailure, reconnectMs, signal } = this.#options;
-    onLink(reason);
-    const deadline = performance.now() + reconnectMs;
-    for (let pause = firstPauseMs; !signal.aborted; pause = Math.min(pause * 2, longestPauseMs)) {
-      const error = await this.connect().then(() => undefined, messageOf);
-      if (error === undefined) {
-        onLink(undefined);
-        return;
+  /** Sends what was asked, as far as the system has room. */
+  flush(): void {
+    this.#guard((socket) => this.#write(socket));
+  }
+
+  /** Something came, or there is room to write. */
+  readonly onReady = (): void => {
+    this.#guard((socket) => {
+      socket.flush();
+      this.#write(socket);
+      for (let read = 0; read < mostAtOnce && this.#socket === socket; read++) {
+        const record = socket.read();
+        if (record === undefined) return;
+        this.#receive(record.frames, record.memory);
       }
-      if (performance.now() > deadline) {
-        onFailure(new DmigrateError("unavailable", `the source stayed away for ${reconnectMs / 1000} s: ${error}`));
-        return;
-      }
-      await sleep(pause);
+    });
+  };
+
+  /** Asks again what the source was not ready for. `now`: on the clock of `performance.now`. */
+  askAgain(now: number): void {
+    while (this.#later[0] !== undefined && this.#later[0].at <= now) {
+      const next = this.#later.shift();
+      if (next !== undefined) this.#unwritten.push(next.channel);
+    }
+    this.flush();
+  }
+
+  #write(socket: RecordSocket): void {
+    let written = 0;
+    for (const channel of this.#unwritten) {
+      if (!socket.hasRoom(requestFrameBytes)) break;
+      written++;
+      const request = this.#unanswered.get(channel);
+      if (request === undefined) continue;
+      const { pid, page, pages, priority, known } = request;
+      const vaddr = BigInt(page) * BigInt(pageBytes);
+      socket.write(frameTypes.pageRequest, channel, encodePageRequest({ pid, vaddr, pages, priority, known }));
+    }
+    this.#unwritten.splice(0, written);
+    socket.flush();
+  }
+
+  #receive(frames: readonly Frame[], memory: Buffer): void {
+    let isKept = false;
+    const keep = (): void => void (isKept = true);
+    try {
+      for (const frame of frames) this.#take(frame, memory, keep);
+    } finally {
+      if (!isKept) this.#pool.release(memory);
     }
   }
 
-  #write(link: FramedLink, channel: number, { pid, page, pages, priority, known }: PageRequest): void {
-    const vaddr = BigInt(page) * BigInt(pageBytes);
-    link.write(frameTypes.pageRequest, channel, encodePageRequest({ pid, vaddr, pages, priority, known }));
-  }
-
-  #receive({ type, channel, flags, payload }: Frame): void | Promise<void> {
+  #take({ type, channel, flags, payload }: Frame, memory: Buffer, keep: () => void): void {
     if (type === frameTypes.memoryMap) {
       this.#options.onMap(decodeMemoryMap(payload));
-      this.#pool.release(payload);
       return;
     }
     const request = this.#unanswered.get(channel);
     if (request === undefined) throw new FrameError(`the source answered request ${channel}, which was not asked`);
     if (type === frameTypes.pageError) {
-      if (flags === pageErrorFlags.notYet && this.#hasTime()) {
-        this.#askLater(channel, request);
-        return;
-      }
-      this.#unanswered.delete(channel);
-      if (request.speculative) {
-        this.#options.onRefused(request);
-        return;
-      }
-      const text = `the source could not read pages: ${payload.toString()}`;
-      this.#options.onFailure(new DmigrateError("transfer-failed", text));
+      this.#refused(channel, request, flags, payload);
       return;
     }
     this.#refusedSince = undefined;
     if (type !== frameTypes.pages) throw new FrameError(`the source sent a frame of type ${type} on a page connection`);
-    const { pages, spans } = decodeSpans(payload, flags);
+    const { pages, spans } = decodeSpans(payload, flags, payload.byteOffset - memory.byteOffset);
     if (pages > request.pages) throw new FrameError(`${pages} pages arrived where ${request.pages} were asked`);
     const provisional = (flags & pageFlags.provisional) !== 0;
     if (provisional && !request.speculative)
       throw new FrameError("the source answered out of memory that was not frozen yet");
     if (!request.known && spans.some(({ at }) => at === "same"))
       throw new FrameError("the source takes pages for known that it was not told of");
-    // Answered is what is in its place: whatever fails before costs the link, and is asked for again over the next.
-    const done = (): void => void this.#unanswered.delete(channel);
-    let kept = false;
-    const keep = (): void => void (kept = true);
-    const release = (): void => {
-      if (!kept) this.#pool.release(payload);
-    };
-    const wait = this.#options.onAnswer({ request, pages, spans, provisional, payload, keep });
-    if (wait !== undefined) return wait.then(done).finally(release);
-    done();
-    release();
+    // Answered is what its owner has: whatever fails before costs the link, and is asked for again over the next.
+    this.#options.onAnswer({ request, pages, spans, provisional, payload: memory, keep });
+    this.#unanswered.delete(channel);
+  }
+
+  #refused(channel: number, request: PageRequest, flags: number, text: Buffer): void {
+    if (flags === pageErrorFlags.notYet && this.#hasTime()) {
+      this.#later.push({ at: performance.now() + notYetPauseMs, channel });
+      return;
+    }
+    this.#unanswered.delete(channel);
+    if (request.speculative) this.#options.onRefused(request);
+    else {
+      const message = `the source could not read pages: ${text.toString()}`;
+      this.#options.onFailure(new DmigrateError("transfer-failed", message));
+    }
   }
 
   #hasTime(): boolean {
     this.#refusedSince ??= performance.now();
-    return performance.now() - this.#refusedSince < this.#options.reconnectMs;
+    return performance.now() - this.#refusedSince < this.#patienceMs;
   }
 
-  /** Over the same link; over another one it is asked again anyway. */
-  #askLater(channel: number, request: PageRequest): void {
-    const link = this.#link;
-    setTimeout(() => {
-      if (link !== undefined && this.#link === link) this.#write(link, channel, request);
-    }, notYetPauseMs);
+  #guard(work: (socket: RecordSocket) => void): void {
+    const socket = this.#socket;
+    if (socket === undefined) return;
+    try {
+      work(socket);
+    } catch (error) {
+      this.#drop();
+      this.#options.onLost(messageOf(error));
+    }
+  }
+
+  #drop(): void {
+    if (this.#socket === undefined) return;
+    this.#bytesOfLostConnections += this.#socket.bytesReceived;
+    this.#socket.close();
+    this.#socket = undefined;
   }
 }

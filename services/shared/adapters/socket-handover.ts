@@ -1,9 +1,9 @@
 /**
- * Gives a connection to another thread of this process: the threads share their descriptors, though not their sockets.
- * What the peer had sent already goes with it.
+ * Takes a connection out of Node's socket, for another protocol or another thread: the threads of a process share their
+ * descriptors, though not their sockets. What the peer had sent already goes with it.
  */
 import { closeSync } from "node:fs";
-import { Socket } from "node:net";
+import { Socket, type OnReadOpts } from "node:net";
 import koffi from "koffi";
 import { LinuxError } from "./linux.ts";
 
@@ -24,6 +24,15 @@ export function descriptorOf(socket: Socket): number | undefined {
   return typeof fd === "number" && fd >= 0 ? fd : undefined;
 }
 
+/** Nothing more is read from the system, until somebody else reads it. */
+export function holdReading(socket: Socket): void {
+  socket.pause();
+  const handle: unknown = Reflect.get(socket, "_handle");
+  const stop: unknown = typeof handle === "object" && handle !== null ? Reflect.get(handle, "readStop") : undefined;
+  if (typeof stop !== "function") throw new Error("the connection is gone");
+  Reflect.apply(stop, handle, []);
+}
+
 /** Takes the connection out of a socket, which is destroyed; the connection lives on. Throws LinuxError. */
 export function takeOut(socket: Socket): HandedSocket {
   const descriptor = descriptorOf(socket);
@@ -36,12 +45,11 @@ export function takeOut(socket: Socket): HandedSocket {
   return { fd, ahead: Uint8Array.from(ahead) };
 }
 
-/** The socket of a connection that another thread has taken out. */
-export function putIn({ fd, ahead }: HandedSocket): Socket {
+/** The socket of a connection that was taken out; what was read ahead is the caller's to use first. Throws. */
+export function putIn({ fd }: HandedSocket, onread?: OnReadOpts): Socket {
+  const options = { fd, readable: true, writable: true, ...(onread && { onread }) };
   try {
-    const socket = new Socket({ fd, readable: true, writable: true });
-    if (ahead.length > 0) socket.unshift(Buffer.from(ahead));
-    return socket;
+    return new Socket(options);
   } catch (error) {
     closeSync(fd);
     throw error;

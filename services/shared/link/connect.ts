@@ -3,8 +3,8 @@ import type { Socket } from "node:net";
 import { descriptorOf } from "../adapters/socket-handover.ts";
 import { setSocketOption, socketOptions } from "../adapters/socket-options.ts";
 import type { Endpoint } from "../contracts/common.ts";
-import type { Role } from "../core/frames/page-message.ts";
 import { DmigrateError, messageOf } from "../errors.ts";
+import type { Role } from "./preamble.ts";
 
 export interface ConnectOptions {
   source: Endpoint;
@@ -14,8 +14,6 @@ export interface ConnectOptions {
   /** What the connection is for. */
   role: Role;
   signal: AbortSignal;
-  /** Gets what arrives; the buffer is used again after it returns. */
-  onBytes: (bytes: Buffer) => void;
 }
 
 export const handshakeTimeoutMs = 5_000;

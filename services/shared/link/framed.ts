@@ -1,13 +1,19 @@
 /**
- * A socket as a duplex of frames. Reading: one handler, called in order; while the promise it returned is open, the
- * socket is not read, so a slow consumer slows its peer and nothing piles up here. Writing: whoever writes looks at
- * `pendingBytes` and goes on from the write's callback.
+ * A connection as a duplex of frames, on Node's event loop. Reading: one handler, called in order; while the promise it
+ * returned is open, the socket is not read, so a slow consumer slows its peer and nothing piles up here. Writing: whoever
+ * writes looks at `pendingBytes` and goes on from the write's callback.
  */
 import type { Duplex } from "node:stream";
-import { FrameDecoder, FrameError, writeFrameHeader, type Frame, type FrameType } from "../core/frames/frame.ts";
+import koffi from "koffi";
+import { putIn } from "../adapters/socket-handover.ts";
+import { FrameError, FrameReader, writeFrameHeader, type Frame, type FrameType } from "../core/frames/frame.ts";
+import { PayloadPool } from "../core/frames/payload-pool.ts";
+import { recordHeadBytes } from "../core/frames/record.ts";
+import { ciphersOf, type Ciphers, type Connection } from "./connection.ts";
+import { RecordReader } from "./record-reader.ts";
 
 export interface FramedLink {
-  /** Bytes of frames, headers included. */
+  /** Bytes of records, heads and tags included. */
   readonly bytesSent: number;
   readonly bytesReceived: number;
   /** Bytes written that the system has not taken yet. */
@@ -24,29 +30,53 @@ export interface FramedLink {
   close(error?: Error): void;
 }
 
-/** Frames up to this size leave together when they are written in one go: one TLS record, one system call. */
+/** Frames up to this size leave together when they are written in one go: one system call. */
 const smallBytes = 8 * 1024;
+/** What the system may hand over at once. */
+const readBytes = 256 * 1024;
 
 export type FrameHandler = (frame: Frame) => void | Promise<void>;
 
-/** A link whose socket's bytes its owner brings, from a buffer of his own: it may be used again right after. */
-export interface FedLink extends FramedLink {
-  receive: (chunk: Buffer) => void;
+export interface FramedLinkOptions {
+  onFrame: FrameHandler;
+  /** Gives the memory for records, when it is not to be new each time; a frame's payload is a part of it. */
+  allocate?: (bytes: number) => Buffer;
+}
+
+/** Takes over a connection. What `onFrame` throws ends the link. Throws when the connection is gone. */
+export function openConnection(connection: Connection, options: FramedLinkOptions): FramedLink {
+  const fed: { link?: FedLink } = {};
+  // One buffer for all reads, which spares an allocation for each.
+  const onread = {
+    buffer: Buffer.alloc(readBytes),
+    callback: (length: number, { buffer, byteOffset }: Uint8Array): boolean => {
+      fed.link?.receive(Buffer.from(buffer, byteOffset, length));
+      return true;
+    },
+  };
+  const link = openFedLink(putIn(connection, onread), ciphersOf(connection), options);
+  fed.link = link;
+  // Not before whoever opens it has it.
+  if (connection.ahead.length > 0) queueMicrotask(() => link.receive(Buffer.from(connection.ahead)));
+  return link;
 }
 
 /** Takes over a connected socket, its events too. What `onFrame` throws ends the link. */
-export function openFramedLink(socket: Duplex, onFrame: FrameHandler): FramedLink {
-  const link = openFedLink(socket, onFrame);
+export function openFramedLink(socket: Duplex, ciphers: Ciphers, onFrame: FrameHandler): FramedLink {
+  const link = openFedLink(socket, ciphers, { onFrame });
   socket.on("data", (chunk: Buffer) => link.receive(chunk));
   return link;
 }
 
-/**
- * The same for a socket whose bytes go into one buffer (`onread`), which spares an allocation for each read. `allocate`
- * gives the memory for payloads, when it is not to be new each time.
- */
-export function openFedLink(socket: Duplex, onFrame: FrameHandler, allocate?: (bytes: number) => Buffer): FedLink {
-  const decoder = new FrameDecoder(allocate);
+/** A link whose socket's bytes its owner brings, from a buffer of his own: it may be used again right after. */
+interface FedLink extends FramedLink {
+  receive: (chunk: Buffer) => void;
+}
+
+function openFedLink(socket: Duplex, ciphers: Ciphers, { onFrame, allocate }: FramedLinkOptions): FedLink {
+  const records = new RecordReader(ciphers.receive, allocate ?? ((bytes) => Buffer.allocUnsafeSlow(bytes)));
+  const reader = new FrameReader();
+  const sealed = new PayloadPool();
   let bytesSent = 0;
   let bytesReceived = 0;
   let sequence = 0;
@@ -64,11 +94,23 @@ export function openFedLink(socket: Duplex, onFrame: FrameHandler, allocate?: (b
 
   /** Bytes that came while the handler was busy: what the system had handed over before it stopped. */
   const waiting: Buffer[] = [];
+  /** Of a record; a payload that does not have its record to itself is a copy. */
+  let frames: Frame[] = [];
   let busy = false;
+
+  const nextFrame = (): Frame | undefined => {
+    while (frames.length === 0) {
+      const record = records.next();
+      if (record === undefined) return undefined;
+      const read = reader.read(record);
+      frames = read.length === 1 ? read : read.map((frame) => ({ ...frame, payload: Buffer.from(frame.payload) }));
+    }
+    return frames.shift();
+  };
 
   /** Handles what is there until the handler asks for time; answers its promise then. */
   const handleFrames = (): Promise<void> | undefined => {
-    for (let frame = decoder.next(); frame !== undefined && open; frame = decoder.next()) {
+    for (let frame = nextFrame(); frame !== undefined && open; frame = nextFrame()) {
       const wait = onFrame(frame);
       if (wait !== undefined) return wait;
     }
@@ -81,7 +123,7 @@ export function openFedLink(socket: Duplex, onFrame: FrameHandler, allocate?: (b
       for (let wait = handleFrames(); wait !== undefined; wait = handleFrames()) await wait;
       const next = waiting.shift();
       if (next === undefined || !open) return;
-      decoder.feed(next);
+      records.feed(next);
     }
   };
 
@@ -91,7 +133,8 @@ export function openFedLink(socket: Duplex, onFrame: FrameHandler, allocate?: (b
       waiting.push(Buffer.from(chunk));
       return;
     }
-    decoder.feed(chunk);
+    if (!open) return;
+    records.feed(chunk);
     let wait: Promise<void> | undefined;
     try {
       wait = handleFrames();
@@ -99,7 +142,7 @@ export function openFedLink(socket: Duplex, onFrame: FrameHandler, allocate?: (b
       fail(asError(error));
     }
     if (wait === undefined) return;
-    decoder.keep();
+    records.keep();
     busy = true;
     socket.pause();
     handleSlowly(wait).then(
@@ -113,11 +156,13 @@ export function openFedLink(socket: Duplex, onFrame: FrameHandler, allocate?: (b
 
   socket.on("error", (error: Error) => fail(error));
   socket.on("end", () => {
-    if (!decoder.idle) fail(new FrameError("the connection ended within a frame"));
+    if (!records.idle) fail(new FrameError("the connection ended within a record"));
     else if (!closing) fail(new Error("the peer closed the connection"));
   });
   socket.on("close", () => {
     open = false;
+    ciphers.send.close();
+    ciphers.receive.close();
     resolve(reason ?? (closing ? undefined : new Error("the connection was lost")));
   });
 
@@ -140,7 +185,11 @@ export function openFedLink(socket: Duplex, onFrame: FrameHandler, allocate?: (b
       if (!open) return;
       writeFrameHeader(frame, { type, flags, channel }, sequence);
       sequence = (sequence + 1) >>> 0;
-      bytesSent += frame.length;
+      // The frame itself stays as it is: it may have to be sent again by another link.
+      const record = sealed.take(recordHeadBytes + frame.length + ciphers.send.tagBytes);
+      record.writeUInt32LE(frame.length);
+      ciphers.send.seal(koffi.address(record), frame.length, koffi.address(frame));
+      bytesSent += record.length;
       if (frame.length <= smallBytes && !corked) {
         corked = true;
         socket.cork();
@@ -149,7 +198,10 @@ export function openFedLink(socket: Duplex, onFrame: FrameHandler, allocate?: (b
           socket.uncork();
         });
       }
-      socket.write(frame, onWritten);
+      socket.write(record, () => {
+        sealed.release(record);
+        onWritten?.();
+      });
     },
     close(error) {
       closing = true;

@@ -31,7 +31,7 @@ export async function connectPages(options: ConnectPagesOptions): Promise<PageSo
   let lastRequest = 0;
   let lost: DmigrateError | undefined;
 
-  const link = await openLink({ ...options, role: "pages" }, (frame) => settle(waiting, frame));
+  const link = await openLink({ ...options, role: "pages" }, { onFrame: (frame) => settle(waiting, frame) });
   const gone = (async () => {
     const reason = await link.closed;
     lost =

@@ -1,25 +1,34 @@
 /**
- * TLS 1.3 with a pre-shared key: both ends know the migration's secret, so the link is authenticated both ways and
- * encrypted, without certificates. The identity is the migration id. The key exchange is ephemeral: a secret that
- * leaks later opens no recorded traffic.
+ * TLS 1.3 with a pre-shared key: both ends know the migration's secret, so they prove themselves to each other without
+ * certificates. The identity is the migration id. The key exchange is ephemeral: a secret that leaks later opens no
+ * recorded traffic.
+ *
+ *     destination ──preamble──> ──handshake── <──one byte, by TLS── source, then both ways records (core/frames/record.ts)
+ *
+ * The records' keys are exported from the TLS session (RFC 8446, 7.5), with the preamble as the context. The byte says
+ * that TLS is over: what comes after it on the same connection is not TLS's any more. Node's TLS would cost several times
+ * what the records do, and can be used by no thread that waits in system calls.
  */
 import { once } from "node:events";
 import { writeSync } from "node:fs";
 import type { OnReadOpts } from "node:net";
 import { connect, createServer, type ConnectionOptions, type Server, type TLSSocket } from "node:tls";
-import { descriptorOf } from "../adapters/socket-handover.ts";
+import { descriptorOf, holdReading, takeOut } from "../adapters/socket-handover.ts";
 import { connectFailure, handshakeTimeoutMs, tune, type ConnectOptions } from "./connect.ts";
+import { keysOf, sessionKeyBytes, type Connection } from "./connection.ts";
 import { encodePreamble } from "./preamble.ts";
 
 // An external PSK belongs to one hash; SHA-256 is the one OpenSSL gives to keys from callbacks.
 const tlsOptions = { minVersion: "TLSv1.3", maxVersion: "TLSv1.3", ciphers: "TLS_AES_128_GCM_SHA256" } as const;
 
-/** A TLS record and what the system may hand over at once. */
-const readBytes = 64 * 1024;
+const exporterLabel = "EXPORTER-dmigrate-records";
+/** Says that TLS is over. */
+const lastByte = Buffer.from([1]);
 
 export interface PskServerOptions {
   /** The key of this identity, or undefined when there is none. */
   keyOf: (identity: string) => Buffer | undefined;
+  /** TLS is over, and the other end is told so by `leaveTls`. */
   onConnection: (socket: TLSSocket, identity: string) => void;
   onRefused: (error: Error) => void;
 }
@@ -49,15 +58,31 @@ export function createPskServer({ keyOf, onConnection, onRefused }: PskServerOpt
   return server;
 }
 
+/** The source's side, after the handshake: resolves once the connection is free of TLS. Rejects when it is lost. */
+export async function leaveTls(socket: TLSSocket, context: Buffer): Promise<Connection> {
+  const keys = keysOf(socket.exportKeyingMaterial(sessionKeyBytes, exporterLabel, context), "source");
+  // What the destination sends once it has the byte is not for TLS.
+  holdReading(socket);
+  await new Promise<void>((resolve, reject) => {
+    socket.once("close", () => reject(new Error("the peer closed the connection")));
+    socket.write(lastByte, (error) => (error ? reject(error) : resolve()));
+  });
+  return { ...takeOut(socket), keys };
+}
+
 /** Connects and authenticates both ways. Throws `unavailable`, `unauthorized` when the keys differ, or `cancelled`. */
-export async function connectPsk({ source, identity, key, role, signal, onBytes }: ConnectOptions): Promise<TLSSocket> {
+export async function connectPsk({ source, identity, key, role, signal }: ConnectOptions): Promise<Connection> {
   const bounded = AbortSignal.any([signal, AbortSignal.timeout(handshakeTimeoutMs)]);
-  // A documented option that the types lack: reads go into one buffer, instead of a new one for each.
+  const preamble = encodePreamble({ security: "tls", role });
+  const freed = Promise.withResolvers<Connection>();
+  // A documented option that the types lack: this is called for each piece that comes, before the next is read.
   const onread: OnReadOpts = {
-    buffer: Buffer.alloc(readBytes),
-    callback: (length, { buffer, byteOffset }) => {
-      onBytes(Buffer.from(buffer, byteOffset, length));
-      return true;
+    buffer: Buffer.alloc(lastByte.length + 1),
+    callback: (length) => {
+      const keys = keysOf(socket.exportKeyingMaterial(sessionKeyBytes, exporterLabel, preamble), "destination");
+      if (length !== lastByte.length) socket.destroy(new Error("the source speaks another protocol"));
+      else freed.resolve({ ...takeOut(socket), keys });
+      return false;
     },
   };
   const options: ConnectionOptions & { onread: OnReadOpts } = {
@@ -77,15 +102,18 @@ export async function connectPsk({ source, identity, key, role, signal, onBytes 
     tune(socket);
     const fd = descriptorOf(socket);
     try {
-      if (fd !== undefined) writeSync(fd, encodePreamble({ security: "tls", role }));
+      if (fd !== undefined) writeSync(fd, preamble);
     } catch (error) {
       // The peer may be gone again already.
       socket.destroy(error as Error);
     }
   });
+  const ended = once(socket, "close", { signal: bounded }).then(() => {
+    throw new Error("the connection was closed");
+  });
+  ended.catch(() => undefined);
   try {
-    await once(socket, "secureConnect", { signal: bounded });
-    return socket;
+    return await Promise.race([freed.promise, ended]);
   } catch (cause) {
     // Errors after this one have no reader.
     socket.on("error", () => undefined).destroy();

@@ -1,31 +1,49 @@
-/** The source's data port: what comes in here is served by this thread, or taken away by those who serve its kind. */
-import type { AddressInfo, Socket } from "node:net";
+/** The source's data port: who proves to know the secret of a transfer is given to it. */
+import type { AddressInfo } from "node:net";
 import type { ListenAddress } from "../../shared/config.ts";
+import type { LinkSecurity } from "../../shared/contracts/shipper.ts";
 import { DmigrateError, messageOf } from "../../shared/errors.ts";
+import type { Connection } from "../../shared/link/connection.ts";
 import { createDataServer } from "../../shared/link/data-server.ts";
-import type { Preamble } from "../../shared/link/preamble.ts";
+import type { Role } from "../../shared/link/preamble.ts";
 import type { Log } from "../../shared/log.ts";
-import { DataDoor, type FindTransfer } from "./data-door.ts";
 
 const maxConnections = 1_024;
+const maxHandshakes = 64;
+
+/** Who takes connections of a migration. */
+export interface Attachable {
+  readonly key: Buffer;
+  /** With `plain`, connections without encryption are taken too. */
+  readonly security?: LinkSecurity;
+  /** Takes a connection over. */
+  attach: (role: Role, connection: Connection) => void;
+}
+
+export type FindTransfer = (migrationId: string) => Attachable | undefined;
 
 export interface DataListener {
   readonly port: number;
+  /** No more connections; those that were given away are their owners' to close. */
   close: () => Promise<void>;
 }
 
-/** Takes a connection away to another thread; true when it has. */
-export type TakeAway = (socket: Socket, preamble: Preamble) => boolean;
-
 /** Listens. Throws `unavailable` when the address is taken. */
-export async function listenForData(
-  listen: ListenAddress,
-  find: FindTransfer,
-  log: Log,
-  takeAway?: TakeAway,
-): Promise<DataListener> {
-  const door = new DataDoor(find, log);
-  const server = createDataServer({ ...door.handshakes, ...(takeAway === undefined ? {} : { takeAway }) });
+export async function listenForData(listen: ListenAddress, find: FindTransfer, log: Log): Promise<DataListener> {
+  const { server, dropHandshakes } = createDataServer({
+    maxHandshakes,
+    keyOf: (identity, security) => {
+      const transfer = find(identity);
+      return security === "tls" || transfer?.security === "plain" ? transfer?.key : undefined;
+    },
+    onConnection: (connection, identity, role) => {
+      const transfer = find(identity);
+      if (transfer === undefined) throw new Error("the transfer is gone");
+      transfer.attach(role, connection);
+      log.info({ migrationId: identity, role }, "data connection");
+    },
+    onRefused: (error) => log.debug({ err: error }, "a data connection was refused"),
+  });
   server.maxConnections = maxConnections;
   await new Promise<void>((resolve, reject) => {
     server.once("error", (cause) =>
@@ -49,7 +67,7 @@ export async function listenForData(
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve());
-        door.close();
+        dropHandshakes();
       }),
   };
 }

@@ -1,9 +1,7 @@
 /** What the shipper and its page threads tell each other. */
 import type { FrozenProcess } from "../../shared/contracts/dumper.ts";
-import type { LinkSecurity } from "../../shared/contracts/shipper.ts";
 import type { ErrorCode } from "../../shared/errors.ts";
-import type { Preamble } from "../../shared/link/preamble.ts";
-import type { HandedSocket } from "../../shared/adapters/socket-handover.ts";
+import type { Connection } from "../../shared/link/connection.ts";
 import type { LogLevel } from "../../shared/log.ts";
 
 /** Which connections a thread serves. */
@@ -13,6 +11,8 @@ export const pageRoles = ["pages", "faults"] as const;
 export interface PageThreadOptions {
   role: PageRole;
   logLevel: LogLevel;
+  /** Rung when there is a message. */
+  bell: number;
 }
 
 export interface OpenedMemory {
@@ -23,21 +23,23 @@ export interface OpenedMemory {
 }
 
 export type Order =
-  | { kind: "begin"; secret: string; security: LinkSecurity; counters: SharedArrayBuffer }
+  | { kind: "begin"; counters: SharedArrayBuffer }
   | ({ kind: "open" } & OpenedMemory)
   | { kind: "lose"; why: string }
-  | { kind: "announce"; processes: readonly FrozenProcess[] }
+  /** Frames for the destination that say which pages there are. */
+  | { kind: "tell"; frames: readonly Uint8Array[] }
   | { kind: "end" };
 
 export type ToThread =
-  | { kind: "connection"; id: number; socket: HandedSocket; preamble: Preamble }
+  /** Its descriptor stays the main thread's to close. */
+  | { kind: "connection"; id: number; migrationId: string; connection: Connection }
   /** Of one transfer; answered by number. */
   | { kind: "order"; id: number; migrationId: string; order: Order }
   /** End. To be ended from outside within a system call would end the whole process. */
   | { kind: "stop" };
 
 export type FromThread =
-  /** The connection's descriptor is the thread's from now on. */
-  | { kind: "taken"; id: number }
-  | { kind: "done"; id: number; pages: number }
+  /** The connection is not used any more. */
+  | { kind: "closed"; id: number; reason: string }
+  | { kind: "done"; id: number }
   | { kind: "failed"; id: number; code: ErrorCode; message: string };

@@ -1,9 +1,8 @@
-/** A page thread as the main one holds it: what it was asked and given and has not taken, and that it has ended. */
-import { closeSync } from "node:fs";
+/** A page thread as the main one holds it: what it was asked and has not answered, its connections, and that it has ended. */
 import { Worker } from "node:worker_threads";
-import type { HandedSocket } from "../../shared/adapters/socket-handover.ts";
+import { closeBell, makeBell, ring } from "../../shared/adapters/bell.ts";
 import { DmigrateError, messageOf } from "../../shared/errors.ts";
-import type { Preamble } from "../../shared/link/preamble.ts";
+import { closeConnection, type Connection } from "../../shared/link/connection.ts";
 import type { FromThread, Order, PageThreadOptions, ToThread } from "./messages.ts";
 
 const program = new URL("./thread.ts", import.meta.url);
@@ -20,48 +19,49 @@ export class ThreadEnded extends DmigrateError {
 
 export class PageThread {
   readonly #worker: Worker;
-  readonly #waiting = new Map<number, PromiseWithResolvers<number>>();
-  /** Descriptors of connections that are under way to it. */
-  readonly #given = new Map<number, number>();
+  readonly #bell = makeBell();
+  readonly #waiting = new Map<number, PromiseWithResolvers<void>>();
+  /** That it serves, or that are on their way to it. */
+  readonly #connections = new Map<number, Connection>();
   #lastId = 0;
   #failure: string | undefined;
   readonly #gone: Promise<void>;
   #ended: ThreadEnded | undefined;
 
   /** `onEnd` is told why, when what was asked is about to reject. */
-  constructor(worker: Worker, onEnd: (reason: string) => void) {
-    this.#worker = worker;
-    worker.on("message", (message: FromThread) => this.#hear(message));
-    worker.on("error", (error) => (this.#failure = messageOf(error)));
-    this.#gone = new Promise((resolve) => worker.once("exit", () => resolve()));
-    worker.on("exit", (code) => {
+  constructor(start: StartWorker, options: Omit<PageThreadOptions, "bell">, onEnd: (reason: string) => void) {
+    this.#worker = start({ ...options, bell: this.#bell });
+    this.#worker.on("message", (message: FromThread) => this.#hear(message));
+    this.#worker.on("error", (error) => (this.#failure = messageOf(error)));
+    this.#gone = new Promise((resolve) => this.#worker.once("exit", () => resolve()));
+    this.#worker.on("exit", (code) => {
       const reason = this.#failure ?? `exit code ${code}`;
       this.#ended = new ThreadEnded(reason);
       for (const { reject } of this.#waiting.values()) reject(this.#ended);
       this.#waiting.clear();
-      for (const fd of this.#given.values()) closeSync(fd);
-      this.#given.clear();
+      for (const connection of this.#connections.values()) closeConnection(connection);
+      this.#connections.clear();
+      closeBell(this.#bell);
       onEnd(reason);
     });
   }
 
-  /** It takes nothing more. */
-  get ended(): boolean {
-    return this.#ended !== undefined;
-  }
-
-  /** Gives it a connection; one that it does not live to take is closed. */
-  give(socket: HandedSocket, preamble: Preamble): void {
+  /** Has it serve a connection. */
+  give(migrationId: string, connection: Connection): void {
+    if (this.#ended !== undefined) {
+      closeConnection(connection);
+      return;
+    }
     const id = ++this.#lastId;
-    this.#given.set(id, socket.fd);
-    this.#post({ kind: "connection", id, socket, preamble });
+    this.#connections.set(id, connection);
+    this.#post({ kind: "connection", id, migrationId, connection });
   }
 
-  /** Resolves with its answer. Rejects with what it says, or `ThreadEnded`. */
-  ask(migrationId: string, order: Order): Promise<number> {
+  /** Resolves once it has done it. Rejects with what it says, or `ThreadEnded`. */
+  ask(migrationId: string, order: Order): Promise<void> {
     if (this.#ended !== undefined) return Promise.reject(this.#ended);
     const id = ++this.#lastId;
-    const answer = Promise.withResolvers<number>();
+    const answer = Promise.withResolvers<void>();
     this.#waiting.set(id, answer);
     this.#post({ kind: "order", id, migrationId, order });
     return answer.promise;
@@ -69,22 +69,25 @@ export class PageThread {
 
   /** Resolves once it has ended, after what it is doing just now. */
   async stop(): Promise<void> {
-    this.#post({ kind: "stop" });
+    if (this.#ended === undefined) this.#post({ kind: "stop" });
     await this.#gone;
   }
 
   #post(message: ToThread): void {
     this.#worker.postMessage(message);
+    ring(this.#bell);
   }
 
   #hear(message: FromThread): void {
-    if (message.kind === "taken") {
-      this.#given.delete(message.id);
+    if (message.kind === "closed") {
+      const connection = this.#connections.get(message.id);
+      if (connection !== undefined) closeConnection(connection);
+      this.#connections.delete(message.id);
       return;
     }
     const answer = this.#waiting.get(message.id);
     this.#waiting.delete(message.id);
-    if (message.kind === "done") answer?.resolve(message.pages);
+    if (message.kind === "done") answer?.resolve();
     else answer?.reject(new DmigrateError(message.code, message.message));
   }
 }

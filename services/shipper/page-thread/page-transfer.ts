@@ -1,41 +1,42 @@
-/** One transfer in a page thread: its connections, and the memory that they are answered from. */
-import type { FrozenProcess } from "../../shared/contracts/dumper.ts";
-import type { LinkSecurity } from "../../shared/contracts/shipper.ts";
-import type { Role } from "../../shared/core/frames/page-message.ts";
-import { DmigrateError } from "../../shared/errors.ts";
-import type { FramedLink, FrameHandler } from "../../shared/link/framed.ts";
-import type { Attachable } from "../adapters/data-door.ts";
+/** One transfer in a page thread: its connection, and the memory that it is answered from. */
+import type { Connection } from "../../shared/link/connection.ts";
 import { ContainerMemory, lostMemory } from "../adapters/memory.ts";
-import { announceMemory } from "../announce-memory.ts";
 import { PageHashes } from "../core/page-hashes.ts";
-import { servePages, type PageReader } from "../serve-pages.ts";
+import type { PageReader } from "../serve-pages.ts";
 import type { PageCounters } from "./counters.ts";
 import type { OpenedMemory } from "./messages.ts";
+import { PageConnection } from "./page-connection.ts";
 
-export class PageTransfer implements Attachable {
-  readonly key: Buffer;
-  readonly security: LinkSecurity;
+export class PageTransfer {
   readonly #counters: PageCounters;
   readonly #hashes = new PageHashes();
-  readonly #ended = new AbortController();
-  #link: FramedLink | undefined;
   #memory: (PageReader & { close: () => void }) | undefined;
+  #attached: { id: number; connection: PageConnection } | undefined;
+  /** A connection is its owner's again, and why. */
+  readonly #onClosed: (id: number, reason: string) => void;
 
-  constructor(secret: string, security: LinkSecurity, counters: PageCounters) {
-    this.key = Buffer.from(secret, "hex");
-    this.security = security;
+  constructor(counters: PageCounters, onClosed: (id: number, reason: string) => void) {
     this.#counters = counters;
+    this.#onClosed = onClosed;
   }
 
-  attach(_role: Role, link: FramedLink): FrameHandler {
-    this.#link?.close(new Error("the destination has connected again"));
-    this.#link = link;
-    this.#counters.links += 1;
-    void link.closed.then(() => {
-      this.#counters.links -= 1;
-      if (this.#link === link) this.#link = undefined;
-    });
-    return servePages(link, () => this.#memory, this.#counters);
+  get connection(): PageConnection | undefined {
+    return this.#attached?.connection;
+  }
+
+  /** Serves a connection; the one before it is closed. */
+  attach(id: number, connection: Connection): void {
+    this.#detach("the destination has connected again");
+    this.#attached = {
+      id,
+      connection: new PageConnection({
+        ...{ connection, counters: this.#counters, memory: () => this.#memory },
+        onLost: (reason) => this.#detach(reason),
+      }),
+    };
+    this.#counters.links = 1;
+    // What came with it is not heard of from the system.
+    this.connection?.onReady();
   }
 
   /** Throws `invalid-request` when a process is not the container's. */
@@ -51,19 +52,18 @@ export class PageTransfer implements Attachable {
     this.#memory = lostMemory(why);
   }
 
-  /** Tells the destination which pages there are, if it is connected. Resolves with how many. */
-  async announce(processes: readonly FrozenProcess[]): Promise<number> {
-    if (this.#link === undefined) return 0;
-    const { pages, bytes } = await announceMemory(this.#link, processes, this.#ended.signal);
-    this.#counters.bytesSent += bytes;
-    return pages;
-  }
-
   end(): void {
-    const reason = new DmigrateError("cancelled", "the transfer was ended");
-    this.#ended.abort(reason);
-    this.#link?.close(reason);
+    this.#detach("the transfer was ended");
     this.#memory?.close();
     this.#memory = undefined;
+  }
+
+  #detach(reason: string): void {
+    if (this.#attached === undefined) return;
+    const { id, connection } = this.#attached;
+    this.#attached = undefined;
+    this.#counters.links = 0;
+    connection.close();
+    this.#onClosed(id, reason);
   }
 }

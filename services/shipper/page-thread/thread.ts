@@ -1,77 +1,101 @@
 /**
  * A thread of the shipper that serves all transfers' connections of one role out of the frozen memory. Faults have a
  * thread of their own, which goes before all others: their answers are one page each, and wait for nothing.
+ *
+ * It waits in poll(2), never in Node's event loop, whose turns would cost more than most answers; the main thread rings
+ * a bell when it has said something.
  */
-import { parentPort, workerData } from "node:worker_threads";
-import { putIn } from "../../shared/adapters/socket-handover.ts";
+import { parentPort, receiveMessageOnPort, workerData } from "node:worker_threads";
+import { silence } from "../../shared/adapters/bell.ts";
+import { Poller, type Watched } from "../../shared/adapters/poller.ts";
 import { preferThisThread } from "../../shared/adapters/thread-priority.ts";
 import { asDmigrateError, DmigrateError, messageOf } from "../../shared/errors.ts";
-import { Handshakes } from "../../shared/link/data-server.ts";
 import { createLog } from "../../shared/log.ts";
-import { DataDoor } from "../adapters/data-door.ts";
 import { PageCounters } from "./counters.ts";
 import type { FromThread, Order, PageThreadOptions, ToThread } from "./messages.ts";
 import { PageTransfer } from "./page-transfer.ts";
 
+/** How long it may take until the end of the whole process reaches it. */
+const turnMs = 250;
+
 const port = parentPort;
 if (port === null) throw new Error("this is a thread of the shipper");
-const { role, logLevel } = workerData as PageThreadOptions;
-const log = createLog("shipper", logLevel);
-if (role === "faults") log.info({ urgency: preferThisThread() }, "faults are answered by a thread of their own");
+const { role, logLevel, bell } = workerData as PageThreadOptions;
+if (role === "faults")
+  createLog("shipper", logLevel).info({ urgency: preferThisThread() }, "faults are answered by a thread of their own");
 
 const transfers = new Map<string, PageTransfer>();
-const handshakes = new Handshakes(new DataDoor((id) => transfers.get(id), log).handshakes);
-const answer = (message: FromThread): void => port.postMessage(message);
+const tell = (message: FromThread): void => port.postMessage(message);
 
-/** Answers how many pages were announced. */
-async function obey(migrationId: string, order: Order): Promise<number> {
+function obey(migrationId: string, order: Order): void {
   if (order.kind === "begin") {
-    transfers.set(migrationId, new PageTransfer(order.secret, order.security, new PageCounters(order.counters)));
-    return 0;
+    const closed = (id: number, reason: string): void => tell({ kind: "closed", id, reason });
+    transfers.set(migrationId, new PageTransfer(new PageCounters(order.counters), closed));
+    return;
   }
   const transfer = transfers.get(migrationId);
   if (transfer === undefined) throw new DmigrateError("not-found", `there is no transfer ${migrationId} here`);
   switch (order.kind) {
     case "open":
       transfer.open(order);
-      return 0;
+      return;
     case "lose":
       transfer.lose(order.why);
-      return 0;
-    case "announce":
-      return transfer.announce(order.processes);
+      return;
+    case "tell":
+      transfer.connection?.tell(order.frames.map((frame) => Buffer.from(frame)));
+      return;
     case "end":
       transfer.end();
       transfers.delete(migrationId);
-      return 0;
+      return;
   }
 }
 
-function connect({ id, socket: handed, preamble }: Extract<ToThread, { kind: "connection" }>): void {
-  // First: a descriptor that two take for theirs would be closed twice.
-  answer({ kind: "taken", id });
-  try {
-    const socket = putIn(handed);
-    if (!handshakes.begin(socket)) return;
-    handshakes.goOn(socket, preamble).catch((error: unknown) => handshakes.refuse(socket, error));
-  } catch (error) {
-    // No connection is worth those that are served already.
-    log.debug({ reason: messageOf(error) }, "a data connection was lost before its handshake");
+function hear(message: ToThread): void {
+  switch (message.kind) {
+    case "stop":
+      process.exit(0);
+      break;
+    case "connection": {
+      const { id, migrationId, connection } = message;
+      try {
+        const transfer = transfers.get(migrationId);
+        if (transfer === undefined) throw new Error("the transfer is gone");
+        transfer.attach(id, connection);
+      } catch (error) {
+        // No connection is worth those that are served already.
+        tell({ kind: "closed", id, reason: messageOf(error) });
+      }
+      break;
+    }
+    case "order": {
+      const { id, migrationId, order } = message;
+      try {
+        obey(migrationId, order);
+        tell({ kind: "done", id });
+      } catch (error) {
+        const { code, message: text } = asDmigrateError(error, "internal", "a page thread failed");
+        tell({ kind: "failed", id, code, message: text });
+      }
+    }
   }
 }
 
-port.on("message", (message: ToThread) => {
-  if (message.kind === "stop") process.exit(0);
-  if (message.kind === "connection") {
-    connect(message);
-    return;
+function hearAll(from: NonNullable<typeof parentPort>): void {
+  silence(bell);
+  for (;;) {
+    const received = receiveMessageOnPort(from) as { message: ToThread } | undefined;
+    if (received === undefined) return;
+    hear(received.message);
   }
-  const { id, migrationId, order } = message;
-  obey(migrationId, order).then(
-    (pages) => answer({ kind: "done", id, pages }),
-    (error: unknown) => {
-      const { code, message: text } = asDmigrateError(error, "internal", "a page thread failed");
-      answer({ kind: "failed", id, code, message: text });
-    },
-  );
-});
+}
+
+const poller = new Poller();
+const messages: Watched = { fd: bell, isReading: true, isWriting: false, onReady: () => hearAll(port) };
+for (;;) {
+  const connections = [...transfers.values()].flatMap(({ connection }) => connection ?? []);
+  const isBusy = connections.some((connection) => connection.isBusy);
+  poller.wait([messages, ...connections], isBusy ? 0 : turnMs);
+  for (const connection of connections) if (connection.isBusy) connection.goOn();
+}

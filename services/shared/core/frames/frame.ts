@@ -4,8 +4,7 @@
  *     0 u32 payload length   4 u8 type   5 u8 flags   6 u16 zero   8 u32 channel   12 u32 sequence
  *
  * `channel` is the page request's or the file job's number. `sequence` counts the frames of one direction from 0, so
- * that a lost or repeated frame can't pass unnoticed. The codec knows no socket; nothing beyond `maxPayloadBytes` is
- * ever allocated for a peer.
+ * that a lost or repeated frame can't pass unnoticed. Frames travel in records (record.ts). The codec knows no socket.
  */
 
 export const frameHeaderBytes = 16;
@@ -15,8 +14,6 @@ export const maxDataBytes = 256 * 1024;
 export const maxPayloadBytes = maxDataBytes + 1024;
 
 export const frameTypes = {
-  hello: 1,
-  welcome: 2,
   pageRequest: 16,
   pages: 17,
   pageError: 18,
@@ -74,78 +71,34 @@ export function writeFrameHeader(
   frame.writeUInt32LE(sequence, 12);
 }
 
-/** Cuts one direction's bytes into frames, however they were split on the way: feed, then next until there is none. */
-export class FrameDecoder {
-  readonly #header = Buffer.alloc(frameHeaderBytes);
-  #headerFilled = 0;
-  #frame: Frame | undefined;
-  #payloadFilled = 0;
+/** Takes the records of one direction apart. */
+export class FrameReader {
   #sequence = 0;
-  #chunk: Buffer = Buffer.alloc(0);
-  #at = 0;
-  readonly #allocate: (bytes: number) => Buffer;
 
-  /** `allocate` gives the memory for payloads: of just that length, and at most `maxPayloadBytes`. */
-  constructor(allocate: (bytes: number) => Buffer = (bytes) => Buffer.allocUnsafeSlow(bytes)) {
-    this.#allocate = allocate;
-  }
-
-  /** Gives more bytes, once the last were used up. They must stay as they are until then, or until `keep`. */
-  feed(chunk: Buffer): void {
-    this.#chunk = chunk;
-    this.#at = 0;
-  }
-
-  /** Copies what is left of the bytes given, so that their buffer may be used again. */
-  keep(): void {
-    this.#chunk = Buffer.from(this.#chunk.subarray(this.#at));
-    this.#at = 0;
-  }
-
-  /** The next whole frame, its payload the caller's own; undefined when more bytes are needed. Throws FrameError. */
-  next(): Frame | undefined {
-    if (this.#frame === undefined) {
-      this.#headerFilled += this.#take(this.#header, this.#headerFilled);
-      if (this.#headerFilled < frameHeaderBytes) return undefined;
-      this.#frame = this.#readHeader();
-      this.#headerFilled = 0;
-      this.#payloadFilled = 0;
+  /** The frames of a record, whole ones; their payloads are where they were. Throws FrameError. */
+  read(record: Buffer): Frame[] {
+    const frames: Frame[] = [];
+    for (let at = 0; at < record.length;) {
+      if (record.length - at < frameHeaderBytes) throw new FrameError("a record ends within a frame");
+      const length = record.readUInt32LE(at);
+      const end = at + frameHeaderBytes + length;
+      if (length > maxPayloadBytes)
+        throw new FrameError(`a frame announces ${length} bytes; ${maxPayloadBytes} are allowed`);
+      if (end > record.length) throw new FrameError("a record ends within a frame");
+      frames.push({ ...this.#readHeader(record, at), payload: record.subarray(at + frameHeaderBytes, end) });
+      at = end;
     }
-    const frame = this.#frame;
-    this.#payloadFilled += this.#take(frame.payload, this.#payloadFilled);
-    if (this.#payloadFilled < frame.payload.length) return undefined;
-    this.#frame = undefined;
-    return frame;
+    return frames;
   }
 
-  #take(target: Buffer, filled: number): number {
-    const taken = this.#chunk.copy(target, filled, this.#at);
-    this.#at += taken;
-    return taken;
-  }
-
-  /** True between frames: a connection that ends elsewhere was cut. */
-  get idle(): boolean {
-    return this.#frame === undefined && this.#headerFilled === 0;
-  }
-
-  #readHeader(): Frame {
-    const header = this.#header;
-    const length = header.readUInt32LE(0);
-    if (length > maxPayloadBytes)
-      throw new FrameError(`a frame announces ${length} bytes; ${maxPayloadBytes} are allowed`);
-    const type = header.readUInt8(4);
+  #readHeader(record: Buffer, at: number): Omit<Frame, "payload"> {
+    const type = record.readUInt8(at + 4);
     if (!knownTypes.has(type)) throw new FrameError(`unknown frame type ${type}`);
-    if (header.readUInt16LE(6) !== 0) throw new FrameError("a reserved field of a frame is not zero");
-    const sequence = header.readUInt32LE(12);
+    if (record.readUInt16LE(at + 6) !== 0) throw new FrameError("a reserved field of a frame is not zero");
+    const sequence = record.readUInt32LE(at + 12);
     if (sequence !== this.#sequence)
       throw new FrameError(`frame ${sequence} arrived where frame ${this.#sequence} was due`);
     this.#sequence = (this.#sequence + 1) >>> 0;
-    return {
-      type: type as FrameType,
-      flags: header.readUInt8(5),
-      channel: header.readUInt32LE(8),
-      payload: this.#allocate(length),
-    };
+    return { type: type as FrameType, flags: record.readUInt8(at + 5), channel: record.readUInt32LE(at + 8) };
   }
 }

@@ -1,7 +1,6 @@
 /**
  * Payloads of the `pages` connection. The frame's channel is the number of the request.
  *
- *     hello        u16 protocol version, u8 role
  *     pageRequest  u64 vaddr, u32 pid, u32 pages, u8 priority, u8 whether earlier contents are known, 6 zero bytes
  *     pages        u32 pages, then, unless all are zero: by the frame's flags a bitmap of the zero pages, and one of those
  *                  that are as they were sent before, one bit a page each; then the contents of all others
@@ -22,28 +21,6 @@ export const pageFlags = { allZero: 1, someZero: 2, someSame: 4, provisional: 8 
 const knownFlags = 15;
 /** Of a pageError: the memory is not open, but may be soon. Without it the pages are lost. */
 export const pageErrorFlags = { notYet: 1 } as const;
-
-export const protocolVersion = 4;
-/** `faults` is for pages that somebody waits for: nothing bulky goes over it. */
-export const roles = ["files", "pages", "faults"] as const;
-export type Role = (typeof roles)[number];
-
-export function encodeHello(role: Role): Buffer {
-  const frame = allocateFrame(3);
-  frame.writeUInt16LE(protocolVersion, frameHeaderBytes);
-  frame[frameHeaderBytes + 2] = roles.indexOf(role) + 1;
-  return frame;
-}
-
-export function decodeHello(payload: Buffer): Role {
-  if (payload.length !== 3) throw new FrameError("a greeting has 3 bytes");
-  const version = payload.readUInt16LE(0);
-  if (version !== protocolVersion)
-    throw new FrameError(`the peer speaks version ${version} of the data protocol, this side ${protocolVersion}`);
-  const role = roles[payload.readUInt8(2) - 1];
-  if (role === undefined) throw new FrameError("the peer asks for a role that does not exist");
-  return role;
-}
 
 export interface PageRequest {
   pid: number;
@@ -156,8 +133,11 @@ export interface PageSpan {
   at: SpanContents;
 }
 
-/** What an answer says, its pages left where they are in the payload. Throws FrameError. */
-export function decodeSpans(payload: Buffer, flags: number): { pages: number; spans: PageSpan[] } {
+/**
+ * What an answer says, its pages left where they are: in the payload, or in memory in which that begins at `base`. Throws
+ * FrameError.
+ */
+export function decodeSpans(payload: Buffer, flags: number, base = 0): { pages: number; spans: PageSpan[] } {
   if (payload.length < 4) throw new FrameError("an answer with pages is too short");
   if ((flags & ~knownFlags) !== 0) throw new FrameError(`unknown flags ${flags} on an answer with pages`);
   const pages = payload.readUInt32LE(0);
@@ -167,10 +147,10 @@ export function decodeSpans(payload: Buffer, flags: number): { pages: number; sp
     return { pages, spans: [{ first: 0, pages, at: "zero" }] };
   }
   if (pages === 0 || pages > maxDataPages) throw new FrameError(`an answer carries ${pages} pages`);
-  return { pages, spans: spansOf(payload, pages, flags) };
+  return { pages, spans: spansOf(payload, pages, flags, base) };
 }
 
-function spansOf(payload: Buffer, pages: number, flags: number): PageSpan[] {
+function spansOf(payload: Buffer, pages: number, flags: number, base: number): PageSpan[] {
   let at = 4;
   const bitmapOf = (flag: number): Buffer | undefined => {
     if ((flags & flag) === 0) return undefined;
@@ -181,7 +161,7 @@ function spansOf(payload: Buffer, pages: number, flags: number): PageSpan[] {
   const [zero, same] = [bitmapOf(pageFlags.someZero), bitmapOf(pageFlags.someSame)];
   const spans: PageSpan[] = [];
   for (let page = 0; page < pages; page++) {
-    const contents = isSet(zero, page) ? "zero" : isSet(same, page) ? "same" : at;
+    const contents = isSet(zero, page) ? "zero" : isSet(same, page) ? "same" : base + at;
     const last = spans.at(-1);
     const goesOn =
       last !== undefined && (typeof contents === "number" ? typeof last.at === "number" : last.at === contents);

@@ -1,14 +1,17 @@
-/** Memory for payloads that is used again: fresh memory for each would cost more than the copying of what it holds. */
+/** Memory for records that is used again: fresh memory for each would cost more than the copying of what it holds. */
 import { Buffer } from "node:buffer";
-import { maxPayloadBytes } from "./frame.ts";
+import { maxRecordBytes } from "./record.ts";
 
-/** Payloads below this size are cheap to make. */
+/** A record, its head and tag, and the head of the next one. */
+export const recordRoomBytes = maxRecordBytes + 64;
+/** What is below this size is cheap to make. */
 const smallBytes = 4096;
 const mostFree = 64;
 
 export class PayloadPool {
   readonly #free: Buffer[] = [];
-  readonly #wholeOf = new WeakMap<Buffer, Buffer>();
+  /** By their memory: a payload is a part of what was taken. */
+  readonly #taken = new WeakMap<ArrayBufferLike, Buffer>();
   readonly #allocate: (bytes: number) => Buffer;
 
   /** `allocate` gives fresh memory, when it is to be of a special kind. */
@@ -16,24 +19,23 @@ export class PayloadPool {
     this.#allocate = allocate;
   }
 
-  /** `bytes` up to `maxPayloadBytes`, not cleared. */
+  /** `bytes` up to `recordRoomBytes`, not cleared. */
   take(bytes: number): Buffer {
     if (bytes < smallBytes) return Buffer.allocUnsafe(bytes);
-    const whole = this.#free.pop() ?? this.#allocate(maxPayloadBytes);
-    const payload = whole.subarray(0, bytes);
-    this.#wholeOf.set(payload, whole);
-    return payload;
+    const whole = this.#free.pop() ?? this.#allocate(recordRoomBytes);
+    this.#taken.set(whole.buffer, whole);
+    return whole.subarray(0, bytes);
   }
 
-  /** Nobody looks at a payload that `take` gave any more. */
-  release(payload: Buffer): void {
-    const whole = this.#wholeOf.get(payload);
+  /** Nobody looks any more at what `take` gave, of which `part` is a part. */
+  release(part: Buffer): void {
+    const whole = this.#taken.get(part.buffer);
     if (whole === undefined) return;
-    this.#wholeOf.delete(payload);
+    this.#taken.delete(part.buffer);
     this.restock(whole);
   }
 
-  /** Memory of `maxPayloadBytes`, such as the pool's own that it has lost sight of. */
+  /** Memory of `recordRoomBytes`, such as the pool's own that it has lost sight of. */
   restock(whole: Buffer): void {
     if (this.#free.length < mostFree) this.#free.push(whole);
   }

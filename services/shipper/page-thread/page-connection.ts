@@ -1,0 +1,113 @@
+/** One connection that a page thread serves: takes its requests, and sends the answers as the system has room. */
+import type { Watched } from "../../shared/adapters/poller.ts";
+import { frameTypes } from "../../shared/core/frames/frame.ts";
+import { PayloadPool } from "../../shared/core/frames/payload-pool.ts";
+import { messageOf } from "../../shared/errors.ts";
+import type { Connection } from "../../shared/link/connection.ts";
+import { RecordSocket } from "../../shared/link/record-socket.ts";
+import { PageAnswers, type PageReader } from "../serve-pages.ts";
+import type { PageCounters } from "./counters.ts";
+
+/**
+ * Answers that are made in one turn. Each may read 16 MiB of memory, to say in a few bytes that it is zero; then whoever
+ * else the thread serves has his turn.
+ */
+const mostAtOnce = 16;
+
+export interface PageConnectionOptions {
+  connection: Connection;
+  memory: () => PageReader | undefined;
+  counters: PageCounters;
+  /** It is of no use any more; told once. */
+  onLost: (reason: string) => void;
+}
+
+export class PageConnection implements Watched {
+  readonly #options: PageConnectionOptions;
+  readonly #socket: RecordSocket;
+  readonly #answers: PageAnswers;
+  /** For requests: they are looked at once, and their memory used again. */
+  readonly #pool = new PayloadPool();
+  #countedBytes = 0;
+  #lost = false;
+
+  constructor(options: PageConnectionOptions) {
+    this.#options = options;
+    this.#socket = new RecordSocket(options.connection, (bytes) => this.#pool.take(bytes));
+    this.#answers = new PageAnswers(options.memory, options.counters);
+  }
+
+  get fd(): number {
+    return this.#socket.fd;
+  }
+
+  get isWriting(): boolean {
+    return this.#socket.isWriting;
+  }
+
+  get isReading(): boolean {
+    return !this.#answers.isFull;
+  }
+
+  /** Has something to send, and the system room for it. */
+  get isBusy(): boolean {
+    return !this.#lost && !this.#socket.isWriting && !this.#answers.isEmpty;
+  }
+
+  readonly onReady = (): void => {
+    this.#guard(() => {
+      this.#socket.flush();
+      this.#read();
+      this.#send();
+    });
+  };
+
+  /** Tells the destination something, before all pages but those that are waited for. */
+  tell(frames: readonly Buffer[]): void {
+    for (const frame of frames) this.#answers.add(1, { type: frameTypes.memoryMap, channel: 0, flags: 0, frame });
+    this.goOn();
+  }
+
+  /** Sends more of what there is to send. */
+  goOn(): void {
+    this.#guard(() => this.#send());
+  }
+
+  /** Frees what it takes; the descriptor is its owner's. */
+  close(): void {
+    this.#lost = true;
+    this.#socket.close();
+  }
+
+  #read(): void {
+    while (this.isReading) {
+      const record = this.#socket.read();
+      if (record === undefined) return;
+      for (const frame of record.frames) this.#answers.take(frame);
+      this.#pool.release(record.memory);
+    }
+  }
+
+  #send(): void {
+    for (let made = 0; made < mostAtOnce && !this.#socket.isWriting; made++) {
+      const outgoing = this.#answers.next();
+      if (outgoing === undefined) break;
+      const { type, channel, frame, flags, release } = outgoing;
+      this.#socket.write(type, channel, frame, flags);
+      release?.();
+      this.#socket.flush();
+    }
+    this.#options.counters.bytesSent += this.#socket.bytesSent - this.#countedBytes;
+    this.#countedBytes = this.#socket.bytesSent;
+  }
+
+  #guard(work: () => void): void {
+    if (this.#lost) return;
+    try {
+      work();
+    } catch (error) {
+      this.#lost = true;
+      this.#options.onLost(messageOf(error));
+    }
+  }
+}
