@@ -9,6 +9,7 @@
 import { constants } from "node:os";
 import koffi from "koffi";
 import { LinuxError } from "../../shared/adapters/linux.ts";
+import { giveWay } from "../../shared/adapters/thread-priority.ts";
 
 const libc = koffi.load(null);
 const syscall = libc.func("long syscall(long, void *, int, int, void *, void *, int)") as (
@@ -20,13 +21,14 @@ const futexNumber = process.arch === "arm64" ? 98 : 202;
 const privateFlag = 128;
 const operations = { lock: 6 | privateFlag, unlock: 7 | privateFlag } as const;
 
-/** Of the shared memory: the lock's word and the generation. */
-export const fillLockBytes = 8;
+/** Of the shared memory: the lock's word, the generation, and how many faults were answered. */
+export const fillLockBytes = 12;
 
 export class FillLock {
   readonly #words: Int32Array;
   readonly #address: bigint;
   readonly #owner = threadId();
+  #givenWay = 0;
 
   /** Each thread has its own, over the same memory, which began as zeros. */
   constructor(memory: SharedArrayBuffer) {
@@ -42,6 +44,19 @@ export class FillLock {
   /** What was known is not the latest any more. To be called by the thread that hears, under the lock. */
   renew(): void {
     Atomics.add(this.#words, 1, 1);
+  }
+
+  /** A thread that waited for its page has it, and is to run. */
+  noteAnswered(): void {
+    Atomics.add(this.#words, 2, 1);
+  }
+
+  /** Lets threads run that were answered since this was called last; for the thread that fills pages in. */
+  giveWay(): void {
+    const answered = Atomics.load(this.#words, 2);
+    if (answered === this.#givenWay) return;
+    this.#givenWay = answered;
+    giveWay();
   }
 
   /** Does `work`, of microseconds, while nobody else holds the lock. Throws LinuxError. */

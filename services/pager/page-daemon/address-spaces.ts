@@ -90,6 +90,8 @@ export class AddressSpaces {
   zeroPages = 0;
   /** Pages whose thread waits for zeros, refused while the memory changes. */
   #unsettled: { space: AddressSpace; page: number }[] = [];
+  /** Where nobody has looked around yet. */
+  readonly #faulted: { space: AddressSpace; page: number }[] = [];
   #finished = false;
 
   constructor(options: AddressSpacesOptions) {
@@ -337,12 +339,22 @@ export class AddressSpaces {
     const wanted = this.wanted.get(space.pid);
     wanted?.delete(image, 1);
     this.#options.onFault(space.pid, image);
+    this.#faulted.push({ space, page });
+  }
+
+  /** Looks what is worth having soon after a fault, one at a time: it is less urgent than the next one. False: no more. */
+  lookAround(): boolean {
+    const next = this.#faulted.shift();
+    if (next === undefined) return false;
+    const { space, page } = next;
+    const wanted = this.wanted.get(space.pid);
     for (const ahead of space.pattern.next(page)) {
       for (const place of space.missing.within(ahead.page, ahead.pages)) {
         for (const run of wanted?.takeWithin(place.image, place.pages, nearPages) ?? [])
           this.#options.onNear(space.pid, run.page, run.pages);
       }
     }
+    return true;
   }
 
   /** A page that the images do not have: zero, unless somebody filled it a moment ago. */

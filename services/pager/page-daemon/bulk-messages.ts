@@ -54,4 +54,4 @@ export type FromBulk =
   | { kind: "failure"; code: ErrorCode; message: string };
 
 /** What both threads see: the fill lock's words first. */
-export const board = { bytes: 16, receivedAt: 8 } as const;
+export const board = { bytes: 24, receivedAt: 16 } as const;

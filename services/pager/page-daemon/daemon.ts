@@ -43,6 +43,8 @@ export class PageDaemon {
   #finishedAt: number | undefined;
   #lastFaultAt = 0;
   #ended = false;
+  #choresDue = false;
+  #goesOnSoon = false;
   #retrying = false;
 
   /** Listens for CRIU's restore in the current directory; it may connect at once. */
@@ -53,6 +55,7 @@ export class PageDaemon {
       onReady: (fds) => this.#guard(() => this.#ready(fds)),
       // An answer to a fault comes within a fraction of a millisecond, and the next fault soon after it.
       isExpecting: () => this.#fetch.isWaiting || performance.now() - this.#lastFaultAt < expectMs,
+      onIdle: () => this.#chore(),
     });
     this.#spaces = new AddressSpaces({
       watch: (fd) => this.#epoll.add(fd),
@@ -67,7 +70,7 @@ export class PageDaemon {
     this.#fetch = new PageFetch({
       ...{ start, bulk, spaces: this.#spaces, signal: this.#abort.signal },
       hear: () => this.#hearNow(),
-      onProgress: () => this.#guard(() => this.#afterwards()),
+      onProgress: () => this.#goOnSoon(),
       onCached: () => tell({ kind: "cached" }),
       onUrgent: (fd) => {
         this.#urgent = fd;
@@ -156,7 +159,7 @@ export class PageDaemon {
     const calmAt = Math.min(Math.max(finishedAt + leastQuietMs, this.#lastFaultAt + calmMs), finishedAt + mostQuietMs);
     if (now >= calmAt) {
       this.#fetch.stage = "calm";
-      this.#guard(() => this.#afterwards());
+      this.#guard(() => this.#goOn());
     } else setTimeout(() => this.#awaitCalm(finishedAt), Math.ceil(calmAt - now));
   }
 
@@ -165,11 +168,22 @@ export class PageDaemon {
     for (const fd of this.#epoll.poll()) if (fd !== this.#urgent) this.#spaces.hear(fd);
   }
 
+  /** Some of what may wait while threads wait for their pages. */
+  #chore(): boolean {
+    if (this.#spaces.lookAround()) return true;
+    if (!this.#choresDue) return false;
+    this.#choresDue = false;
+    this.#guard(() => {
+      if (!this.#ended) this.#fetch.pump();
+      this.#fetch.flush();
+    });
+    return false;
+  }
+
   #afterwards(): void {
     this.#fetch.answerLocally();
     this.#endIfDrained();
-    if (!this.#ended) this.#fetch.pump();
-    this.#fetch.flush();
+    this.#choresDue = true;
     if ((!this.#spaces.unsettled && !this.#fetch.unsettled) || this.#retrying) return;
     this.#retrying = true;
     setTimeout(() => {
@@ -177,9 +191,26 @@ export class PageDaemon {
       this.#guard(() => {
         this.#spaces.hearAll();
         this.#fetch.askAgain();
-        this.#afterwards();
+        this.#goOn();
       });
     }, changingPauseMs);
+  }
+
+  /** Once, whatever comes together. */
+  #goOnSoon(): void {
+    this.#choresDue = true;
+    if (this.#goesOnSoon) return;
+    this.#goesOnSoon = true;
+    setImmediate(() => {
+      this.#goesOnSoon = false;
+      this.#guard(() => this.#goOn());
+    });
+  }
+
+  /** In a turn of Node's, in which nobody is being waited for. */
+  #goOn(): void {
+    this.#afterwards();
+    while (this.#chore());
   }
 
   #endIfDrained(): void {

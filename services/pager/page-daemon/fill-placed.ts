@@ -50,6 +50,7 @@ function fillPart(
     if (step === undefined) return "stale";
     if (step.outcome !== "done" && step.outcome !== "exists") return "hindered";
     const count = step.outcome === "done" ? step.pages : 1;
+    lock.giveWay();
     note(filled, { space, page: at, pages: count, isZero });
     done += count;
   }

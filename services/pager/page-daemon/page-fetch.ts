@@ -211,6 +211,7 @@ export class PageFetch {
     const { request, keep } = answer;
     const runs = this.#resolve(answer);
     if (this.#fillAll(runs)) {
+      this.#options.bulk.lock.noteAnswered();
       this.#answered(request);
       return;
     }

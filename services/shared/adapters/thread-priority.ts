@@ -5,6 +5,7 @@
 import { setPriority } from "node:os";
 import koffi from "koffi";
 
+const yieldProcessor = koffi.load(null).func("int sched_yield()") as () => number;
 const setScheduler = koffi.load(null).func("int sched_setscheduler(int, int, const void *)");
 
 const policies = { usual: 0, roundRobin: 2 } as const;
@@ -22,6 +23,9 @@ export function preferThisThread(): Urgency {
   if (schedule(policies.roundRobin, lowestRealTime)) return "real-time";
   return weigh(heaviest) ? "heavy" : "usual";
 }
+
+/** Lets whoever else is ready to run on this processor do so first: sched_yield(2). */
+export const giveWay = (): void => void yieldProcessor();
 
 /** Makes the calling thread one of the usual ones, whatever it was started by. */
 export function unpreferThisThread(): void {
