@@ -10,7 +10,7 @@ import { transferRatios } from "../../helpers/bench/transfer/result.ts";
 import { orderSpans, waterfall } from "../../helpers/bench/report/waterfall.ts";
 import { line } from "../../helpers/bench/shell.ts";
 
-const key = { system: "dmigrate", workload: "redis-64mb", link: "unlimited" };
+const key = { system: "dmigrate", workload: "redis-64mb", link: "unlimited", sitting: "2026-01-01T00:00:00.000Z" };
 const run = { downtimeMs: 200, totalMs: 1000, bytesOnWire: 64e6, cpuSeconds: 2, commands: ["a$ true"] };
 
 describe("a cell", () => {
