@@ -20,7 +20,7 @@ const width = 760;
 const left = 70;
 const right = 16;
 const panelHeight = 190;
-const upperTop = 60;
+const upperTop = 68;
 const lowerTop = upperTop + panelHeight + 34;
 const height = lowerTop + panelHeight + 40;
 /** Two dots nearer than this, in units of the picture, are one. */
@@ -101,7 +101,7 @@ function dots(points: readonly Point[], stroke: string): string {
     d: [...places].join(""),
     stroke,
     fill: "none",
-    "stroke-width": 2,
+    "stroke-width": 3,
     "stroke-linecap": "round",
     "stroke-opacity": 0.6,
   });
