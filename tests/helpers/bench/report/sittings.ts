@@ -14,9 +14,9 @@ const describe = ({ cores, memoryGb, kernel, versions }: Machine): string =>
     ...names.flatMap(([key, name]) => (versions[key] ? [`${name} ${versions[key]}`] : [])),
   ].join(", ");
 
-/** A sentence for each kind of machine: what it is, and the days of its sittings. */
+/** A sentence for each kind of machine: what it is, and the days of its sittings. One that is there twice counts once. */
 export function describeSittings(sittings: readonly Machine[]): string {
-  const kinds = [...Map.groupBy(sittings, describe)];
+  const kinds = [...Map.groupBy(new Map(sittings.map((sitting) => [sitting.at, sitting])).values(), describe)];
   return kinds
     .map(([kind, of]) => {
       const days = [...new Set(of.map(({ at }) => at.slice(0, 10)))].toSorted();

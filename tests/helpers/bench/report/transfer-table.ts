@@ -67,10 +67,14 @@ const rows: readonly Row[] = [
 ];
 
 /** The README's part on files. */
-export const transferSection = ({ machine, samples }: TransferReport): Section => ({
+export const transferSection = ({ machines, scale, samples }: TransferReport): Section => ({
   name: "bench:transfer",
   pictures: [],
-  content: `${describeSittings([machine])} Medians, with the range in brackets.\n\n${transferTable(samples)}`,
+  content: [
+    `${describeSittings(Object.values(machines))} Medians, with the range in brackets.`,
+    ...(scale === 1 ? [] : [`**Measured with ${scale} of the sizes in the table.**`]),
+    transferTable(samples),
+  ].join("\n\n"),
 });
 
 /** What was not measured is a dash. */
