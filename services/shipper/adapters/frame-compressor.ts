@@ -16,6 +16,7 @@ export class FrameCompressor {
   readonly #choice: CompressionChoice;
   #since = performance.now();
   #bytes = 0;
+  #compressed = false;
 
   constructor(wanted: boolean) {
     this.#choice = new CompressionChoice(wanted);
@@ -36,20 +37,17 @@ export class FrameCompressor {
     return { frame: packed, flags: jobDataFlags.zstd };
   }
 
-  /** So many bytes have crossed the link. */
-  noteApplied(bytes: number, waiting: boolean): void {
+  /** So many bytes have crossed the link; `compressed`: some of them were. */
+  noteApplied(bytes: number, { waiting, compressed }: { waiting: boolean; compressed: boolean }): void {
     const now = performance.now();
-    // A time in which nothing waited says nothing about the link.
-    if (!waiting) {
-      this.#since = now;
-      this.#bytes = 0;
-      return;
-    }
     this.#bytes += bytes;
-    if (now - this.#since < measureMs) return;
-    this.#choice.noteLink(this.#bytes, now - this.#since);
+    this.#compressed ||= compressed;
+    // A time in which nothing waited says nothing about the link.
+    if (waiting && now - this.#since < measureMs) return;
+    if (waiting) this.#choice.noteLink(this.#bytes, now - this.#since, this.#compressed);
     this.#since = now;
     this.#bytes = 0;
+    this.#compressed = false;
   }
 }
 
