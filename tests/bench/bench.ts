@@ -63,6 +63,7 @@ await runMain(async () => {
   });
   process.stdout.write(`${resultTable(runs)}\n`);
   if (runs.some(({ verified }) => !verified)) process.exitCode = 1;
+  if (interrupted.signal.aborted) process.exitCode = 130;
 });
 
 function read(file: string): Matrix {
