@@ -11,6 +11,8 @@ const leastBytes = 4096;
 const worthwhileRatio = 0.9;
 /** The link's rate is measured over at least this long. */
 const measureMs = 50;
+/** Room for all that comes of a frame: zlib works through it in one step, not in many that each change threads. */
+const chunkSize = maxPayloadBytes;
 
 export class FrameCompressor {
   readonly #choice: CompressionChoice;
@@ -53,7 +55,7 @@ export class FrameCompressor {
 
 /** The fastest level: what is gained is time. */
 function compress(bytes: Buffer): Promise<Buffer> {
-  const options = { params: { [constants.ZSTD_c_compressionLevel]: 1 } };
+  const options = { chunkSize, params: { [constants.ZSTD_c_compressionLevel]: 1 } };
   return new Promise((resolve, reject) => {
     zstdCompress(bytes, options, (error, result) => (error === null ? resolve(result) : reject(error)));
   });
@@ -62,7 +64,7 @@ function compress(bytes: Buffer): Promise<Buffer> {
 /** A frame's data as it was. Throws FrameError when it is not that, or larger than a frame can be. */
 export function unpack(bytes: Buffer): Promise<Buffer> {
   return new Promise((resolve, reject) => {
-    zstdDecompress(bytes, { maxOutputLength: maxPayloadBytes }, (error, result) =>
+    zstdDecompress(bytes, { chunkSize, maxOutputLength: maxPayloadBytes }, (error, result) =>
       error === null ? resolve(result) : reject(new FrameError(`a compressed frame is broken: ${messageOf(error)}`)),
     );
   });
