@@ -50,11 +50,13 @@ await runMain(async () => {
 });
 
 /** The report, and the parts of an earlier one that it does not have. */
-const beside = (before: TransferReport | undefined, { machines, scale, samples }: TransferReport): TransferReport => ({
-  machines: { ...before?.machines, ...machines },
-  scale,
-  samples: { ...before?.samples, ...samples },
-});
+function beside(before: TransferReport | undefined, { machines, scale, samples }: TransferReport): TransferReport {
+  return {
+    machines: { ...before?.machines, ...machines },
+    scale,
+    samples: { ...before?.samples, ...samples },
+  };
+}
 
 function read(file: string): TransferReport {
   return JSON.parse(readFileSync(file, "utf8")) as TransferReport;
