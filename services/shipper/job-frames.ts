@@ -1,6 +1,6 @@
 /** The frames of one job on the source: numbered, sent, kept until the destination has applied them. */
 import { frameTypes, type FrameType } from "../shared/core/frames/frame.ts";
-import { maxEarlyFrames, maxUnappliedBytes, numberJobFrame } from "../shared/core/frames/job-message.ts";
+import { jobDataFlags, maxEarlyFrames, maxUnappliedBytes, numberJobFrame } from "../shared/core/frames/job-message.ts";
 import type { FrameCompressor } from "./adapters/frame-compressor.ts";
 import type { FramePool } from "./core/frame-pool.ts";
 import type { Entry, Priority } from "./core/priority-queue.ts";
@@ -70,14 +70,16 @@ export class JobFrames {
   /** The destination has applied all frames below `next`. */
   acknowledge(next: number): void {
     let sentBytes = 0;
+    let compressed = false;
     for (const [number, { entry, bytes }] of this.#kept) {
       if (number >= next) break;
       this.#kept.delete(number);
       this.#keptBytes -= bytes;
       sentBytes += entry.item.frame.length;
+      compressed ||= (entry.item.flags & jobDataFlags.zstd) !== 0;
       this.#pool.release(entry.item.frame);
     }
-    this.#compressor.noteApplied(sentBytes, this.#scheduler.waiting > 0);
+    this.#compressor.noteApplied(sentBytes, { waiting: this.#scheduler.waiting > 0, compressed });
     this.#wake();
   }
 

@@ -32,17 +32,32 @@ await runMain(async () => {
     throw new Error("--runs: a whole number from 1 on; --scale: above 0, up to 1");
   const chosen = choose("--parts", parts, ({ name }) => name, values.parts);
   const size = (whole: number): number => Math.max(1, Math.round(whole * scale));
+  const { save } = values;
+  const before = save !== undefined && existsSync(save) ? read(save) : undefined;
+  if (before !== undefined && before.scale !== scale)
+    throw new Error(`${save} has samples with --scale ${before.scale}: name another file, or ask for the same`);
   await using bench = await startBenchLab({ log: say, podman: false });
-  const report: TransferReport = { machine: await describeMachine(bench), samples: {} };
-  for (const { name, measure } of chosen) report.samples[name] = await measure({ bench, say, runs, size });
+  const machine = await describeMachine(bench);
+  const report: TransferReport = { machines: {}, scale, samples: {} };
+  for (const { name, measure } of chosen) {
+    report.samples[name] = await measure({ bench, say, runs, size });
+    report.machines[name] = machine;
+    if (save !== undefined) writeFileSync(save, `${JSON.stringify(beside(before, report), undefined, 2)}\n`);
+  }
   await Promise.all([removeContainer(bench.a), removeContainer(bench.b)]);
-  if (values.save !== undefined) save(values.save, report);
   const result = transferRatios(report.samples);
   process.stdout.write(`${values.json ? JSON.stringify(result) : JSON.stringify(result, undefined, 2)}\n`);
 });
 
-/** Puts the report into a file, beside the parts that it does not have. */
-function save(file: string, { machine, samples }: TransferReport): void {
-  const before = existsSync(file) ? (JSON.parse(readFileSync(file, "utf8")) as TransferReport) : { samples: {} };
-  writeFileSync(file, `${JSON.stringify({ machine, samples: { ...before.samples, ...samples } }, undefined, 2)}\n`);
+/** The report, and the parts of an earlier one that it does not have. */
+function beside(before: TransferReport | undefined, { machines, scale, samples }: TransferReport): TransferReport {
+  return {
+    machines: { ...before?.machines, ...machines },
+    scale,
+    samples: { ...before?.samples, ...samples },
+  };
+}
+
+function read(file: string): TransferReport {
+  return JSON.parse(readFileSync(file, "utf8")) as TransferReport;
 }

@@ -11,11 +11,14 @@ const leastBytes = 4096;
 const worthwhileRatio = 0.9;
 /** The link's rate is measured over at least this long. */
 const measureMs = 50;
+/** Room for all that comes of a frame: zlib works through it in one step, not in many that each change threads. */
+const chunkSize = maxPayloadBytes;
 
 export class FrameCompressor {
   readonly #choice: CompressionChoice;
   #since = performance.now();
   #bytes = 0;
+  #compressed = false;
 
   constructor(wanted: boolean) {
     this.#choice = new CompressionChoice(wanted);
@@ -36,26 +39,23 @@ export class FrameCompressor {
     return { frame: packed, flags: jobDataFlags.zstd };
   }
 
-  /** So many bytes have crossed the link. */
-  noteApplied(bytes: number, waiting: boolean): void {
+  /** So many bytes have crossed the link; `compressed`: some of them were. */
+  noteApplied(bytes: number, { waiting, compressed }: { waiting: boolean; compressed: boolean }): void {
     const now = performance.now();
-    // A time in which nothing waited says nothing about the link.
-    if (!waiting) {
-      this.#since = now;
-      this.#bytes = 0;
-      return;
-    }
     this.#bytes += bytes;
-    if (now - this.#since < measureMs) return;
-    this.#choice.noteLink(this.#bytes, now - this.#since);
+    this.#compressed ||= compressed;
+    // A time in which nothing waited says nothing about the link.
+    if (waiting && now - this.#since < measureMs) return;
+    if (waiting) this.#choice.noteLink(this.#bytes, now - this.#since, this.#compressed);
     this.#since = now;
     this.#bytes = 0;
+    this.#compressed = false;
   }
 }
 
 /** The fastest level: what is gained is time. */
 function compress(bytes: Buffer): Promise<Buffer> {
-  const options = { params: { [constants.ZSTD_c_compressionLevel]: 1 } };
+  const options = { chunkSize, params: { [constants.ZSTD_c_compressionLevel]: 1 } };
   return new Promise((resolve, reject) => {
     zstdCompress(bytes, options, (error, result) => (error === null ? resolve(result) : reject(error)));
   });
@@ -64,7 +64,7 @@ function compress(bytes: Buffer): Promise<Buffer> {
 /** A frame's data as it was. Throws FrameError when it is not that, or larger than a frame can be. */
 export function unpack(bytes: Buffer): Promise<Buffer> {
   return new Promise((resolve, reject) => {
-    zstdDecompress(bytes, { maxOutputLength: maxPayloadBytes }, (error, result) =>
+    zstdDecompress(bytes, { chunkSize, maxOutputLength: maxPayloadBytes }, (error, result) =>
       error === null ? resolve(result) : reject(new FrameError(`a compressed frame is broken: ${messageOf(error)}`)),
     );
   });

@@ -30,9 +30,15 @@ export class CompressionChoice {
     this.#wanted = wanted;
   }
 
-  /** Bytes that went over the link in a time throughout which more waited. */
-  noteLink(bytes: number, ms: number): void {
-    if (ms > 0) this.#linkRate = average(this.#linkRate, bytes / ms);
+  /**
+   * Bytes that went over the link in a time throughout which more waited; `compressed`: whether some of them were. Then zstd may have
+   * been what held them up, and the link can carry no less than is known from before: else the slower zstd is, the more it would pay.
+   */
+  noteLink(bytes: number, ms: number, compressed: boolean): void {
+    if (ms <= 0) return;
+    const rate = bytes / ms;
+    if (compressed && this.#linkRate !== undefined && rate < this.#linkRate) return;
+    this.#linkRate = average(this.#linkRate, rate);
   }
 
   noteCompressed({ bytesIn, bytesOut, ms }: Compressed): void {
@@ -55,7 +61,6 @@ export class CompressionChoice {
   #isWorthwhile(): boolean {
     const [link, zstd, ratio] = [this.#linkRate, this.#zstdRate, this.#ratio];
     if (link === undefined || zstd === undefined || ratio === undefined) return this.#wanted;
-    // While it compresses, the link may well be idle at times: what it can carry is known from before.
     return Math.min(zstd, link / ratio) > worthwhile * link;
   }
 }

@@ -13,6 +13,10 @@ export interface CellsOptions {
   readonly workloads: readonly Workload[];
   readonly links: readonly Link[];
   readonly runs: number;
+  /** When this sitting began: each of its cells says so. */
+  readonly sitting: string;
+  /** Is given a cell after each of its runs, as far as it has come: what is kept outlives a benchmark that is killed. */
+  readonly keep: (cell: Cell) => void;
   readonly say: (line: string) => void;
   readonly signal: AbortSignal;
 }
@@ -21,41 +25,58 @@ export interface CellsOptions {
 const reserveMb = 1_500;
 /** For what a run does beside the migration: fill, settle, recover, verify. */
 const besideMs = 180_000;
-const bytesPerSecond: Readonly<Record<Link, number>> = { unlimited: 100e6, "1gbit": 60e6, "100mbit": 8e6 };
+/** A run may be as slow as this: the slowest peer, whose faults come one by one under load, is to end too. */
+const slowestBytesPerSecond: Readonly<Record<Link, number>> = { unlimited: 10e6, "1gbit": 10e6, "100mbit": 4e6 };
 
+/** Resolves with all cells that were run; those that an interruption left without a run are not among them. */
 export async function runCells(bench: BenchLab, options: CellsOptions): Promise<Cell[]> {
-  const { systems, workloads, links, runs, say, signal } = options;
+  const { links, workloads, systems, signal } = options;
   const cells: Cell[] = [];
   for (const link of links) {
     for (const workload of workloads) {
-      const columns = systems.map((system) => ({ system, results: [] as RunResult[], failures: [] as string[] }));
-      for (let run = 1; run <= runs; run++) {
-        for (const { system, results, failures } of columns) {
-          if (signal.aborted) break;
-          const name = `${link} ${workload.name} ${system.name} ${run}/${runs}`;
-          try {
-            refuseWithoutRoom(system, workload);
-            const timeoutMs = Math.ceil(60_000 + ((workload.megabytes * 1e6) / bytesPerSecond[link]) * 1000);
-            const result = await within(
-              measureRun(bench, { system, workload, link, timeoutMs }),
-              timeoutMs + besideMs,
-              signal,
-            );
-            if (run === 1) for (const command of result.commands) say(`  ${command}`);
-            results.push(result);
-            say(`bench: ${name}: ${describe(result)}`);
-          } catch (error) {
-            const reason = error instanceof Error ? error.message : String(error);
-            failures.push(reason);
-            say(`bench: ${name}: FAILED: ${reason}`);
-          }
-        }
+      const columns = systems.map((system): Column => ({ system, workload, link, results: [], failures: [] }));
+      for (let run = 1; run <= options.runs; run++) {
+        for (const column of columns) if (!signal.aborted) await addRun(bench, column, run, options);
       }
-      for (const { system, results, failures } of columns)
-        cells.push(toCell({ system: system.name, workload: workload.name, link }, results, failures));
+      cells.push(...columns.filter(hasRun).map((column) => cellOf(column, options)));
     }
   }
   return cells;
+}
+
+interface Column {
+  readonly system: System;
+  readonly workload: Workload;
+  readonly link: Link;
+  readonly results: RunResult[];
+  readonly failures: string[];
+}
+
+const hasRun = ({ results, failures }: Column): boolean => results.length + failures.length > 0;
+
+const cellOf = ({ system, workload, link, results, failures }: Column, { sitting }: CellsOptions): Cell =>
+  toCell({ system: system.name, workload: workload.name, link, sitting }, results, failures);
+
+/** One more run of a cell. Its failure is noted and not thrown; an interruption is none. */
+async function addRun(bench: BenchLab, column: Column, run: number, options: CellsOptions): Promise<void> {
+  const { system, workload, link, results, failures } = column;
+  const { say, signal } = options;
+  const name = `${link} ${workload.name} ${system.name} ${run}/${options.runs}`;
+  try {
+    refuseWithoutRoom(system, workload);
+    const timeoutMs = Math.ceil(60_000 + ((workload.megabytes * 1e6) / slowestBytesPerSecond[link]) * 1000);
+    const measured = measureRun(bench, { system, workload, link, timeoutMs });
+    const result = await within(measured, timeoutMs + besideMs, signal);
+    if (run === 1) for (const command of result.commands) say(`  ${command}`);
+    results.push(result);
+    say(`bench: ${name}: ${describe(result)}`);
+  } catch (error) {
+    if (signal.aborted) return;
+    const reason = error instanceof Error ? error.message : String(error);
+    failures.push(reason);
+    say(`bench: ${name}: FAILED: ${reason}`);
+  }
+  options.keep(cellOf(column, options));
 }
 
 function refuseWithoutRoom(system: System, workload: Workload): void {

@@ -25,6 +25,7 @@ export function ensureBenchNode(context: LabContext, docker: Docker, node: strin
       "policy.json",
       "rsyncd.conf",
       "storage.conf",
+      "watch-memory.ts",
     ],
     buildArgs: { NODE: node },
   });

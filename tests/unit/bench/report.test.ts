@@ -5,12 +5,12 @@ import { charts } from "../../helpers/bench/report/charts.ts";
 import { toCell, type Cell } from "../../helpers/bench/report/result.ts";
 import { markers, replaceSection } from "../../helpers/bench/report/sections.ts";
 import { resultTable } from "../../helpers/bench/report/table.ts";
-import { transferTable } from "../../helpers/bench/report/transfer-table.ts";
+import { transferSection, transferTable } from "../../helpers/bench/report/transfer-table.ts";
 import { transferRatios } from "../../helpers/bench/transfer/result.ts";
 import { orderSpans, waterfall } from "../../helpers/bench/report/waterfall.ts";
 import { line } from "../../helpers/bench/shell.ts";
 
-const key = { system: "dmigrate", workload: "redis-64mb", link: "unlimited" };
+const key = { system: "dmigrate", workload: "redis-64mb", link: "unlimited", sitting: "2026-01-01T00:00:00.000Z" };
 const run = { downtimeMs: 200, totalMs: 1000, bytesOnWire: 64e6, cpuSeconds: 2, commands: ["a$ true"] };
 
 describe("a cell", () => {
@@ -49,6 +49,18 @@ describe("the table of transfers", () => {
     expect(rows[2]).toContain("2.00× as fast");
     expect(rows[4]).toContain("| –");
     expect(rows[6]).toContain("4.25 ms");
+  });
+});
+
+describe("the part on transfers", () => {
+  const machine = { at: "2026-01-05T10:00:00.000Z", cores: 2, memoryGb: 16, kernel: "6.1", versions: {} };
+  const report = { machines: { bulk: machine, small: machine }, scale: 1, samples: { bulk: { tar: [1], rsync: [2] } } };
+
+  it("names a sitting once, and says when the sizes were not those of the table", () => {
+    const { content } = transferSection(report);
+    expect(content).toContain("Measured on 2026-01-05");
+    expect(content).not.toContain("of the sizes");
+    expect(transferSection({ ...report, scale: 0.1 }).content).toContain("Measured with 0.1 of the sizes");
   });
 });
 

@@ -3,7 +3,8 @@ import { CompressionChoice } from "../../../services/shipper/core/compression-ch
 
 const MB = 1e6;
 /** Megabytes per second as bytes and milliseconds. */
-const carried = (megabytesPerSecond: number) => [megabytesPerSecond * MB, 1000] as const;
+const carried = (megabytesPerSecond: number, compressed = false) =>
+  [megabytesPerSecond * MB, 1000, compressed] as const;
 const zstd = (megabytesPerSecond: number, ratio: number) => ({
   bytesIn: megabytesPerSecond * MB,
   bytesOut: ratio * megabytesPerSecond * MB,
@@ -43,6 +44,28 @@ describe("compression", () => {
     let frames = 0;
     for (; frames < 1_000 && !(choice.next(true) && choice.next(true)); frames++) choice.noteCompressed(zstd(400, 0.2));
     expect(frames).toBeLessThan(1_000);
+  });
+
+  test("ends where zstd turns out slower than the link was before it began", () => {
+    const choice = new CompressionChoice(false);
+    choice.noteLink(...carried(200));
+    choice.noteCompressed(zstd(500, 0.1));
+    expect(choice.next(true)).toBe(true);
+    // The processor is wanted elsewhere: zstd slows down, and so do the few bytes that it lets onto the link.
+    for (let i = 0; i < 20; i++) {
+      choice.noteCompressed(zstd(100, 0.1));
+      choice.noteLink(...carried(10, true));
+    }
+    expect(choice.next(true)).toBe(false);
+  });
+
+  test("ends where the link carries more than was known, compressed or not", () => {
+    const choice = new CompressionChoice(false);
+    choice.noteLink(...carried(12));
+    choice.noteCompressed(zstd(400, 0.5));
+    expect(choice.next(true)).toBe(true);
+    for (let i = 0; i < 20; i++) choice.noteLink(...carried(800, true));
+    expect(choice.next(true)).toBe(false);
   });
 
   test("is not tried while nothing waits for the link", () => {

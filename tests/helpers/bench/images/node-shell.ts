@@ -7,6 +7,8 @@ import { spawn } from "node:child_process";
 import { createServer } from "node:http";
 
 const port = 7499;
+/** How long the output of a command that has exited is waited for, when something else holds it open. */
+const lastOutputMs = 50;
 
 createServer((request, response) => {
   const chunks: Buffer[] = [];
@@ -34,10 +36,17 @@ createServer((request, response) => {
     response.on("close", kill);
     for (const name of ["stdout", "stderr"] as const)
       child[name].setEncoding("utf8").on("data", (text: string) => (output[name] = (output[name] + text).slice(-1e6)));
-    // Not "close": a command that leaves a daemon behind has ended all the same.
+    // A command that leaves a daemon behind has ended all the same, though the daemon may hold its output open. What the command
+    // itself said may still be in the pipe when it exits.
     child.once("exit", (code) => {
       clearTimeout(timer);
-      setImmediate(() => response.end(JSON.stringify({ exitCode: code ?? -1, timedOut, ...output })));
+      const answer = (): void => void response.end(JSON.stringify({ exitCode: code ?? -1, timedOut, ...output }));
+      const patience = setTimeout(answer, lastOutputMs);
+      child.once("close", () => {
+        if (response.writableEnded) return;
+        clearTimeout(patience);
+        answer();
+      });
     });
   });
 }).listen(port);

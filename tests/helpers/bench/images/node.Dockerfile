@@ -11,7 +11,7 @@ COPY policy.json /etc/containers/policy.json
 COPY rsyncd.conf /etc/rsyncd.conf
 COPY daemon.json /etc/docker/daemon.json
 COPY bench-runc /usr/local/bin/bench-runc
-COPY node-shell.ts /opt/bench/node-shell.ts
+COPY node-shell.ts watch-memory.ts /opt/bench/
 # Beside the packages: it takes koffi from there.
 COPY limits.ts /opt/dmigrate/bench/limits.ts
 RUN chmod 755 /usr/local/bin/bench-runc

@@ -7,6 +7,8 @@ export interface Cell {
   readonly system: string;
   readonly workload: string;
   readonly link: string;
+  /** When the sitting that measured it began: the `at` of its machine. */
+  readonly sitting: string;
   /** Runs that went through. */
   readonly n: number;
   readonly downtimeMs?: Summary;
@@ -35,7 +37,7 @@ const measures = [
 ] as const;
 
 export function toCell(
-  key: Pick<Cell, "system" | "workload" | "link">,
+  key: Pick<Cell, "system" | "workload" | "link" | "sitting">,
   results: readonly RunResult[],
   failures: readonly string[],
 ): Cell {

@@ -1,5 +1,14 @@
 /** Generated parts of a Markdown file, between markers: everything else in it is people's. Pure. */
 
+import type { Picture } from "./charts.ts";
+
+/** One generated part: what stands between the markers of this name, and the pictures that it shows. */
+export interface Section {
+  readonly name: string;
+  readonly content: string;
+  readonly pictures: readonly Picture[];
+}
+
 export const markers = (name: string): { begin: string; end: string } => ({
   begin: `<!-- ${name}: generated, do not edit -->`,
   end: `<!-- ${name}: end -->`,

@@ -1,6 +1,8 @@
 /** The transfer benchmark as a Markdown table. Pure. */
 import { summarise } from "../statistics.ts";
-import { transferRatios, type TransferSamples } from "../transfer/result.ts";
+import { transferRatios, type TransferReport, type TransferSamples } from "../transfer/result.ts";
+import type { Section } from "./sections.ts";
+import { describeSittings } from "./sittings.ts";
 import { duration, table } from "./table.ts";
 
 type Format = (value: number) => string;
@@ -63,6 +65,17 @@ const rows: readonly Row[] = [
     show: short,
   },
 ];
+
+/** The README's part on files. */
+export const transferSection = ({ machines, scale, samples }: TransferReport): Section => ({
+  name: "bench:transfer",
+  pictures: [],
+  content: [
+    `${describeSittings(Object.values(machines))} Medians, with the range in brackets.`,
+    ...(scale === 1 ? [] : [`**Measured with ${scale} of the sizes in the table.**`]),
+    transferTable(samples),
+  ].join("\n\n"),
+});
 
 /** What was not measured is a dash. */
 export function transferTable(samples: TransferSamples): string {

@@ -1,6 +1,7 @@
 /** A migration's trace as a picture: a bar for each span, indented below its parent, the downtime shaded. Pure. */
 import type { ReceivedSpan } from "../../otlp-receiver.ts";
 import { colours, element, label, picture } from "./svg.ts";
+import { ticks } from "./ticks.ts";
 
 export interface WaterfallOptions {
   readonly title: string;
@@ -63,12 +64,4 @@ export function orderSpans<T extends Span>(spans: readonly T[]): { span: T; dept
       .toSorted((one, other) => one.startMs - other.startMs)
       .flatMap((span) => [{ span, depth }, ...visit(span.spanId, depth + 1)]);
   return visit("", 0);
-}
-
-/** About six round numbers from 0 up to a length. */
-function ticks(length: number): number[] {
-  const rough = length / 6;
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].map((factor) => factor * power).find((each) => each >= rough) ?? 10 * power;
-  return Array.from({ length: Math.floor(length / step) + 1 }, (_, at) => at * step);
 }

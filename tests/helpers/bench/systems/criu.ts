@@ -29,7 +29,8 @@ async function prepare(lab: BenchLab, program: Program, restoreOptions: string, 
 
 export const criuStopCopy: System = {
   name: "criu-stop-copy",
-  copies: 4,
+  // During the restore: the images here and there, and the processes.
+  copies: 3,
   exec: `docker exec ${containerName}`,
   start: runOnSource,
   migrate: async (lab, program, timeoutMs) => {

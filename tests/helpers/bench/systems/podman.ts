@@ -7,8 +7,8 @@ export function podman(name: string, compression: "none" | "zstd"): System {
   const archive = `${scratch}/checkpoint.tar`;
   return {
     name,
-    // The processes or their images, the archive here and there, and what is unpacked from it.
-    copies: 5,
+    // During the restore: the archive here and there, what is unpacked from it, and the processes.
+    copies: 4,
     exec: `podman exec ${containerName}`,
     start: async ({ a }, program) => {
       await a.run(`podman run -d ${containerArguments(program)}`);

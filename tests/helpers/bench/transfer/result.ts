@@ -8,7 +8,10 @@ export type TransferSamples = Record<string, Samples>;
 
 /** What `--save` keeps. */
 export interface TransferReport {
-  machine: Machine;
+  /** By the part's name: what measured it. */
+  machines: Record<string, Machine>;
+  /** Of all sizes; 1 is what the table says. */
+  scale: number;
   samples: TransferSamples;
 }
 
