@@ -99,7 +99,12 @@ export class RecordSocket {
       if (this.#record === undefined) {
         if (this.#headFilled < recordHeadBytes) {
           const missing = recordHeadBytes - this.#headFilled;
-          const came = this.#receive(this.#head, this.#headFilled, this.#headAddress + BigInt(this.#headFilled), missing);
+          const came = this.#receive(
+            this.#head,
+            this.#headFilled,
+            this.#headAddress + BigInt(this.#headFilled),
+            missing,
+          );
           if (came === 0) return undefined;
           this.#headFilled += came;
           continue;

@@ -104,7 +104,7 @@ export async function connectPsk({ source, identity, key, role, signal }: Connec
         const keys = keysOf(socket.exportKeyingMaterial(sessionKeyBytes, exporterLabel, preamble), "destination");
         freed.resolve(goOn({ ...takeOut(socket), keys }));
       } catch (error) {
-        freed.reject(error as Error);
+        freed.reject(error);
       }
       return false;
     },

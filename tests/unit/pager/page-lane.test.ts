@@ -101,14 +101,15 @@ test("a page that the source does not have is not asked for again", async () => 
   expect(failures[0]?.message).toContain("no readable memory");
 });
 
-test("many requests are answered each once, more than the system takes at once among them", async () => {
+test("many requests are answered each once, more than the source lets wait among them", async () => {
+  const count = 9_000;
   source.isHeld = true;
-  for (let page = 0; page < 20_000; page++) lane.request(request(page));
+  for (let page = 0; page < count; page++) lane.request(request(page));
   await sleep(50);
   source.isHeld = false;
-  await expect.poll(() => answers.length, { timeout: 10_000 }).toBe(20_000);
-  expect(answers.map(({ page }) => page)).toEqual(Array.from({ length: 20_000 }, (_each, page) => page));
-  expect(source.stats.pagesSent).toBe(60_000);
+  await expect.poll(() => answers.length, { timeout: 10_000 }).toBe(count);
+  expect(answers.map(({ page }) => page)).toEqual(Array.from({ length: count }, (_each, page) => page));
+  expect(source.stats.pagesSent).toBe(3 * count);
   expect(lane.bytesReceived).toBe(source.stats.bytesSent);
 });
 

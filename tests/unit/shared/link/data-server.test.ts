@@ -358,7 +358,9 @@ test("connections that were let in do not count among those", async () => {
 test("handshakes that are under way end when they are dropped, in whatever state they are", async () => {
   const starts = [Buffer.alloc(0), tls, plain, Buffer.concat([plain, randomBytes(32)])];
   const closed = starts.map(async (bytes) => {
-    const socket = connect(portOf(source.server), "127.0.0.1").on("error", () => undefined).resume();
+    const socket = connect(portOf(source.server), "127.0.0.1")
+      .on("error", () => undefined)
+      .resume();
     sockets.add(socket);
     socket.write(bytes);
     await once(socket, "close");

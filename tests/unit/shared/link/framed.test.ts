@@ -106,7 +106,12 @@ describe("a framed link", () => {
   });
 
   describe.each([
-    ["at once", (got: string[]): FrameHandler => ({ channel, payload }) => void got.push(`${channel} ${payload.toString()}`)],
+    [
+      "at once",
+      (got: string[]): FrameHandler =>
+        ({ channel, payload }) =>
+          void got.push(`${channel} ${payload.toString()}`),
+    ],
     [
       "in its time",
       (got: string[]): FrameHandler =>

@@ -42,7 +42,12 @@ describe.each(["tls", "plain"] as const)("records of a connection by %s", (secur
       expect(reader.idle).toBe(true);
     }
     const { bytes, reader } = sealed(contents);
-    expect(readAll(reader, [...bytes].map((byte) => Buffer.from([byte])))).toEqual(contents);
+    expect(
+      readAll(
+        reader,
+        [...bytes].map((byte) => Buffer.from([byte])),
+      ),
+    ).toEqual(contents);
   });
 
   test("of any sizes and cuts are read", () => {

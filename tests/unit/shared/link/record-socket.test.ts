@@ -14,7 +14,7 @@ import {
 } from "../../../../services/shared/core/frames/frame.ts";
 import { PayloadPool, recordRoomBytes } from "../../../../services/shared/core/frames/payload-pool.ts";
 import { recordHeadBytes } from "../../../../services/shared/core/frames/record.ts";
-import { ciphersOf, type Connection } from "../../../../services/shared/link/connection.ts";
+import { ciphersOf } from "../../../../services/shared/link/connection.ts";
 import { ConnectionLost, RecordSocket } from "../../../../services/shared/link/record-socket.ts";
 import { sealRecord } from "../../../helpers/cipher-pair.ts";
 import { socketPair, type SocketPair } from "../../../helpers/socket-pair.ts";
@@ -143,14 +143,15 @@ describe.each([
 
   test("begins with what was read ahead, wherever that ends", () => {
     const contents = [randomBytes(10), Buffer.alloc(0), randomBytes(300)];
-    const total = contents.reduce((sum, { length }) => sum + length, 3 * (recordHeadBytes + frameHeaderBytes + tagBytes));
+    const total = contents.reduce(
+      (sum, { length }) => sum + length,
+      3 * (recordHeadBytes + frameHeaderBytes + tagBytes),
+    );
     for (let at = 0; at <= total; at++) {
       const each = socketPair(security);
       const [theirs, mine] = each.connections;
       const { send } = ciphersOf(theirs);
-      const stream = Buffer.concat(
-        contents.map((payload, index) => sealRecord(send, encode(index, payload, index))),
-      );
+      const stream = Buffer.concat(contents.map((payload, index) => sealRecord(send, encode(index, payload, index))));
       const socket = new RecordSocket({ ...mine, ahead: stream.subarray(0, at) }, allocate);
       const early = readAll(socket);
       writeSync(theirs.fd, stream.subarray(at));
@@ -246,7 +247,10 @@ describe.each([
 
 test.each([
   ["changed", (records: Buffer[]) => records.map((each, at) => (at === 1 ? flip(each, 12) : each))],
-  ["changed in its tag", (records: Buffer[]) => records.map((each, at) => (at === 1 ? flip(each, each.length - 1) : each))],
+  [
+    "changed in its tag",
+    (records: Buffer[]) => records.map((each, at) => (at === 1 ? flip(each, each.length - 1) : each)),
+  ],
   ["left out", ([first, , third]: Buffer[]) => [first, third]],
   ["repeated", ([first]: Buffer[]) => [first, first]],
   ["put before another", ([first, second, third]: Buffer[]) => [first, third, second]],
@@ -255,7 +259,7 @@ test.each([
   const [theirs, mine] = pair.connections;
   const { send } = ciphersOf(theirs);
   const records = [0, 1, 2].map((at) => sealRecord(send, encode(at, Buffer.alloc(20, at), at)));
-  const socket = new RecordSocket(mine as Connection, allocate);
+  const socket = new RecordSocket(mine, allocate);
   for (const record of change(records)) writeSync(theirs.fd, record ?? Buffer.alloc(0));
   expect(socket.read()?.frames.map(({ channel }) => channel)).toEqual([0]);
   expect(() => socket.read()).toThrow(new FrameError("a record was changed on its way"));
