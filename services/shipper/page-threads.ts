@@ -69,9 +69,14 @@ export class PageThreads {
     return this.#known.get(migrationId)?.counters;
   }
 
-  /** Gives a connection to the thread that serves its role; if it has ended, the destination makes another one. */
+  /**
+   * Gives a connection to the thread that serves its role, or that will: to close it would only have the destination make
+   * the next one at once.
+   */
   attach(migrationId: string, role: PageRole, connection: Connection): void {
-    this.#threads[role].give(migrationId, connection);
+    const give = (): void => this.#threads[role].give(migrationId, connection);
+    if (this.#threads[role].hasEnded) void Promise.resolve(this.#replaced.get(role)).then(give);
+    else give();
   }
 
   /** Ends the threads, and with them what they serve. */

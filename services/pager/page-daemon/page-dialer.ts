@@ -45,13 +45,14 @@ export class PageDialer {
     if (signal.aborted) return;
     onLink(reason);
     const deadline = performance.now() + reconnectMs;
-    for (let pauseMs = firstPauseMs; !signal.aborted; pauseMs = Math.min(2 * pauseMs, longestPauseMs)) {
+    const isOver = (): boolean => signal.aborted;
+    for (let pauseMs = firstPauseMs; !isOver(); pauseMs = Math.min(2 * pauseMs, longestPauseMs)) {
       try {
         await this.connect();
         onLink(undefined);
         return;
       } catch (error) {
-        if (signal.aborted) return;
+        if (isOver()) return;
         if (performance.now() + pauseMs > deadline) {
           const text = `the source stayed away for ${reconnectMs / 1000} s: ${messageOf(error)}`;
           onFailure(new DmigrateError("unavailable", text));

@@ -176,7 +176,7 @@ export class PageLane implements Watched {
   }
 
   #receive(frames: readonly Frame[], memory: Buffer): void {
-    let isKept = false;
+    let isKept = false as boolean;
     const keep = (): void => void (isKept = true);
     try {
       for (const frame of frames) this.#take(frame, memory, keep);

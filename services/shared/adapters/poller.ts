@@ -24,7 +24,8 @@ export class Poller {
 
   /** Waits up to `timeoutMs`, whole milliseconds, and calls `onReady` of those that are ready. Throws LinuxError. */
   wait(watched: readonly Watched[], timeoutMs: number): void {
-    if (watched.length * entryBytes > this.#entries.length) this.#entries = Buffer.alloc(2 * watched.length * entryBytes);
+    if (watched.length * entryBytes > this.#entries.length)
+      this.#entries = Buffer.alloc(2 * watched.length * entryBytes);
     const entries = this.#entries;
     for (const [at, { fd, isReading, isWriting }] of watched.entries()) {
       entries.writeInt32LE(fd, at * entryBytes);

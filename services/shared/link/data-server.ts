@@ -44,6 +44,11 @@ export function createDataServer(options: DataServerOptions): DataServer {
       options.onRefused(error instanceof Error ? error : new Error(String(error)));
     }
   };
+  /** Until it is closed, or its connection taken out of it. */
+  const track = (socket: Socket): void => {
+    sockets.add(socket);
+    socket.once("close", () => sockets.delete(socket));
+  };
   const tls = createPskServer({
     keyOf: (identity) => options.keyOf(identity, "tls"),
     onConnection: (socket, identity) => {
@@ -53,7 +58,7 @@ export function createDataServer(options: DataServerOptions): DataServer {
         return;
       }
       socket.on("error", () => undefined);
-      leaveTls(socket, encodePreamble(preamble)).then(
+      leaveTls(socket, encodePreamble(preamble), track).then(
         (connection) => letIn(connection, identity, preamble.role),
         (error: unknown) => refuse(socket, error),
       );
@@ -78,11 +83,8 @@ export function createDataServer(options: DataServerOptions): DataServer {
       return;
     }
     const peer = peerOf(socket);
-    sockets.add(socket);
-    socket.once("close", () => {
-      sockets.delete(socket);
-      underWay.delete(peer);
-    });
+    track(socket);
+    socket.once("close", () => underWay.delete(peer));
     // Whoever takes it over listens too; until then it is merely closed.
     socket.on("error", () => undefined);
     tune(socket);

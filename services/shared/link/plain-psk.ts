@@ -73,14 +73,27 @@ const codeOf = (key: Buffer, side: "source" | "destination", said: Buffer): Buff
 /** Just so many bytes; what comes after them stays in the socket. Throws when they do not come. */
 export async function readExactly(socket: Socket, bytes: number, signal: AbortSignal): Promise<Buffer> {
   if (bytes === 0) return Buffer.alloc(0);
-  for (;;) {
+  const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
+  const look = (): void => {
     const read = socket.read(bytes) as Buffer | null;
-    if (read !== null && read.length === bytes) return read;
-    if (read !== null || socket.readableEnded || socket.destroyed) throw new Error("the peer closed the connection");
-    try {
-      await once(socket, "readable", { signal });
-    } catch (error) {
-      throw new Error(`the peer did not say who it is: ${messageOf(error)}`, { cause: error });
-    }
+    if (read?.length === bytes) resolve(read);
+    else if (read !== null || socket.readableEnded || socket.destroyed) end();
+  };
+  const end = (): void => reject(new Error("the peer closed the connection"));
+  const giveUp = (): void =>
+    reject(new Error(`the peer did not say who it is: ${messageOf(signal.reason)}`, { cause: signal.reason }));
+  const ends = ["end", "close", "error"];
+  // Each new listener is told at once of what is there; so one listens all the time, and is told of what is new.
+  socket.on("readable", look);
+  for (const event of ends) socket.on(event, end);
+  signal.addEventListener("abort", giveUp);
+  try {
+    if (signal.aborted) giveUp();
+    else look();
+    return await promise;
+  } finally {
+    socket.off("readable", look);
+    for (const event of ends) socket.off(event, end);
+    signal.removeEventListener("abort", giveUp);
   }
 }

@@ -60,8 +60,13 @@ export class RecordSocket {
     return this.#outEnd + recordHeadBytes + frameBytes + this.#ciphers.send.tagBytes <= outBytes;
   }
 
-  /** Puts a frame out of a buffer from `allocateFrame` behind what waits; it may be used again at once. There is room. */
+  /**
+   * Puts a frame out of a buffer from `allocateFrame` behind what waits; it may be used again at once. Throws when there
+   * is no room.
+   */
   write(type: FrameType, channel: number, frame: Buffer, flags = 0): void {
+    // What is sealed is written by address: nothing else would keep it within bounds.
+    if (!this.hasRoom(frame.length)) throw new Error(`no room for a frame of ${frame.length} bytes`);
     writeFrameHeader(frame, { type, flags, channel }, this.#sequence);
     this.#sequence = (this.#sequence + 1) >>> 0;
     this.#out.writeUInt32LE(frame.length, this.#outEnd);
@@ -94,7 +99,12 @@ export class RecordSocket {
       if (this.#record === undefined) {
         if (this.#headFilled < recordHeadBytes) {
           const missing = recordHeadBytes - this.#headFilled;
-          const came = this.#receive(this.#head, this.#headFilled, this.#headAddress + BigInt(this.#headFilled), missing);
+          const came = this.#receive(
+            this.#head,
+            this.#headFilled,
+            this.#headAddress + BigInt(this.#headFilled),
+            missing,
+          );
           if (came === 0) return undefined;
           this.#headFilled += came;
           continue;

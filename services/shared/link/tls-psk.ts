@@ -3,26 +3,29 @@
  * certificates. The identity is the migration id. The key exchange is ephemeral: a secret that leaks later opens no
  * recorded traffic.
  *
- *     destination ──preamble──> ──handshake── <──one byte, by TLS── source, then both ways records (core/frames/record.ts)
+ *     destination ──preamble──> ──handshake── <──one byte, by TLS── source
+ *                 ──one byte, in the clear──> then both ways records (core/frames/record.ts)
  *
- * The records' keys are exported from the TLS session (RFC 8446, 7.5), with the preamble as the context. The byte says
- * that TLS is over: what comes after it on the same connection is not TLS's any more. Node's TLS would cost several times
- * what the records do, and can be used by no thread that waits in system calls.
+ * The records' keys are exported from the TLS session (RFC 8446, 7.5), with the preamble as the context. The source's byte
+ * says that TLS is over: what comes after it on the same connection is not TLS's any more. The destination's says that its
+ * TLS is gone too: before, what the source sent would have been read, and lost, together with the byte. Node's TLS would
+ * cost several times what the records do, and can be used by no thread that waits in system calls.
  */
 import { once } from "node:events";
 import { writeSync } from "node:fs";
-import type { OnReadOpts } from "node:net";
+import type { OnReadOpts, Socket } from "node:net";
 import { connect, createServer, type ConnectionOptions, type Server, type TLSSocket } from "node:tls";
-import { descriptorOf, holdReading, takeOut } from "../adapters/socket-handover.ts";
+import { descriptorOf, holdReading, putIn, takeOut } from "../adapters/socket-handover.ts";
 import { connectFailure, handshakeTimeoutMs, tune, type ConnectOptions } from "./connect.ts";
-import { keysOf, sessionKeyBytes, type Connection } from "./connection.ts";
+import { closeConnection, keysOf, sessionKeyBytes, type Connection } from "./connection.ts";
+import { readExactly } from "./plain-psk.ts";
 import { encodePreamble } from "./preamble.ts";
 
 // An external PSK belongs to one hash; SHA-256 is the one OpenSSL gives to keys from callbacks.
 const tlsOptions = { minVersion: "TLSv1.3", maxVersion: "TLSv1.3", ciphers: "TLS_AES_128_GCM_SHA256" } as const;
 
 const exporterLabel = "EXPORTER-dmigrate-records";
-/** Says that TLS is over. */
+/** Says that TLS is over, at the source's end and then at the destination's. */
 const lastByte = Buffer.from([1]);
 
 export interface PskServerOptions {
@@ -58,8 +61,15 @@ export function createPskServer({ keyOf, onConnection, onRefused }: PskServerOpt
   return server;
 }
 
-/** The source's side, after the handshake: resolves once the connection is free of TLS. Rejects when it is lost. */
-export async function leaveTls(socket: TLSSocket, context: Buffer): Promise<Connection> {
+/**
+ * The source's side, after the handshake: resolves once the connection is free of TLS at both ends. Rejects when it is
+ * lost, or the destination takes too long. `onBare` gets the socket that the connection is in meanwhile.
+ */
+export async function leaveTls(
+  socket: TLSSocket,
+  context: Buffer,
+  onBare: (socket: Socket) => void,
+): Promise<Connection> {
   const keys = keysOf(socket.exportKeyingMaterial(sessionKeyBytes, exporterLabel, context), "source");
   // What the destination sends once it has the byte is not for TLS.
   holdReading(socket);
@@ -67,7 +77,17 @@ export async function leaveTls(socket: TLSSocket, context: Buffer): Promise<Conn
     socket.once("close", () => reject(new Error("the peer closed the connection")));
     socket.write(lastByte, (error) => (error ? reject(error) : resolve()));
   });
-  return { ...takeOut(socket), keys };
+  const bare = putIn(takeOut(socket));
+  bare.on("error", () => undefined);
+  onBare(bare);
+  try {
+    const byte = await readExactly(bare, lastByte.length, AbortSignal.timeout(handshakeTimeoutMs));
+    if (!byte.equals(lastByte)) throw new Error("the destination speaks another protocol");
+    return { ...takeOut(bare), keys };
+  } catch (error) {
+    bare.destroy();
+    throw error;
+  }
 }
 
 /** Connects and authenticates both ways. Throws `unavailable`, `unauthorized` when the keys differ, or `cancelled`. */
@@ -79,9 +99,13 @@ export async function connectPsk({ source, identity, key, role, signal }: Connec
   const onread: OnReadOpts = {
     buffer: Buffer.alloc(lastByte.length + 1),
     callback: (length) => {
-      const keys = keysOf(socket.exportKeyingMaterial(sessionKeyBytes, exporterLabel, preamble), "destination");
-      if (length !== lastByte.length) socket.destroy(new Error("the source speaks another protocol"));
-      else freed.resolve({ ...takeOut(socket), keys });
+      try {
+        if (length !== lastByte.length) throw new Error("the source speaks another protocol");
+        const keys = keysOf(socket.exportKeyingMaterial(sessionKeyBytes, exporterLabel, preamble), "destination");
+        freed.resolve(goOn({ ...takeOut(socket), keys }));
+      } catch (error) {
+        freed.reject(error);
+      }
       return false;
     },
   };
@@ -118,5 +142,16 @@ export async function connectPsk({ source, identity, key, role, signal }: Connec
     // Errors after this one have no reader.
     socket.on("error", () => undefined).destroy();
     throw connectFailure({ source, identity, signal, bounded, reached, cause });
+  }
+}
+
+/** Tells the source that it may send. Throws when the connection is gone. */
+function goOn(connection: Connection): Connection {
+  try {
+    writeSync(connection.fd, lastByte);
+    return connection;
+  } catch (error) {
+    closeConnection(connection);
+    throw error;
   }
 }

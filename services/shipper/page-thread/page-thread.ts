@@ -20,7 +20,7 @@ export class ThreadEnded extends DmigrateError {
 export class PageThread {
   readonly #worker: Worker;
   readonly #bell = makeBell();
-  readonly #waiting = new Map<number, PromiseWithResolvers<void>>();
+  readonly #waiting = new Map<number, PromiseWithResolvers<undefined>>();
   /** That it serves, or that are on their way to it. */
   readonly #connections = new Map<number, Connection>();
   #lastId = 0;
@@ -46,6 +46,10 @@ export class PageThread {
     });
   }
 
+  get hasEnded(): boolean {
+    return this.#ended !== undefined;
+  }
+
   /** Has it serve a connection. */
   give(migrationId: string, connection: Connection): void {
     if (this.#ended !== undefined) {
@@ -61,7 +65,7 @@ export class PageThread {
   ask(migrationId: string, order: Order): Promise<void> {
     if (this.#ended !== undefined) return Promise.reject(this.#ended);
     const id = ++this.#lastId;
-    const answer = Promise.withResolvers<void>();
+    const answer = Promise.withResolvers<undefined>();
     this.#waiting.set(id, answer);
     this.#post({ kind: "order", id, migrationId, order });
     return answer.promise;
@@ -87,7 +91,7 @@ export class PageThread {
     }
     const answer = this.#waiting.get(message.id);
     this.#waiting.delete(message.id);
-    if (message.kind === "done") answer?.resolve();
+    if (message.kind === "done") answer?.resolve(undefined);
     else answer?.reject(new DmigrateError(message.code, message.message));
   }
 }

@@ -35,8 +35,11 @@ beforeEach(() => {
   faults = [];
   lock = new FillLock(new SharedArrayBuffer(fillLockBytes));
   region = openUserfaultRegion(pages);
-  epoll = new Epoll((fds) => {
-    for (const fd of fds) spaces.hear(fd);
+  epoll = new Epoll({
+    onReady: (fds) => {
+      for (const fd of fds) spaces.hear(fd);
+    },
+    isExpecting: () => false,
   });
   spaces = new AddressSpaces({
     watch: (fd) => epoll.add(fd),

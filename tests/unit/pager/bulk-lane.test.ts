@@ -15,9 +15,9 @@ import {
   pageDataOffset,
 } from "../../../services/shared/core/frames/page-message.ts";
 import { createLog } from "../../../services/shared/log.ts";
-import type { Attachable } from "../../../services/shipper/adapters/data-door.ts";
 import { listenForData, type DataListener } from "../../../services/shipper/adapters/data-listener.ts";
-import { servePages, type PageReader } from "../../../services/shipper/serve-pages.ts";
+import type { PageReader } from "../../../services/shipper/serve-pages.ts";
+import { PageSource } from "../../helpers/page-source.ts";
 import { canUserfault, openUserfaultRegion, useMemory, type UserfaultRegion } from "../../helpers/userfault-region.ts";
 
 const migrationId = "m-0123456789abcdef";
@@ -33,8 +33,7 @@ let answers: BulkAnswer[];
 let take: (answer: BulkAnswer) => void;
 let failures: Error[];
 let links: (string | undefined)[];
-let isOpen: boolean;
-let transfer: Attachable;
+let transfer: PageSource;
 
 /** Every page begins with its number; from a million on all are zero. */
 const memory: PageReader = {
@@ -48,13 +47,9 @@ const memory: PageReader = {
 };
 
 beforeEach(async () => {
-  [answers, links, failures, isOpen] = [[], [], [], true];
+  [answers, links, failures] = [[], [], []];
   take = (answer) => answers.push(answer);
-  transfer = {
-    key: Buffer.from(secret, "hex"),
-    attach: (_role, link) =>
-      servePages(link, () => (isOpen ? memory : undefined), { pagesSent: 0, zeroPages: 0, bytesSent: 0 }),
-  };
+  transfer = new PageSource(secret, memory);
   listener = await listenForData({ host: "127.0.0.1", port: 0 }, () => transfer, createLog("test", "silent"));
   region = openUserfaultRegion(pages);
   lane = new BulkLane();
@@ -73,6 +68,7 @@ beforeEach(async () => {
 
 afterEach(async () => {
   await lane.close();
+  transfer.stop();
   await listener.close();
 });
 
@@ -130,12 +126,12 @@ function killThread(results: FillResult[]): void {
 }
 
 test("a thread that dies is replaced: it is asked again, and what it was filling in is left to its owner", async () => {
-  isOpen = false;
+  transfer.memory = undefined;
   lane.request(request(1_000, 3));
   const results: FillResult[] = [];
   killThread(results);
   await expect.poll(() => results).toMatchObject([{ outcome: "hindered", filled: [] }]);
-  isOpen = true;
+  transfer.memory = memory;
   await expect.poll(() => answers.map(({ request: { page } }) => page), { timeout: 5_000 }).toEqual([1_000]);
   expect(links.at(0)).toContain("EBADF");
   expect(links.at(-1)).toBeUndefined();
@@ -144,6 +140,7 @@ test("a thread that dies is replaced: it is asked again, and what it was filling
 test("the next thread looks for a source that is away just then, and fills in nothing that the last may have died of", async () => {
   const { port } = listener;
   await listener.close();
+  transfer.cut();
   killThread([]);
   lane.request(request(2_000, 1), placeAt(2_000, 1, noSuchDescriptor));
   await expect.poll(() => links.some((lost) => lost?.includes("EBADF") === true), { timeout: 5_000 }).toBe(true);

@@ -12,7 +12,7 @@ import { takeOverServer } from "../../../services/pager/take-over.ts";
 import { messageOf } from "../../../services/shared/errors.ts";
 import { createLog } from "../../../services/shared/log.ts";
 import { listenForData, type DataListener } from "../../../services/shipper/adapters/data-listener.ts";
-import { servePages } from "../../../services/shipper/serve-pages.ts";
+import { PageSource } from "../../helpers/page-source.ts";
 
 const migrationId = "m-0123456789abcdef";
 const secret = "5a".repeat(32);
@@ -20,6 +20,7 @@ const log = createLog("test", "silent");
 
 let workDir: string;
 let listener: DataListener;
+let source: PageSource;
 let drained: number[];
 let failures: string[];
 const events = {
@@ -31,14 +32,11 @@ const events = {
 beforeEach(async () => {
   [drained, failures] = [[], []];
   workDir = await mkdtemp(join(tmpdir(), "dmigrate-take-over-"));
-  const transfer = {
-    key: Buffer.from(secret, "hex"),
-    attach: (_role: unknown, link: Parameters<typeof servePages>[0]) =>
-      servePages(link, () => undefined, { pagesSent: 0, zeroPages: 0, bytesSent: 0 }),
-  };
-  listener = await listenForData({ host: "127.0.0.1", port: 0 }, () => transfer, log);
+  source = new PageSource(secret, undefined);
+  listener = await listenForData({ host: "127.0.0.1", port: 0 }, () => source, log);
 });
 afterEach(async () => {
+  source.stop();
   await listener.close();
   await rm(workDir, { recursive: true });
 });
@@ -95,6 +93,7 @@ test("one that has failed says so to the next agent too", async () => {
   await first.leave();
   const second = await takeOver(1);
   await listener.close();
+  source.cut();
   await expect.poll(() => failures.length, { timeout: 10_000 }).toBeGreaterThan(0);
   await second.leave();
 

@@ -1,67 +1,87 @@
 /** The threads as they run: real connections, handed over, and memory of this very process in place of a container's. */
 import { randomFillSync } from "node:crypto";
 import { once } from "node:events";
-import { connect, createServer, type AddressInfo, type Server, type Socket } from "node:net";
+import { connect } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Worker } from "node:worker_threads";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { PageLane, type PageAnswer, type PageRequest } from "../../../services/pager/page-daemon/page-lane.ts";
+import type { PageAnswer, PageRequest } from "../../../services/pager/page-daemon/page-lane.ts";
+import { ring } from "../../../services/shared/adapters/bell.ts";
 import type { Endpoint } from "../../../services/shared/contracts/common.ts";
-import { frameTypes } from "../../../services/shared/core/frames/frame.ts";
-import { encodeHello, pageBytes } from "../../../services/shared/core/frames/page-message.ts";
+import { frameOf, frameTypes } from "../../../services/shared/core/frames/frame.ts";
+import { decodeMemoryMap, encodeMemoryMap, type MemoryMap } from "../../../services/shared/core/frames/memory-map.ts";
+import { pageBytes } from "../../../services/shared/core/frames/page-message.ts";
 import type { DmigrateError } from "../../../services/shared/errors.ts";
-import { openLink } from "../../../services/shared/link/dial.ts";
-import { openFedLink } from "../../../services/shared/link/framed.ts";
-import { connectPlain } from "../../../services/shared/link/plain-psk.ts";
-import { encodePreamble, preambleBytes } from "../../../services/shared/link/preamble.ts";
+import { closeConnection } from "../../../services/shared/link/connection.ts";
+import { dial, openLink } from "../../../services/shared/link/dial.ts";
+import { encodePreamble } from "../../../services/shared/link/preamble.ts";
 import { createLog } from "../../../services/shared/log.ts";
-import { listenForData, type DataListener } from "../../../services/shipper/adapters/data-listener.ts";
+import { listenForData, type Attachable, type DataListener } from "../../../services/shipper/adapters/data-listener.ts";
 import { pageRoles, type PageRole } from "../../../services/shipper/page-thread/messages.ts";
 import { startWorker } from "../../../services/shipper/page-thread/page-thread.ts";
 import { PageThreads } from "../../../services/shipper/page-threads.ts";
+import { linkLane, type LinkedLane } from "../../helpers/linked-lane.ts";
 import { takeOwnMemory, type OwnMemory } from "../../helpers/own-memory.ts";
+import { joining, openRelay, type Relay } from "../../helpers/relay.ts";
+import { openDescriptors } from "../../helpers/socket-pair.ts";
 
 const migrationId = "m-0123456789abcdef";
 const secret = "5a".repeat(32);
 const log = createLog("test", "silent");
 const pages = 128;
 
-let workers: { role: PageRole; worker: Worker }[];
+interface Started {
+  role: PageRole;
+  worker: Worker;
+  bell: number;
+}
+
+let workers: Started[];
 let threads: PageThreads;
 let listener: DataListener;
 let memory: OwnMemory;
 let stop: AbortController;
 let answers: { request: PageRequest; contents: Buffer }[];
+let maps: MemoryMap[];
 let told: (string | undefined)[];
 let failures: DmigrateError[];
-const servers: Server[] = [];
+const transfers = new Map<string, Attachable>();
+const relays: Relay[] = [];
 
 beforeEach(async () => {
-  [workers, answers, told, failures] = [[], [], [], []];
+  [workers, answers, maps, told, failures] = [[], [], [], [], []];
   stop = new AbortController();
   threads = new PageThreads(log, (options) => {
     const worker = startWorker(options);
-    workers.push({ role: options.role, worker });
+    workers.push({ role: options.role, worker, bell: options.bell });
     return worker;
   });
-  listener = await listenForData({ host: "127.0.0.1", port: 0 }, () => undefined, log, threads.takeAway);
+  listener = await listenForData({ host: "127.0.0.1", port: 0 }, (id) => transfers.get(id), log);
   memory = takeOwnMemory(pages);
   randomFillSync(memory.contents);
 });
 afterEach(async () => {
   stop.abort();
-  for (const server of servers.splice(0)) server.close();
+  for (const relay of relays.splice(0)) relay.close();
+  transfers.clear();
   await listener.close();
   await threads.stop();
 });
 
 const source = (): Endpoint => ({ host: "127.0.0.1", port: listener.port });
-const begin = (security: "tls" | "plain" = "tls"): void => threads.begin({ migrationId, secret, security });
+function begin(security: "tls" | "plain" = "tls", id = migrationId): void {
+  threads.begin(id);
+  const attach: Attachable["attach"] = (role, connection) => {
+    if (role === "files") throw new Error("no files here");
+    threads.attach(id, role, connection);
+  };
+  transfers.set(id, { key: Buffer.from(secret, "hex"), security, attach });
+}
 const open = (): Promise<void> =>
   threads.open(migrationId, { containerId: memory.containerId, processes: [memory.process], provisional: false });
 
-function laneOf(role: PageRole, security: "tls" | "plain" = "tls", at = source()): PageLane {
-  return new PageLane({
+function laneOf(role: PageRole, security: "tls" | "plain" = "tls", at = source()): LinkedLane {
+  return linkLane({
     migrationId,
     secret,
     source: at,
@@ -74,8 +94,7 @@ function laneOf(role: PageRole, security: "tls" | "plain" = "tls", at = source()
       if (typeof span?.at === "number")
         answers.push({ request, contents: Buffer.from(payload.subarray(span.at, span.at + span.pages * pageBytes)) });
     },
-    onRefused: () => undefined,
-    onMap: () => undefined,
+    onMap: (map) => maps.push(map),
     onLink: (lost) => told.push(lost),
     onFailure: (error) => failures.push(error),
   });
@@ -113,47 +132,67 @@ describe.each(["tls", "plain"] as const)("by %s", (security) => {
     await expectAnswer(5, count);
     const counters = threads.countersOf(migrationId);
     expect(counters?.[role]).toMatchObject({ pagesSent: count, zeroPages: 0, links: 1 });
-    // The destination counts the welcome too.
-    expect(lane.bytesReceived - (counters?.[role].bytesSent ?? 0)).toBeGreaterThanOrEqual(0);
-    expect(lane.bytesReceived - (counters?.[role].bytesSent ?? 0)).toBeLessThan(100);
+    await expect.poll(() => threads.countersOf(migrationId)?.[role].bytesSent).toBe(lane.bytesReceived);
   });
 
-  test("what came together with the preamble is handed over with the connection", async () => {
+  test.each(pageRoles)("what comes in one piece with the handshake is not lost (%s)", async (role) => {
     begin(security);
     await open();
-    const lane = laneOf("pages", security, await joiningFirstBytes());
-    await lane.connect();
+    const relay = await openRelay({ to: listener.port, there: joining(20), back: joining(20) });
+    relays.push(relay);
+    const lane = laneOf(role, security, relay.endpoint);
     lane.request(request(0, 2, 3));
+    await lane.connect();
     await expectAnswer(0, 2);
+  });
+
+  test("what the source tells at once, and often, comes whole", async () => {
+    begin(security);
+    const lane = laneOf("pages", security);
+    await lane.connect();
+    await expect.poll(() => threads.countersOf(migrationId)?.pages.links).toBe(1);
+    const sent = Array.from({ length: 50 }, (_each, pid) => ({ pid, runs: [{ page: pid + 1, pages: 70 }] }));
+    for (const map of sent) await threads.tell(migrationId, encodeMemoryMap(map));
+    await expect.poll(() => maps.length).toBe(sent.length);
+    expect(maps).toEqual(sent);
+  });
+
+  test("connections that are lost during the handshake or right after it cost nobody else anything", async () => {
+    begin(security);
+    begin(security, "m-fedcba9876543210");
+    await open();
+    const lane = laneOf("pages", security);
+    await lane.connect();
+    const before = openDescriptors();
+    const strangers = Array.from({ length: 40 }, async (_each, at) => {
+      const socket = connect(listener.port, "127.0.0.1").on("error", () => undefined);
+      await once(socket, "connect");
+      socket.write(encodePreamble({ security: at % 2 === 0 ? "tls" : "plain", role: "pages" }));
+      if (at % 4 < 2) await sleep(1);
+      socket.resetAndDestroy();
+    });
+    await Promise.all(strangers);
+    for (let at = 0; at < 20; at++) {
+      const abort = new AbortController();
+      const options = { migrationId: "m-fedcba9876543210", secret, source: source(), signal: abort.signal };
+      const dialling = dial({ ...options, role: at % 2 === 0 ? "pages" : "faults", security });
+      if (at % 4 !== 0) setTimeout(() => abort.abort(), at);
+      await dialling.then(closeConnection, () => undefined);
+    }
+    lane.request(request(9, 9, 3));
+    await expectAnswer(9, 9);
+    expect(told).toEqual([]);
+    expect(workers).toHaveLength(2);
+    await expect.poll(openDescriptors).toBeLessThanOrEqual(before);
   });
 });
 
-/** A way to the source on which the preamble arrives in one piece with what follows. */
-async function joiningFirstBytes(): Promise<Endpoint> {
-  const between = createServer((socket: Socket) => {
-    const onward = connect(listener.port, "127.0.0.1");
-    const first: Buffer[] = [];
-    const join = (bytes: Buffer): void => {
-      first.push(bytes);
-      const all = Buffer.concat(first);
-      if (all.length <= preambleBytes) return;
-      socket.off("data", join);
-      onward.write(all);
-      socket.pipe(onward).on("error", () => socket.destroy());
-    };
-    socket.on("data", join).on("error", () => onward.destroy());
-    onward.pipe(socket);
-  });
-  servers.push(between);
-  between.listen(0, "127.0.0.1");
-  await once(between, "listening");
-  return { host: "127.0.0.1", port: (between.address() as AddressInfo).port };
-}
-
 /** To terminate it within a system call would end this process too. */
-async function end(worker: Worker | undefined): Promise<void> {
-  if (worker === undefined) throw new Error("there is no such thread");
+async function end(started: Started | undefined): Promise<void> {
+  if (started === undefined) throw new Error("there is no such thread");
+  const { worker, bell } = started;
   worker.postMessage({ kind: "stop" });
+  ring(bell);
   await once(worker, "exit");
 }
 
@@ -166,7 +205,7 @@ describe("a thread that dies", () => {
     lane.request(request(1, 1, 0));
     await expectAnswer(1, 1);
 
-    await end(workers.find((each) => each.role === role)?.worker);
+    await end(workers.find((each) => each.role === role));
     lane.request(request(7, 1, 0));
     await expectAnswer(7, 1);
     expect(told).toEqual([expect.any(String), undefined]);
@@ -176,23 +215,23 @@ describe("a thread that dies", () => {
 
   test("leaves no connection waiting that was on its way to it", async () => {
     begin();
-    const dying = workers.find(({ role }) => role === "pages")?.worker;
-    // It is still loading its program, and takes nothing.
-    const early = laneOf("pages")
-      .connect()
-      .then(
-        () => "connected",
-        (error: unknown) => error,
-      );
-    await sleep(5);
-    await end(dying);
-    // At once: a connection that nobody took would say nothing for five seconds.
-    expect(await Promise.race([early, sleep(2_000, "it waits")])).toBeInstanceOf(Error);
-    await expect(laneOf("pages").connect()).rejects.toMatchObject({ code: "unauthorized" });
+    await open();
+    const before = openDescriptors();
+    const ended = end(workers.find(({ role }) => role === "pages"));
+    // It does not take what it is given now.
+    const lane = laneOf("pages");
+    await lane.connect();
+    lane.request(request(2, 3, 3));
+    await ended;
+    await expect.poll(() => told.length, { timeout: 2_000 }).toBeGreaterThan(0);
+    expect(told[0]).toEqual(expect.any(String));
+    await expectAnswer(2, 3);
+    // The one connection there is has an end here, and one there.
+    await expect.poll(openDescriptors).toBeLessThanOrEqual(before + 2);
   });
 
   test("takes no order with it, nor a transfer that begins while there is none", async () => {
-    await end(workers[0]?.worker);
+    await end(workers[0]);
     begin();
     await open();
     const lane = laneOf("pages");
@@ -230,51 +269,60 @@ const messageOf = ({ message }: Error): string => message;
 
 test("the end of a transfer closes its connections, and takes no new ones", async () => {
   begin();
+  await open();
+  const before = openDescriptors();
   const links = await Promise.all(
     pageRoles.map((role) =>
-      openLink({ migrationId, secret, source: source(), role, signal: stop.signal }, () => undefined),
+      openLink(
+        { migrationId, secret, source: source(), role, signal: stop.signal },
+        { onFrame: ({ payload }) => void maps.push(decodeMemoryMap(payload)) },
+      ),
     ),
   );
+  await expect.poll(() => pageRoles.map((role) => threads.countersOf(migrationId)?.[role].links)).toEqual([1, 1]);
   threads.end(migrationId);
   for (const { closed } of links) expect(await closed).toBeInstanceOf(Error);
+  await expect.poll(openDescriptors).toBeLessThanOrEqual(before);
+  // Of the threads; the data port knows the transfer still.
+  const late = await openLink(
+    { migrationId, secret, source: source(), role: "pages", signal: stop.signal },
+    { onFrame: () => undefined },
+  );
+  expect(await late.closed).toBeInstanceOf(Error);
+  transfers.clear();
   await expect(laneOf("pages").connect()).rejects.toMatchObject({ code: "unauthorized" });
   await expect(open()).rejects.toMatchObject({ code: "not-found" });
 });
 
-test("who greets for another role than the connection came for is refused", async () => {
-  begin("plain");
-  const fed: { link?: ReturnType<typeof openFedLink> } = {};
-  const key = Buffer.from(secret, "hex");
-  const frames: number[] = [];
-  const socket = await connectPlain({
-    source: source(),
-    identity: migrationId,
-    key,
-    role: "pages",
-    signal: stop.signal,
-    onBytes: (bytes) => fed.link?.receive(bytes),
-  });
-  fed.link = openFedLink(socket, ({ type }) => void frames.push(type));
-  fed.link.write(frameTypes.hello, 0, encodeHello("faults"));
-  expect(await fed.link.closed).toBeInstanceOf(Error);
-  expect(frames).toEqual([]);
+test("a destination that connects again is served by the new connection, and the old one is closed", async () => {
+  begin();
+  await open();
+  const old = await openLink(
+    { migrationId, secret, source: source(), role: "pages", signal: stop.signal },
+    { onFrame: () => undefined },
+  );
+  const lane = laneOf("pages");
+  await lane.connect();
+  lane.request(request(4, 2, 3));
+  await expectAnswer(4, 2);
+  expect(await old.closed).toBeInstanceOf(Error);
+  expect(threads.countersOf(migrationId)?.pages.links).toBe(1);
 });
 
-test("connections that are lost while they are handed over cost nobody else anything", async () => {
+test("what is no request ends its own connection, and none else", async () => {
   begin();
   await open();
   const lane = laneOf("pages");
   await lane.connect();
-  const strangers = Array.from({ length: 40 }, async (_each, at) => {
-    const socket = connect(listener.port, "127.0.0.1").on("error", () => undefined);
-    await once(socket, "connect");
-    socket.write(encodePreamble({ security: at % 2 === 0 ? "tls" : "plain", role: "pages" }));
-    if (at % 4 < 2) await sleep(1);
-    socket.resetAndDestroy();
-  });
-  await Promise.all(strangers);
-  lane.request(request(9, 9, 3));
-  await expectAnswer(9, 9);
+  const link = await openLink(
+    { migrationId, secret, source: source(), role: "faults", signal: stop.signal },
+    { onFrame: () => undefined },
+  );
+  link.write(frameTypes.jobData, 1, frameOf(Buffer.from("no request")));
+  expect(await link.closed).toBeInstanceOf(Error);
+  lane.request(request(4, 2, 3));
+  await expectAnswer(4, 2);
+  await expect.poll(() => threads.countersOf(migrationId)?.faults.links).toBe(0);
   expect(workers).toHaveLength(2);
 });
 
@@ -283,6 +331,14 @@ test("after the stop there is no thread, and none comes", async () => {
   const lane = laneOf("pages");
   await lane.connect();
   await threads.stop();
+  // The connections are closed, and so is one that comes late.
+  await expect.poll(() => told.length).toBeGreaterThan(0);
+  stop.abort();
+  const late = await openLink(
+    { migrationId, secret, source: source(), role: "pages", signal: AbortSignal.timeout(5_000) },
+    { onFrame: () => undefined },
+  );
+  expect(String(await late.closed)).toContain("the peer closed the connection");
   await sleep(300);
   // A worker that has ended has this number.
   expect(workers.map(({ worker }) => worker.threadId)).toEqual([-1, -1]);

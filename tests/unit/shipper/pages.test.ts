@@ -16,7 +16,8 @@ import { openLink } from "../../../services/shared/link/dial.ts";
 import { frameOf, frameTypes } from "../../../services/shared/core/frames/frame.ts";
 import { createLog } from "../../../services/shared/log.ts";
 import { listenForData, type DataListener } from "../../../services/shipper/adapters/data-listener.ts";
-import { servePages, type Answer, type PageReader, type PageStats } from "../../../services/shipper/serve-pages.ts";
+import type { Answer, PageReader } from "../../../services/shipper/serve-pages.ts";
+import { PageSource } from "../../helpers/page-source.ts";
 
 const migrationId = "m-0123456789abcdef";
 const secret = "5a".repeat(32);
@@ -41,30 +42,21 @@ function read({ pid, vaddr, pages }: PageRequest): Answer {
 const memory: PageReader = { read };
 
 let listener: DataListener;
-let open: PageReader | undefined;
 let known: boolean;
-let stats: PageStats;
-/** The source takes requests, and answers none. */
-let isDeaf: boolean;
+let served: PageSource;
 let stop: AbortController;
 
 beforeEach(async () => {
-  open = memory;
   known = true;
-  isDeaf = false;
-  stats = { pagesSent: 0, zeroPages: 0, bytesSent: 0 };
+  served = new PageSource(secret, memory);
   stop = new AbortController();
-  const transfer = {
-    key: Buffer.from(secret, "hex"),
-    attach: (_role: unknown, link: Parameters<typeof servePages>[0]) =>
-      isDeaf ? () => undefined : servePages(link, () => open, stats),
-  };
-  const find = (id: string) => (known && id === migrationId ? transfer : undefined);
+  const find = (id: string) => (known && id === migrationId ? served : undefined);
   listener = await listenForData({ host: "127.0.0.1", port: 0 }, find, log);
 });
 
 afterEach(async () => {
   stop.abort();
+  served.stop();
   await listener.close();
 });
 
@@ -89,10 +81,11 @@ describe("pages over the link", () => {
         expect(got?.equals(Buffer.alloc(pageBytes, wanted))).toBe(true);
       }
     }
-    expect(stats.pagesSent).toBe(600);
-    expect(stats.zeroPages).toBe(150);
+    expect(served.stats.pagesSent).toBe(600);
+    expect(served.stats.zeroPages).toBe(150);
     // Zero pages do not travel.
     expect(pages.bytesReceived).toBeLessThan(450 * pageBytes + 200 * 64);
+    expect(served.stats.bytesSent).toBe(pages.bytesReceived);
     pages.close();
     await pages.closed;
   });
@@ -112,9 +105,9 @@ describe("pages over the link", () => {
       message: expect.stringContaining("no process 2") as string,
     });
     await expect(pages.fetch({ pid: 2, vaddr: 0n, pages: 1, priority: 3 })).rejects.toThrow("no process 2");
-    open = undefined;
+    served.memory = undefined;
     await expect(pages.fetch({ pid: 1, vaddr: 0n, pages: 1, priority: 0 })).rejects.toThrow("not open yet");
-    open = memory;
+    served.memory = memory;
     await expect(pages.fetch({ pid: 1, vaddr: 4096n, pages: 1, priority: 0 })).resolves.toMatchObject({ pages: 1 });
   });
 
@@ -133,16 +126,16 @@ describe("pages over the link", () => {
   });
 
   test("a lost connection fails every request, also the later ones", async () => {
-    isDeaf = true;
+    served.isHeld = true;
     const pages = await dial();
     const waiting = pages.fetch({ pid: 1, vaddr: 4096n, pages: 1, priority: 3 });
-    const closed = listener.close();
+    await expect.poll(() => served.connections.length).toBe(1);
+    served.cut();
     await expect(waiting).rejects.toMatchObject({ code: "unavailable" });
     await expect(pages.closed).rejects.toMatchObject({ code: "unavailable" });
     await expect(pages.fetch({ pid: 1, vaddr: 4096n, pages: 1, priority: 3 })).rejects.toMatchObject({
       code: "unavailable",
     });
-    await closed;
   });
 });
 
@@ -157,7 +150,7 @@ describe("the data port", () => {
   test("ends connections that send what is no request", async () => {
     const link = await openLink(
       { migrationId, secret, source: source(), role: "pages", signal: stop.signal },
-      () => undefined,
+      { onFrame: () => undefined },
     );
     link.write(frameTypes.pageRequest, 1, frameOf(Buffer.from("not a request")));
     expect(await link.closed).toBeInstanceOf(Error);

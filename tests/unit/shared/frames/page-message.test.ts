@@ -3,11 +3,9 @@ import { describe, expect, test } from "vitest";
 import { FrameError, frameHeaderBytes } from "../../../../services/shared/core/frames/frame.ts";
 import {
   bufferBytesOf,
-  decodeHello,
   decodePageRequest,
   decodePages,
   decodeSpans,
-  encodeHello,
   encodePageRequest,
   encodePages,
   encodeZeroPages,
@@ -36,17 +34,6 @@ function answer(pages: Buffer): ReturnType<typeof encodePages> {
   pages.copy(buffer, pageDataOffset);
   return encodePages(buffer, pages.length / pageBytes);
 }
-
-describe("a greeting", () => {
-  test("says version and role", () => {
-    expect(payloadOf(encodeHello("files"))).toEqual(Buffer.from([4, 0, 1]));
-    expect(payloadOf(encodeHello("pages"))).toEqual(Buffer.from([4, 0, 2]));
-    expect(decodeHello(Buffer.from([4, 0, 2]))).toBe("pages");
-  });
-  test.each([[[3, 0, 1]], [[4, 0, 0]], [[4, 0, 4]], [[4, 0]], [[4, 0, 1, 0]]])("is refused: %j", (bytes) => {
-    expect(() => decodeHello(Buffer.from(bytes))).toThrow(FrameError);
-  });
-});
 
 describe("a page request", () => {
   test("has the layout that its module's header says", () => {
@@ -144,6 +131,14 @@ describe("an answer", () => {
     expect(() => decodePages(Buffer.from([0, 0, 0, 0]), pageFlags.allZero)).toThrow(FrameError);
     expect(() => decodePages(Buffer.from([0, 0, 0, 1]), 0)).toThrow(FrameError);
   });
+});
+
+test("an answer's contents are found where the memory around its payload begins", () => {
+  const { frame, flags } = answer(memory([false, true, false]));
+  const { spans } = decodeSpans(payloadOf(frame), flags);
+  const moved = spans.map(({ first, pages, at }) => ({ first, pages, at: typeof at === "number" ? at + 20 : at }));
+  expect(decodeSpans(payloadOf(frame), flags, 20).spans).toEqual(moved);
+  expect(spans).toHaveLength(3);
 });
 
 test("a page is zero only if every byte is", () => {

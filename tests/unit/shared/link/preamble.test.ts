@@ -1,11 +1,10 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { roles } from "../../../../services/shared/core/frames/page-message.ts";
-import { decodePreamble, encodePreamble, preambleBytes } from "../../../../services/shared/link/preamble.ts";
+import { decodePreamble, encodePreamble, preambleBytes, roles } from "../../../../services/shared/link/preamble.ts";
 
-test("is six bytes: a magic, how it goes on, what it is for", () => {
+test("is seven bytes: a magic, the version, how it goes on, what it is for", () => {
   const bytes = encodePreamble({ security: "plain", role: "faults" });
-  expect([...bytes]).toEqual([...Buffer.from("DMGL"), 2, 3]);
+  expect([...bytes]).toEqual([...Buffer.from("DMGL"), 5, 2, 3]);
   expect(bytes.length).toBe(preambleBytes);
 });
 
@@ -23,8 +22,14 @@ test("is nothing else", () => {
       (role, at, change) => {
         const bytes = encodePreamble({ security: "tls", role });
         bytes[at] = (bytes[at] ?? 0) ^ change;
-        expect(() => decodePreamble(bytes)).toThrow("another protocol");
+        expect(() => decodePreamble(bytes)).toThrow(at === 4 ? "version" : "another protocol");
       },
     ),
   );
+});
+
+test("of another version says so, and which", () => {
+  const bytes = encodePreamble({ security: "tls", role: "pages" });
+  bytes[4] = 4;
+  expect(() => decodePreamble(bytes)).toThrow("the peer speaks version 4 of the data protocol, this side 5");
 });

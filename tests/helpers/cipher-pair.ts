@@ -1,0 +1,31 @@
+/** What the two ends of a connection seal and open their records with, and records made by hand. */
+import { randomBytes } from "node:crypto";
+import koffi from "koffi";
+import { recordHeadBytes, type RecordCipher } from "../../services/shared/core/frames/record.ts";
+import {
+  ciphersOf,
+  keysOf,
+  sessionKeyBytes,
+  type Ciphers,
+  type Connection,
+} from "../../services/shared/link/connection.ts";
+
+/** Of the destination, and of the source. */
+export function keyPair(security: "tls" | "plain"): [Connection["keys"], Connection["keys"]] {
+  if (security === "plain") return [undefined, undefined];
+  const material = randomBytes(sessionKeyBytes);
+  return [keysOf(material, "destination"), keysOf(material, "source")];
+}
+
+export function cipherPair(security: "tls" | "plain" = "tls"): [Ciphers, Ciphers] {
+  const [left, right] = keyPair(security);
+  return [ciphersOf({ keys: left }), ciphersOf({ keys: right })];
+}
+
+/** A record that holds these bytes. */
+export function sealRecord(cipher: RecordCipher, bytes: Buffer): Buffer {
+  const record = Buffer.allocUnsafeSlow(recordHeadBytes + bytes.length + cipher.tagBytes);
+  record.writeUInt32LE(bytes.length);
+  cipher.seal(koffi.address(record), bytes.length, koffi.address(bytes));
+  return record;
+}
