@@ -1,5 +1,7 @@
 /** Packs records into frames: small ones share a frame, a large file's data fills its own. */
 import { readSync, readv } from "node:fs";
+import { addressOf, readTo } from "../../shared/adapters/calls-by-address.ts";
+import type { Attributes } from "../../shared/core/frames/attributes.ts";
 import { maxDataBytes } from "../../shared/core/frames/frame.ts";
 import { jobHeaderBytes } from "../../shared/core/frames/job-message.ts";
 import {
@@ -9,6 +11,7 @@ import {
   writeRecord,
   type TreeRecord,
 } from "../../shared/core/frames/tree-record.ts";
+import { smallHeadBytes, writeSmallHead } from "../../shared/core/frames/small-file.ts";
 import { zeroBlock } from "../core/zero-block.ts";
 import type { JobWork } from "../file-jobs.ts";
 
@@ -25,6 +28,7 @@ export class RecordWriter {
   readonly #send: (frame: Buffer) => Promise<void>;
   readonly #takeFrame: () => Buffer;
   #frame: Buffer | undefined;
+  #address = 0;
   #end = jobHeaderBytes;
   /** Frames that were read into for nothing: a few, used next. */
   readonly #spare: Buffer[] = [];
@@ -48,6 +52,25 @@ export class RecordWriter {
   /** Whether so many bytes of records fit into the frame under way: then nothing has to be awaited. */
   hasRoom(bytes: number): boolean {
     return this.#frame !== undefined && this.#end + bytes <= this.#frame.length;
+  }
+
+  /**
+   * Sends a file that has no holes and no attributes of its own in one record, at once; false when the frame has no room
+   * for it. One that has become shorter than `size` is sent so.
+   */
+  writeSmallFile(fd: number, name: Buffer, attributes: Attributes, size: number): boolean {
+    const frame = this.#frame;
+    if (frame === undefined || !this.hasRoom(smallHeadBytes(name.length) + size)) return false;
+    const dataAt = writeSmallHead(frame, this.#end, name, attributes, size);
+    const bytes = size === 0 ? 0 : readTo(fd, this.#address + dataAt, size, 0);
+    if (bytes < size) writeSmallHead(frame, this.#end, name, attributes, bytes);
+    this.#end = dataAt + bytes;
+    return true;
+  }
+
+  /** Begins a frame that has room for a small file. */
+  async makeRoom(name: Buffer, size: number): Promise<void> {
+    await this.#roomFor(smallHeadBytes(name.length) + size);
   }
 
   /** Sends a small file's bytes, at once: there is room. Answers how many there were: fewer where the file ended. */
@@ -104,8 +127,7 @@ export class RecordWriter {
       }
       // The last one may have room for what comes next.
       await this.flush();
-      this.#frame = frame;
-      this.#end = jobHeaderBytes;
+      this.#begin(frame);
       this.#endChunk(frame, from + offset, taken);
     }
     return bytes;
@@ -132,9 +154,15 @@ export class RecordWriter {
   async #roomFor(bytes: number): Promise<Buffer> {
     if (this.#frame !== undefined && this.hasRoom(bytes)) return this.#frame;
     await this.flush();
-    this.#frame = this.#takeFrame();
+    const frame = this.#takeFrame();
+    this.#begin(frame);
+    return frame;
+  }
+
+  #begin(frame: Buffer): void {
+    this.#frame = frame;
+    this.#address = addressOf(frame);
     this.#end = jobHeaderBytes;
-    return this.#frame;
   }
 }
 

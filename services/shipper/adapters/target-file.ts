@@ -9,7 +9,7 @@ import {
   truncate,
 } from "../../shared/adapters/linux.ts";
 import { FrameError } from "../../shared/core/frames/frame.ts";
-import type { Attributes } from "../../shared/core/frames/tree-record.ts";
+import type { Attributes } from "../../shared/core/frames/attributes.ts";
 import { zeroBlock } from "../core/zero-block.ts";
 import { dropUnwanted, setAll, type Extended } from "./entry-attributes.ts";
 import { FileWrites } from "./file-writes.ts";

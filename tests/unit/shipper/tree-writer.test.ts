@@ -1,7 +1,9 @@
 /** What a hostile source may send to the destination's tree writer: nothing of it gets outside the tree. */
 import { execFileSync } from "node:child_process";
 import {
+  chmodSync,
   existsSync,
+  lstatSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -9,20 +11,24 @@ import {
   rmSync,
   symlinkSync,
   writeFileSync,
+  type BigIntStats,
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { close, openTrustedDirectory } from "../../../services/shared/adapters/linux.ts";
-import type { Attributes, TreeRecord } from "../../../services/shared/core/frames/tree-record.ts";
+import type { Attributes } from "../../../services/shared/core/frames/attributes.ts";
+import { noSmallFile, writeSmallHead } from "../../../services/shared/core/frames/small-file.ts";
+import { RecordReader, type TreeRecord } from "../../../services/shared/core/frames/tree-record.ts";
+import { smallFrame } from "../../../services/shipper/adapters/small-files.ts";
 import { TreeWriter } from "../../../services/shipper/adapters/tree-writer.ts";
 
 const attributes: Attributes = {
   mode: 0o100600,
   uid: process.getuid?.() ?? 0,
   gid: process.getgid?.() ?? 0,
-  accessNs: 0n,
-  modifyNs: 0n,
+  access: { seconds: 0, nanos: 0 },
+  modify: { seconds: 0, nanos: 0 },
 };
 
 let dir: string;
@@ -199,6 +205,74 @@ describe("a patch", () => {
   test("is the only place for holes", async () => {
     await apply(directory(""), file("new", 8192));
     await expect(apply(hole(0, 4096))).rejects.toThrow("outside a patch");
+  });
+});
+
+describe("small files", () => {
+  /** Applies them as they come out of a frame. */
+  function applySmall(...files: { name: string; text: string; mode?: number; seconds?: number }[]): void {
+    const bytes = Buffer.alloc(64 * 1024);
+    let end = 0;
+    for (const { name, text, mode = 0o100600, seconds = 0 } of files) {
+      const each = { ...attributes, mode, modify: { seconds, nanos: 7 } };
+      const at = writeSmallHead(bytes, end, Buffer.from(name), each, text.length);
+      end = at + bytes.write(text, at);
+    }
+    const frame = smallFrame(bytes.subarray(0, end));
+    const reader = new RecordReader(frame.bytes);
+    const file = noSmallFile();
+    while (!reader.done) {
+      if (!reader.small(file)) throw new Error("no small file");
+      writer.applySmall(frame, file);
+    }
+  }
+  const stat = (name: string): BigIntStats => lstatSync(join(root, name), { bigint: true });
+
+  test("are made with their modes and times", async () => {
+    await apply(directory(""));
+    applySmall(
+      { name: "a", text: "abc", mode: 0o100644, seconds: 1_000_000_000 },
+      { name: "b", text: "", mode: 0o104777, seconds: -2 },
+      { name: "c", text: "c", mode: 0o100644, seconds: 2 ** 33 },
+    );
+    await apply(leave);
+    expect(["a", "b", "c"].map((name) => readFileSync(join(root, name), "utf8"))).toEqual(["abc", "", "c"]);
+    expect(["a", "b", "c"].map((name) => Number(stat(name).mode).toString(8))).toEqual(["100644", "104777", "100644"]);
+    expect(["a", "b", "c"].map((name) => stat(name).mtimeNs)).toEqual([
+      1_000_000_000_000_000_007n,
+      -1_999_999_993n,
+      2n ** 33n * 1_000_000_000n + 7n,
+    ]);
+  });
+  test("replace what has their name, and are not written through links", async () => {
+    symlinkSync(join(outside, "precious"), join(root, "link"));
+    mkdirSync(join(root, "dir"));
+    writeFileSync(join(root, "dir/inside"), "x");
+    await apply(directory("", { prune: true }));
+    applySmall({ name: "link", text: "new" }, { name: "dir", text: "file" });
+    await apply(leave);
+    expect(readFileSync(join(root, "link"), "utf8")).toBe("new");
+    expect(readFileSync(join(root, "dir"), "utf8")).toBe("file");
+    expect(readdirSync(root).sort()).toEqual(["dir", "link"]);
+  });
+  test("have the group of a directory that gives it to what is in it, unless they have another", async () => {
+    chmodSync(root, 0o2755);
+    await apply(directory(""));
+    applySmall({ name: "a", text: "a" }, { name: "b", text: "b" });
+    expect(Number(stat("a").gid)).toBe(attributes.gid);
+    expect(Number(stat("b").gid)).toBe(attributes.gid);
+  });
+  test("outside a directory or within a file are refused", async () => {
+    expect(() => applySmall({ name: "a", text: "a" })).toThrow("outside the tree's root");
+    await apply(directory(""), file("f", 1));
+    expect(() => applySmall({ name: "a", text: "a" })).toThrow("within a file");
+  });
+  test("that can't be written are named", async () => {
+    await apply(directory(""));
+    rmSync(root, { recursive: true });
+    expect(() => applySmall({ name: "a", text: "a" })).toThrow("ENOENT");
+    expect(writer.where()).toBe("/a");
+    mkdirSync(root);
   });
 });
 
