@@ -15,6 +15,7 @@ import { sendTree } from "./adapters/tree-sender.ts";
 import { scanWriters, type Writers } from "./adapters/writers.ts";
 import { ChangeWatch, type Changes } from "./change-watch.ts";
 import type { Priority } from "./core/priority-queue.ts";
+import { SentBlocks } from "./core/sent-blocks.ts";
 import { markChanges, uncertainOf, type TreeEntry } from "./core/tree-diff.ts";
 import { TreeIndex } from "./core/tree-index.ts";
 import type { FileJobs, JobWork } from "./file-jobs.ts";
@@ -52,6 +53,7 @@ export async function shipAll(options: PassOptions): Promise<Pass> {
     const writers = scanWriters(() => freezer.processes());
     const roots: TreeEntry[] = [];
     const files = await send(options, async (writer, job, span) => {
+      const sent = new SentBlocks();
       let entries = 0;
       for (const [index, { tree }] of trees.entries()) {
         const onEntry = (entry: TreeEntry, mergedFd: number | undefined): void => {
@@ -59,7 +61,7 @@ export async function shipAll(options: PassOptions): Promise<Pass> {
           if (mergedFd !== undefined) watch.watchMerged(entry, mergedFd);
         };
         await writer.write({ type: "tree", index });
-        const pass = await sendFirstPass({ tree, writers, writer, onEntry, signal: job.signal });
+        const pass = await sendFirstPass({ tree, writers, writer, sent, onEntry, signal: job.signal });
         roots.push(pass.root);
         entries += pass.entries;
       }

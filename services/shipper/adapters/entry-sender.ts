@@ -13,6 +13,8 @@ import {
 } from "../../shared/adapters/linux.ts";
 import { DmigrateError, messageOf } from "../../shared/errors.ts";
 import type { TreeEntry } from "../core/tree-diff.ts";
+import { joinPath } from "../core/tree-index.ts";
+import type { BlockCopies } from "./block-copies.ts";
 import { makeTags } from "./block-tags.ts";
 import { hostAttributes } from "./entry-attributes.ts";
 import { isAllData, sendChanges, sendContent } from "./file-content.ts";
@@ -24,6 +26,8 @@ export interface EntrySenderOptions {
   writer: RecordWriter;
   /** Nothing may have changed since it was looked at: what has is a failure. */
   exact: boolean;
+  /** What blocks may be copied from. */
+  copies?: BlockCopies;
   signal: AbortSignal;
 }
 
@@ -48,6 +52,9 @@ const overlayPrefix = "trusted.overlay.";
 const escapedPrefix = "trusted.overlay.overlay.";
 /** Files up to this size go as one record, if nothing else speaks against it. */
 const smallBytes = 64 * 1024;
+
+/** With the NUL at its end, as the system takes it. */
+const maxPathBytes = 4096;
 
 export const changedText = "something outside the frozen container changed it while it was sent";
 
@@ -116,21 +123,22 @@ export class EntrySender {
 
   /** Sends any file. */
   async file({ fd, stat, names, entry, place }: OpenedFile): Promise<void> {
-    const { writer, exact, signal } = this.#options;
+    const { writer, exact, copies, signal } = this.#options;
     const { name } = place;
     if (this.#layer && stat.size === 0 && names.some((each) => each.toString() === "trusted.overlay.whiteout")) {
       await writer.write({ type: "remove", name });
       return;
     }
     this.#refuseIndirect(names, place);
-    const sent = exact ? entry.tags : undefined;
-    const type = sent === undefined ? "file" : "patch";
+    const before = exact ? entry.tags : undefined;
+    const type = before === undefined ? "file" : "patch";
     const tags = exact || entry.certain ? undefined : makeTags(stat.size);
+    const origin = copies?.add(entry, [...place.directories, name], stat.size);
     await writer.write({ type, name, attributes: stat, size: stat.size });
     await this.#begun(place, async () => {
       await this.#sendAttributes(fd, names);
-      if (sent === undefined) await sendContent({ fd, stat, writer, signal }, tags);
-      else await sendChanges({ fd, stat, writer, signal }, sent);
+      if (before === undefined) await sendContent({ fd, stat, writer, signal }, { tags, copies, origin });
+      else await sendChanges({ fd, stat, writer, signal }, before);
       await writer.write({ type: "fileEnd" });
     });
     entry.tags = tags;
@@ -194,10 +202,8 @@ export class EntrySender {
 
   #rememberLink(entry: TreeEntry, place: Place): void {
     if (entry.links < 2) return;
-    const joined = Buffer.concat(
-      [...place.directories, place.name].flatMap((part, index) => (index === 0 ? [part] : [Buffer.from("/"), part])),
-    );
-    if (joined.length >= 4096)
+    const joined = joinPath([...place.directories, place.name]);
+    if (joined.length >= maxPathBytes)
       throw new DmigrateError("not-migratable", `${this.#where(place)} is a hard link with a path beyond 4095 bytes`);
     this.#links.set(entry.identity, joined);
   }

@@ -15,7 +15,9 @@ import {
   type FileStat,
 } from "../../shared/adapters/linux.ts";
 import { DmigrateError, hasErrno, messageOf } from "../../shared/errors.ts";
+import type { SentBlocks } from "../core/sent-blocks.ts";
 import type { TreeEntry } from "../core/tree-diff.ts";
+import { BlockCopies } from "./block-copies.ts";
 import { breathe } from "./breathe.ts";
 import { EntrySender, isSmall, type OpenedFile, type Place } from "./entry-sender.ts";
 import type { RecordWriter } from "./record-writer.ts";
@@ -35,6 +37,8 @@ import { SourceRoot } from "./source-root.ts";
 
 export interface FirstPassOptions extends Omit<LookOptions, "exact"> {
   writer: RecordWriter;
+  /** Of the job; what it has of other trees is forgotten. */
+  sent: SentBlocks;
   /** Called with each entry as soon as it was looked at, `mergedFd` being that of a directory of a layer. */
   onEntry: (entry: TreeEntry, mergedFd: number | undefined) => void;
 }
@@ -49,11 +53,12 @@ const fileType = 0o10;
  */
 export async function sendFirstPass(options: FirstPassOptions): Promise<Snapshot> {
   const source = new SourceRoot(options.tree.path);
+  const copies = new BlockCopies(source, options.sent);
   try {
     const roots = openRoots(options.tree);
     try {
       const look = new TreeLook({ ...options, exact: false }, roots);
-      const pass = new FirstPass(options, source, look);
+      const pass = new FirstPass(options, source, look, copies);
       const { fd } = source;
       const stat = statDescriptor(fd);
       const root = look.directoryOf(fd, stat);
@@ -64,6 +69,7 @@ export async function sendFirstPass(options: FirstPassOptions): Promise<Snapshot
       closeRoots(roots);
     }
   } finally {
+    copies.close();
     source.close();
   }
 }
@@ -85,12 +91,12 @@ class FirstPass {
   readonly #sender: EntrySender;
   readonly #layer: boolean;
 
-  constructor(options: FirstPassOptions, source: SourceRoot, look: TreeLook) {
+  constructor(options: FirstPassOptions, source: SourceRoot, look: TreeLook, copies: BlockCopies) {
     const { tree, writer, signal } = options;
     this.#options = options;
     this.#source = source;
     this.#look = look;
-    this.#sender = new EntrySender({ tree, writer, exact: false, signal });
+    this.#sender = new EntrySender({ tree, writer, exact: false, copies, signal });
     this.#layer = tree.mergedPath !== undefined;
   }
 
@@ -205,7 +211,7 @@ class FirstPass {
     try {
       const stat = statDescriptor(fd);
       const entry = this.#look.directoryOf(fd, stat);
-      adopt(parent, place.name.toString("latin1"), entry);
+      this.#adopt(parent, place.name, entry);
       await this.directory({ fd, mergedFd: childMerged, stat, entry, path }, place);
       return true;
     } finally {
@@ -215,8 +221,15 @@ class FirstPass {
   }
 
   #note(directory: TreeEntry, name: Buffer, entry: TreeEntry): void {
-    adopt(directory, name.toString("latin1"), entry);
+    this.#adopt(directory, name, entry);
     this.#options.onEntry(entry, undefined);
+  }
+
+  #adopt(directory: TreeEntry, name: Buffer, entry: TreeEntry): void {
+    const text = name.toString("latin1");
+    // A name that comes a second time in a listing replaces at the destination what the first one has brought.
+    if (directory.children?.has(text) === true) this.#options.sent.forget();
+    adopt(directory, text, entry);
   }
 
   /** Throws errors that say more than that the entry has changed. */

@@ -21,8 +21,10 @@ const framesAtOnce = 4;
 /** Where a frame's only chunk has its bytes. */
 const blockAt = jobHeaderBytes + chunkHeaderBytes;
 
-/** Whether a block of a file is to be sent; it stays the writer's. */
-export type IsWanted = (block: Buffer, offset: number) => boolean;
+/** What becomes of a block of a file, if it is not simply sent: a record goes in its place, or nothing. */
+export type Verdict = "skip" | TreeRecord | undefined;
+/** Is asked about each; the block stays the writer's. */
+export type Judge = (block: Buffer, offset: number, isZero: boolean) => Verdict | Promise<Verdict>;
 
 export class RecordWriter {
   readonly #send: (frame: Buffer) => Promise<void>;
@@ -84,10 +86,9 @@ export class RecordWriter {
   }
 
   /**
-   * Sends `length` bytes of a file from `from` on, as chunks. `isWanted` is asked about each block of a large part before
-   * it is sent. Answers how many bytes there were: fewer where the file ended.
+   * Sends `length` bytes of a file from `from` on, as chunks. `judge` is asked about each block of a large part. Answers how many bytes there were: fewer where the file ended.
    */
-  async writeFileRange(fd: number, from: number, length: number, isWanted?: IsWanted): Promise<number> {
+  async writeFileRange(fd: number, from: number, length: number, judge?: Judge): Promise<number> {
     let done = 0;
     while (done < length) {
       const wanted = length - done;
@@ -95,7 +96,7 @@ export class RecordWriter {
       const bytes =
         wanted <= smallReadBytes
           ? this.writeSmall(fd, from + done, wanted)
-          : await this.#writeBlocks(fd, from + done, wanted, isWanted);
+          : await this.#writeBlocks(fd, from + done, wanted, judge);
       if (bytes === 0) break;
       done += bytes;
     }
@@ -103,7 +104,7 @@ export class RecordWriter {
   }
 
   /** Fills several frames with one read: each has its price, whatever its size. */
-  async #writeBlocks(fd: number, from: number, wanted: number, isWanted?: IsWanted): Promise<number> {
+  async #writeBlocks(fd: number, from: number, wanted: number, judge?: Judge): Promise<number> {
     await this.flush();
     const frames: Buffer[] = [];
     const blocks: Buffer[] = [];
@@ -116,12 +117,16 @@ export class RecordWriter {
     for (const [at, frame] of frames.entries()) {
       const offset = at * maxDataBytes;
       const taken = Math.min(maxDataBytes, bytes - offset);
-      if (taken <= 0 || isWanted?.(frame.subarray(blockAt, blockAt + taken), from + offset) === false) {
+      if (taken <= 0) {
         this.#spare.push(frame);
         continue;
       }
-      if (isZero(frame, taken)) {
-        await this.write({ type: "zeros", offset: from + offset, length: taken });
+      const zero = isZero(frame, taken);
+      const judging = judge?.(frame.subarray(blockAt, blockAt + taken), from + offset, zero);
+      let verdict = judging instanceof Promise ? await judging : judging;
+      if (verdict === undefined && zero) verdict = { type: "zeros", offset: from + offset, length: taken };
+      if (verdict !== undefined) {
+        if (verdict !== "skip") await this.write(verdict);
         this.#spare.push(frame);
         continue;
       }

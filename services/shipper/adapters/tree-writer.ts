@@ -23,20 +23,11 @@ import type { SmallFile } from "../../shared/core/frames/small-file.ts";
 import type { TreeRecord } from "../../shared/core/frames/tree-record.ts";
 import { hasErrno } from "../../shared/errors.ts";
 import { dropAttribute, dropUnwanted, permissionBits, setAll, type Extended } from "./entry-attributes.ts";
-import type { LayerLeftovers } from "./layer-leftovers.ts";
 import { removeTree } from "./remove-tree.ts";
 import { directoryFlagsToOpen, maxDepth } from "./snapshot.ts";
 import { SmallFiles, type SmallFrame } from "./small-files.ts";
 import { TargetFile } from "./target-file.ts";
-
-/** A tree to write: its root stays the caller's. */
-export interface TargetTree {
-  rootFd: number;
-  /** Of a writable layer: its directory is not the one that is written to. */
-  leftovers: LayerLeftovers | undefined;
-  /** Owner, mode, attributes and times are set as sent; otherwise contents only. */
-  keepAttributes: boolean;
-}
+import type { TargetTree } from "./target-tree.ts";
 
 interface OpenDirectory {
   fd: number;
@@ -97,6 +88,12 @@ export class TreeWriter {
     if (record.type === "chunk") return this.#openFile().chunk(record.offset, record.bytes);
     if (record.type === "zeros") return this.#openFile().zeros(record.offset, record.length);
     if (record.type === "hole") return this.#openFile().hole(record.offset, record.length);
+    if (record.type === "copy") return this.#openFile().copy(record.offset, record, this.#tree);
+    if (record.type === "origin") {
+      const file = this.#openFile();
+      file.noteOrigin(record.number, this.#tree, [...this.#path(), file.name]);
+      return undefined;
+    }
     if (record.type === "fileEnd") return this.#fileEnd();
     if (this.#file !== undefined) throw new FrameError(`a record ${record.type} within a file`);
     switch (record.type) {

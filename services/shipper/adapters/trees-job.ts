@@ -8,6 +8,7 @@ import { RecordReader, type TreeRecord } from "../../shared/core/frames/tree-rec
 import { DmigrateError, hasErrno, messageOf } from "../../shared/errors.ts";
 import { breathe } from "./breathe.ts";
 import { LayerLeftovers } from "./layer-leftovers.ts";
+import { Origins } from "./origins.ts";
 import { smallFrame, type SmallFrame } from "./small-files.ts";
 import { TreeWriter } from "./tree-writer.ts";
 
@@ -36,6 +37,7 @@ export class TreesJob {
   readonly #signal: AbortSignal;
   #open: OpenTree | undefined;
   readonly #small = noSmallFile();
+  readonly #origins = new Origins();
   #files = 0;
   #aborted = false;
 
@@ -72,6 +74,7 @@ export class TreesJob {
 
   async finish(): Promise<{ files: number }> {
     await this.#end();
+    this.#origins.close();
     return { files: this.#files };
   }
 
@@ -79,6 +82,7 @@ export class TreesJob {
   async abort(): Promise<void> {
     this.#aborted = true;
     await this.#close();
+    this.#origins.close();
   }
 
   async #close(): Promise<void> {
@@ -105,7 +109,13 @@ export class TreesJob {
           `${place.path} is not mounted: the container is not waiting for its restore`,
         );
       if (place.layer !== undefined) leftovers = new LayerLeftovers(place.layer.upper, place.layer.lowers);
-      const writer = new TreeWriter({ rootFd, leftovers, keepAttributes: place.keepAttributes });
+      const writer = new TreeWriter({
+        rootFd,
+        rootPath: place.path,
+        leftovers,
+        keepAttributes: place.keepAttributes,
+        origins: this.#origins,
+      });
       this.#open = { place, rootFd, leftovers, writer };
     } catch (error) {
       leftovers?.close();

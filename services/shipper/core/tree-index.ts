@@ -46,3 +46,7 @@ export function pathOf(entry: TreeEntry): string[] {
   for (let at = entry; at.parent !== undefined; at = at.parent) names.unshift(at.name);
   return names;
 }
+
+/** Names on the way, as one path. */
+export const joinPath = (names: readonly Buffer[]): Buffer =>
+  Buffer.concat(names.flatMap((name, index) => (index === 0 ? [name] : [Buffer.from("/"), name])));

@@ -1,6 +1,16 @@
 /** A tree that is changed between the look at it and the sending: nothing of what lies elsewhere leaves. */
 import { execFileSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { randomBytes } from "node:crypto";
+import {
+  copyFileSync,
+  readFileSync,
+  mkdirSync,
+  mkdtempSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -11,6 +21,7 @@ import { takeSnapshot, type SourceTree } from "../../../services/shipper/adapter
 import { sendTree } from "../../../services/shipper/adapters/tree-sender.ts";
 import type { Writers } from "../../../services/shipper/adapters/writers.ts";
 import { makeFullFrame } from "../../../services/shipper/core/frame-pool.ts";
+import { SentBlocks } from "../../../services/shipper/core/sent-blocks.ts";
 import { markChanges, type TreeEntry } from "../../../services/shipper/core/tree-diff.ts";
 
 const { signal } = new AbortController();
@@ -101,7 +112,14 @@ describe("a tree that changes during the first pass", () => {
       victim = name === "one" ? "two" : "one";
       change(victim);
     };
-    const { root } = await sendFirstPass({ tree: tree(), writers: writers(), writer, onEntry, signal });
+    const { root } = await sendFirstPass({
+      tree: tree(),
+      writers: writers(),
+      writer,
+      sent: new SentBlocks(),
+      onEntry,
+      signal,
+    });
     return { bytes: await sent(), root, victim: victim ?? "none" };
   }
 
@@ -150,6 +168,49 @@ describe("a tree that changes during the first pass", () => {
     const later = await takeSnapshot({ tree: tree(), writers: writers(), exact: true, signal });
     markChanges(root, later.root);
     expect(later.root.children?.get(victim)?.children?.get("secret")?.send).toBe(true);
+  });
+});
+
+describe("a block that was sent before", () => {
+  /** Sends two equal files; `change` is given the name of the first one sent, before the second one is read. */
+  async function bytesSent(change: (first: string) => void): Promise<number> {
+    const block = randomBytes(256 * 1024);
+    for (const name of ["one", "two"]) writeFileSync(inSource(name), block);
+    await settle();
+    const { writer, sent } = recorder();
+    const seen: string[] = [];
+    const onEntry = ({ name }: TreeEntry): void => {
+      if (name !== "") seen.push(name);
+      if (seen.length === 2) change(seen[0] ?? "");
+    };
+    await sendFirstPass({ tree: tree(), writers: writers(), writer, sent: new SentBlocks(), onEntry, signal });
+    return (await sent()).length;
+  }
+  const once = 300_000;
+
+  test("is not sent again", async () => {
+    expect(await bytesSent(() => undefined)).toBeLessThan(once);
+  });
+  test.each<[string, (path: string) => void]>([
+    ["has other bytes now", (path) => writeFileSync(path, "x", { flag: "r+" })],
+    ["was written, with what it has", (path) => writeFileSync(path, readFileSync(path))],
+    ["is gone", (path) => rmSync(path)],
+    [
+      "is a link",
+      (path) => {
+        renameSync(path, join(dir, "moved"));
+        symlinkSync(join(dir, "moved"), path);
+      },
+    ],
+    [
+      "is another file with the same bytes",
+      (path) => {
+        copyFileSync(path, join(dir, "copy"));
+        renameSync(join(dir, "copy"), path);
+      },
+    ],
+  ])("is sent again when the file that has it %s", async (_what, change) => {
+    expect(await bytesSent((first) => change(inSource(first)))).toBeGreaterThan(2 * 256 * 1024);
   });
 });
 

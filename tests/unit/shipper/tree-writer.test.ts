@@ -8,6 +8,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   symlinkSync,
   writeFileSync,
@@ -20,6 +21,7 @@ import { close, openTrustedDirectory } from "../../../services/shared/adapters/l
 import type { Attributes } from "../../../services/shared/core/frames/attributes.ts";
 import { noSmallFile, writeSmallHead } from "../../../services/shared/core/frames/small-file.ts";
 import { RecordReader, type TreeRecord } from "../../../services/shared/core/frames/tree-record.ts";
+import { Origins } from "../../../services/shipper/adapters/origins.ts";
 import { smallFrame } from "../../../services/shipper/adapters/small-files.ts";
 import { TreeWriter } from "../../../services/shipper/adapters/tree-writer.ts";
 
@@ -36,6 +38,7 @@ let root: string;
 let outside: string;
 let rootFd: number;
 let writer: TreeWriter;
+let origins: Origins;
 
 beforeEach(() => {
   dir = mkdtempSync(join(tmpdir(), "dmigrate-writer-"));
@@ -45,11 +48,13 @@ beforeEach(() => {
   mkdirSync(outside);
   writeFileSync(join(outside, "precious"), "precious");
   rootFd = openTrustedDirectory(root);
-  writer = new TreeWriter({ rootFd, leftovers: undefined, keepAttributes: true });
+  origins = new Origins();
+  writer = new TreeWriter({ rootFd, rootPath: root, leftovers: undefined, keepAttributes: true, origins });
 });
 
 afterEach(async () => {
   await writer.dispose();
+  origins.close();
   close(rootFd);
   expect(readdirSync(outside)).toEqual(["precious"]);
   expect(readFileSync(join(outside, "precious"), "utf8")).toBe("precious");
@@ -205,6 +210,57 @@ describe("a patch", () => {
   test("is the only place for holes", async () => {
     await apply(directory(""), file("new", 8192));
     await expect(apply(hole(0, 4096))).rejects.toThrow("outside a patch");
+  });
+});
+
+describe("a copy", () => {
+  const origin = (number: number): TreeRecord => ({ type: "origin", number });
+  const copy = (offset: number, length: number, number: number, from: number): TreeRecord => ({
+    type: "copy",
+    offset,
+    length,
+    number,
+    from,
+  });
+  const wrote = (name: string, number: number, text: string): TreeRecord[] => [
+    file(name, text.length),
+    origin(number),
+    chunk(0, text),
+    fileEnd,
+  ];
+  const text = (name: string): string => readFileSync(join(root, name), "utf8");
+
+  test("has the bytes of a file before, and of the same file", async () => {
+    await apply(directory(""), directory("d"), ...wrote("a", 0, "0123456789"), leave);
+    await apply(file("b", 10), origin(1), chunk(0, "xy"), copy(2, 4, 0, 3), copy(6, 4, 1, 0), fileEnd, leave);
+    expect(text("b")).toBe("xy3456xy34");
+  });
+  test.each<[string, TreeRecord[]]>([
+    ["of a file that has no number", [copy(0, 1, 1, 0)]],
+    ["beyond the end of that file", [copy(0, 2, 0, 9)]],
+    ["beyond the end of its own", [copy(9, 2, 0, 0)]],
+    ["with a number for this file that is another's", [origin(0)]],
+    ["with a number that is not the next", [origin(2)]],
+  ])("%s is refused", async (_what, records) => {
+    await apply(directory(""), ...wrote("a", 0, "0123456789"), file("b", 10));
+    await expect(apply(...records)).rejects.toThrow(expect.objectContaining({ name: "FrameError" }));
+  });
+  test.each<[string, (path: string) => void]>([
+    ["a link to the outside", (path) => symlinkSync(join(outside, "precious"), path)],
+    ["another file", (path) => writeFileSync(path, "precious!!")],
+    ["a FIFO", (path) => void execFileSync("mkfifo", [path])],
+    ["nothing", () => undefined],
+  ])("is not made of what has taken the file's place: %s", async (_what, put) => {
+    await apply(directory(""), ...wrote("a", 0, "0123456789"), file("b", 10));
+    // Kept, so that its number is not given to another one.
+    renameSync(join(root, "a"), join(root, "kept"));
+    put(join(root, "a"));
+    await expect(apply(copy(0, 5, 0, 0))).rejects.toMatchObject({ code: "transfer-failed" });
+  });
+  test("of a patch can't be asked for", async () => {
+    writeFileSync(join(root, "f"), "0123");
+    await apply(directory(""), { ...file("f", 4), type: "patch" } as TreeRecord);
+    await expect(apply(origin(0))).rejects.toThrow("a patch with a number");
   });
 });
 

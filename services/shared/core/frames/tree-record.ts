@@ -11,6 +11,8 @@
  *     chunk        u64 offset, u32 length, bytes      what no chunk covers is a hole; in a patch it is as it was
  *     hole         u64 offset, u64 length             in a patch
  *     zeros        u64 offset, u32 length             a chunk of zeros, which are data and not a hole
+ *     origin       u32 number                         of the file under way: parts of it may be copied from here on
+ *     copy         u64 offset, u32 length, u32 number, u64 from    a chunk that is the same as one of a numbered file
  *     fileEnd      -
  *     small        u32 length, attributes, name, NUL, bytes   a whole file: no holes, no attributes of its own
  *     symlink      attributes, name, target
@@ -34,6 +36,8 @@ export type TreeRecord =
   | { type: "hole"; offset: number; length: number }
   | { type: "zeros"; offset: number; length: number }
   | { type: "chunk"; offset: number; bytes: Buffer }
+  | { type: "origin"; number: number }
+  | { type: "copy"; offset: number; length: number; number: number; from: number }
   | { type: "fileEnd" }
   | { type: "symlink"; name: Buffer; attributes: Attributes; target: Buffer }
   | { type: "node"; name: Buffer; attributes: Attributes; major: number; minor: number }
@@ -56,6 +60,9 @@ const typeNumbers = {
   patch: 12,
   hole: 13,
   zeros: 14,
+  // 15: small-file.ts
+  origin: 16,
+  copy: 17,
 } as const;
 const typeNames = new Map(
   Object.entries(typeNumbers).map(([name, number]) => [number as number, name as TreeRecord["type"]]),
@@ -85,6 +92,10 @@ export function recordBytes(record: TreeRecord): number {
       return 17;
     case "zeros":
       return chunkHeaderBytes;
+    case "origin":
+      return 5;
+    case "copy":
+      return 25;
     case "chunk":
       return chunkHeaderBytes + record.bytes.length;
     case "symlink":
@@ -132,6 +143,15 @@ export function writeRecord(buffer: Buffer, at: number, record: TreeRecord): num
     case "zeros":
       end = buffer.writeBigUInt64LE(BigInt(record.offset), end);
       end = buffer.writeUInt32LE(record.length, end);
+      break;
+    case "origin":
+      end = buffer.writeUInt32LE(record.number, end);
+      break;
+    case "copy":
+      end = buffer.writeBigUInt64LE(BigInt(record.offset), end);
+      end = buffer.writeUInt32LE(record.length, end);
+      end = buffer.writeUInt32LE(record.number, end);
+      end = buffer.writeBigUInt64LE(BigInt(record.from), end);
       break;
     case "file":
     case "patch":
@@ -229,6 +249,16 @@ export class RecordReader {
         return { type, offset: this.#size(), length: this.#size() };
       case "zeros":
         return { type, offset: this.#size(), length: this.#upTo(maxDataBytes, this.#number(4)) };
+      case "origin":
+        return { type, number: this.#number(4) };
+      case "copy":
+        return {
+          type,
+          offset: this.#size(),
+          length: this.#upTo(maxDataBytes, this.#number(4)),
+          number: this.#number(4),
+          from: this.#size(),
+        };
       case "file":
       case "patch":
         return { type, size: this.#size(), attributes: this.#attributes(), name: this.#name() };
