@@ -14,7 +14,7 @@ import type { Attributes } from "../../shared/core/frames/attributes.ts";
 import { zeroBlock } from "../core/zero-block.ts";
 import { dropUnwanted, setAll, type Extended } from "./entry-attributes.ts";
 import { FileWrites } from "./file-writes.ts";
-import type { OriginPart } from "./origins.ts";
+import type { OriginPart, Origins } from "./origins.ts";
 import { kindOf } from "./snapshot.ts";
 import type { TargetTree } from "./target-tree.ts";
 
@@ -36,6 +36,8 @@ export class TargetFile {
   readonly #writes: FileWrites;
   /** It was here before: what is not sent stays, and it may have attributes of its own. */
   readonly #existed: boolean;
+  /** Under way, or over; the descriptor must stay open for it. */
+  #copying: Promise<void> | undefined;
   /** End of the data so far. */
   #end = 0;
 
@@ -87,8 +89,13 @@ export class TargetFile {
   }
 
   /** A chunk that another file has, or an earlier part of this one. */
-  async copy(offset: number, part: OriginPart, { origins }: TargetTree): Promise<void> {
+  copy(offset: number, part: OriginPart, { origins }: TargetTree): Promise<void> {
     this.#reach(offset, part.length);
+    this.#copying = this.#copy(offset, part, origins);
+    return this.#copying;
+  }
+
+  async #copy(offset: number, part: OriginPart, origins: Origins): Promise<void> {
     await this.writing;
     const bytes = await origins.read(part);
     writeFrom(this.#fd, addressOf(bytes), bytes.length, offset);
@@ -120,6 +127,7 @@ export class TargetFile {
 
   /** Closes it as it is. */
   async abandon(): Promise<void> {
+    await this.#copying?.catch(() => undefined);
     await this.writing?.catch(() => undefined);
     close(this.#fd);
   }
