@@ -44,10 +44,14 @@ export class ChangeWatch {
   readonly #changes: Changes = { files: new Set(), names: new Map(), written: new Map() };
   #noted = 0;
   #trouble: string | undefined;
-  /** Once the trees are known: whether one has this file. */
-  #isKnown: (identity: string) => boolean = () => true;
+  readonly #isKnown: (identity: string) => boolean;
 
-  constructor() {
+  /**
+   * `isKnown`: whether a tree has this file, as far as the trees were looked at. What is reported of another one happened
+   * before that one is looked at, if it ever is.
+   */
+  constructor(isKnown: (identity: string) => boolean) {
+    this.#isKnown = isKnown;
     this.#timer = setInterval(() => this.#read(), readEveryMs);
     this.#timer.unref();
   }
@@ -74,16 +78,6 @@ export class ChangeWatch {
       this.#merged ??= openDirectoryWatches();
       this.#mergedDirectories.set(addDirectoryWatch(this.#merged, mergedFd), entry);
     });
-  }
-
-  /** From now on only changes of what the trees have are kept. */
-  keepOnly(isKnown: (identity: string) => boolean): void {
-    this.#read();
-    this.#isKnown = isKnown;
-    const { files, names } = this.#changes;
-    for (const identity of files) if (!isKnown(identity)) files.delete(identity);
-    for (const identity of names.keys()) if (!isKnown(identity)) names.delete(identity);
-    this.#noted = files.size + [...names.values()].reduce((total, { size }) => total + size, 0);
   }
 
   /** All changes up to this moment; undefined when some may be missing. */

@@ -4,19 +4,20 @@
  */
 import { closeSync, constants, fstatSync, openSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import type { Attributes } from "../shared/core/frames/tree-record.ts";
+import type { Attributes } from "../shared/core/frames/attributes.ts";
 import { DmigrateError, hasErrno, messageOf } from "../shared/errors.ts";
 import { RecordWriter } from "./adapters/record-writer.ts";
 import type { FileJobs } from "./file-jobs.ts";
 
-const noAttributes: Attributes = { mode: 0o600, uid: 0, gid: 0, accessNs: 0n, modifyNs: 0n };
+const epoch = { seconds: 0, nanos: 0 };
+const noAttributes: Attributes = { mode: 0o600, uid: 0, gid: 0, access: epoch, modify: epoch };
 
 /** Answers the number of files. Throws `conflict` when there are no images yet, or `transfer-failed`. */
 export async function shipImages(jobs: FileJobs, imagesDir: string, signal: AbortSignal): Promise<number> {
   const names = listImages(imagesDir);
   return jobs.run({ kind: "trees", trees: [{ kind: "images" }] }, 1, signal, async (job) => {
     const writer = new RecordWriter(job);
-    await writer.write({ type: "tree", index: 0, expectedBytes: 0 });
+    await writer.write({ type: "tree", index: 0 });
     const root = { attributes: noAttributes, fresh: false, prune: true };
     await writer.write({ type: "directory", name: Buffer.alloc(0), ...root });
     for (const name of names) await writeImage(writer, imagesDir, name);

@@ -1,21 +1,24 @@
 /**
- * Passes over a container's trees. The first one, while the container runs, looks at everything and sends it; the next
- * one, inside the freeze, looks at what was reported to have changed since. Where reports can't be relied on it looks at
+ * Passes over a container's trees. The first one, while the container runs, looks at everything and sends it at once; the
+ * next one, inside the freeze, looks at what was reported to have changed since. Where reports can't be relied on it looks at
  * everything again and compares.
  */
+import type { Span } from "@opentelemetry/api";
 import { withSpan } from "../shared/telemetry.ts";
 import { statDescriptor } from "../shared/adapters/linux.ts";
-import type { NamedTree, SourceTrees } from "./adapters/container-trees.ts";
+import type { SourceTrees } from "./adapters/container-trees.ts";
 import { RecordWriter } from "./adapters/record-writer.ts";
 import { closeRoots, openRoots, takeSnapshot, type LookOptions, type Snapshot } from "./adapters/snapshot.ts";
 import { RefreshDoubt, refreshTree, type NamesToLookAt } from "./adapters/tree-refresh.ts";
+import { sendFirstPass } from "./adapters/first-pass.ts";
 import { sendTree } from "./adapters/tree-sender.ts";
 import { scanWriters, type Writers } from "./adapters/writers.ts";
 import { ChangeWatch, type Changes } from "./change-watch.ts";
 import type { Priority } from "./core/priority-queue.ts";
-import { markChanges, unmark, type TreeEntry } from "./core/tree-diff.ts";
+import { SentBlocks } from "./core/sent-blocks.ts";
+import { markChanges, uncertainOf, type TreeEntry } from "./core/tree-diff.ts";
 import { TreeIndex } from "./core/tree-index.ts";
-import type { FileJobs } from "./file-jobs.ts";
+import type { FileJobs, JobWork } from "./file-jobs.ts";
 
 export interface PassOptions extends SourceTrees {
   jobs: FileJobs;
@@ -38,24 +41,34 @@ export interface Pass {
 
 /** Sends everything, as well as can be while the container runs. */
 export async function shipAll(options: PassOptions): Promise<Pass> {
-  const watch = new ChangeWatch();
+  const { trees, freezer, signal } = options;
+  const indexes = trees.map(() => new TreeIndex());
+  const watch = new ChangeWatch((identity) => indexes.some((index) => index.has(identity)));
   try {
-    const snapshots = await withSpan("look at files", {}, async (span) => {
-      for (const { tree } of options.trees) {
-        const roots = openRoots(tree);
-        watch.watchTree(roots.fd, statDescriptor(roots.fd).identity);
-        closeRoots(roots);
+    for (const { tree } of trees) {
+      const roots = openRoots(tree);
+      watch.watchTree(roots.fd, statDescriptor(roots.fd).identity);
+      closeRoots(roots);
+    }
+    const writers = scanWriters(() => freezer.processes());
+    const roots: TreeEntry[] = [];
+    const files = await send(options, async (writer, job, span) => {
+      const sent = new SentBlocks();
+      let entries = 0;
+      for (const [index, { tree }] of trees.entries()) {
+        const onEntry = (entry: TreeEntry, mergedFd: number | undefined): void => {
+          indexes[index]?.add(entry);
+          if (mergedFd !== undefined) watch.watchMerged(entry, mergedFd);
+        };
+        await writer.write({ type: "tree", index });
+        const pass = await sendFirstPass({ tree, writers, writer, sent, onEntry, signal: job.signal });
+        roots.push(pass.root);
+        entries += pass.entries;
       }
-      const taken = await lookAtAll(options, (entry, mergedFd) => watch.watchMerged(entry, mergedFd));
-      for (const { root } of taken) markChanges(undefined, root);
-      span.setAttribute("entries", sum(taken.map(({ entries }) => entries)));
-      return taken;
+      span.setAttribute("entries", entries);
     });
-    const roots = snapshots.map(({ root }) => root);
-    const indexes = roots.map((root) => new TreeIndex(root));
-    watch.keepOnly((identity) => indexes.some((index) => index.has(identity)));
-    const files = await send(options, snapshots, false);
-    const uncertain = roots.flatMap(unmark);
+    signal.throwIfAborted();
+    const uncertain = roots.flatMap(uncertainOf);
     return { files, sent: { roots, watched: { watch, indexes, uncertain } } };
   } catch (error) {
     watch.close();
@@ -76,14 +89,15 @@ export async function shipChanges(options: PassOptions, { roots, watched }: Sent
     const taken: Snapshot[] = [];
     let changed = 0;
     for (const [at, { tree }] of options.trees.entries()) {
+      const root = roots[at];
       const index = watched?.indexes[at];
       const look = { tree, writers, exact: true, signal: options.signal };
       const names = index && changes && namesToLookAt(index, changes, writers, watched.uncertain);
-      let marked = names && (await refresh(index, names, look));
-      let snapshot: Snapshot | undefined = index && { root: index.root, entries: 0, bytes: 0 };
+      let marked = names && root && (await refresh(index, root, names, look));
+      let snapshot: Snapshot | undefined = index && root && { root, entries: 0 };
       if (snapshot === undefined || marked === undefined) {
         snapshot = await takeSnapshot(look);
-        marked = markChanges(roots[at], snapshot.root);
+        marked = markChanges(root, snapshot.root);
       }
       taken.push(snapshot);
       changed += marked;
@@ -92,14 +106,19 @@ export async function shipChanges(options: PassOptions, { roots, watched }: Sent
     if (trouble !== undefined) span.setAttribute("why everything", trouble);
     return taken;
   });
-  const files = await send(options, snapshots, true);
+  const files = snapshots.some(({ root }) => root.send) ? await sendMarked(options, snapshots) : 0;
   return { files, sent: { roots: snapshots.map(({ root }) => root), watched: undefined } };
 }
 
 /** Answers how many entries must be sent; undefined when the whole tree must be looked at. */
-async function refresh(index: TreeIndex, names: NamesToLookAt, look: LookOptions): Promise<number | undefined> {
+async function refresh(
+  index: TreeIndex,
+  root: TreeEntry,
+  names: NamesToLookAt,
+  look: LookOptions,
+): Promise<number | undefined> {
   try {
-    return await refreshTree(index, names, look);
+    return await refreshTree(index, root, names, look);
   } catch (error) {
     if (error instanceof RefreshDoubt) return undefined;
     throw error;
@@ -132,31 +151,28 @@ function namesToLookAt(
   return all;
 }
 
-async function lookAtAll(
-  { trees, freezer, signal }: PassOptions,
-  onDirectory: (entry: TreeEntry, mergedFd: number) => void,
-): Promise<Snapshot[]> {
-  const writers = scanWriters(() => freezer.processes());
-  const taken: Snapshot[] = [];
-  for (const { tree } of trees) taken.push(await takeSnapshot({ tree, writers, exact: false, signal, onDirectory }));
-  return taken;
+/** Sends what the snapshots mark. */
+function sendMarked(options: PassOptions, snapshots: readonly Snapshot[]): Promise<number> {
+  return send(options, async (writer, job) => {
+    for (const [index, { tree }] of options.trees.entries()) {
+      const snapshot = snapshots[index];
+      if (snapshot?.root.send !== true) continue;
+      await writer.write({ type: "tree", index });
+      await sendTree({ tree, root: snapshot.root, writer, signal: job.signal });
+    }
+  });
 }
 
-/** Sends what the snapshots mark. */
-async function send(options: PassOptions, snapshots: readonly Snapshot[], exact: boolean): Promise<number> {
-  const { jobs, trees, priority, signal } = options;
-  if (!snapshots.some(({ root }) => root.send)) return 0;
-  const name = ({ name }: NamedTree): NamedTree["name"] => name;
-  return withSpan("send files", {}, () =>
-    jobs.run({ kind: "trees", trees: trees.map(name) }, priority, signal, async (job) => {
+/** Runs a job that sends records of trees. */
+function send(
+  { jobs, trees, priority, signal }: PassOptions,
+  work: (writer: RecordWriter, job: JobWork, span: Span) => Promise<void>,
+): Promise<number> {
+  const names = trees.map(({ name }) => name);
+  return withSpan("send files", {}, (span) =>
+    jobs.run({ kind: "trees", trees: names }, priority, signal, async (job) => {
       const writer = new RecordWriter(job);
-      for (const [index, { tree }] of trees.entries()) {
-        const snapshot = snapshots[index];
-        if (snapshot?.root.send !== true) continue;
-        // What the delta replaces has its room already.
-        await writer.write({ type: "tree", index, expectedBytes: exact ? 0 : snapshot.bytes });
-        await sendTree({ tree, root: snapshot.root, writer, prune: !exact, exact, signal: job.signal });
-      }
+      await work(writer, job, span);
       await writer.flush();
     }),
   );

@@ -3,9 +3,9 @@
  * names as bytes, nanosecond times, holes, extended attributes. A failed call throws LinuxError with the errno's name.
  * All of them block; on a local file system they take microseconds.
  */
-import { closeSync } from "node:fs";
 import { constants } from "node:os";
 import koffi from "koffi";
+import type { FileTime } from "../core/file-time.ts";
 
 const libc = koffi.load(null);
 type Call = (...args: unknown[]) => number;
@@ -16,6 +16,7 @@ const calls = {
   statx: declare("int statx(int, const void *, int, uint32_t, void *)"),
   getdents64: declare("int64_t getdents64(int, void *, size_t)"),
   open: declare("int open(const void *, int, int)"),
+  close: declare("int close(int)"),
   mkdirat: declare("int mkdirat(int, const void *, uint32_t)"),
   mknodat: declare("int mknodat(int, const void *, uint32_t, uint64_t)"),
   symlinkat: declare("int symlinkat(const void *, int, const void *)"),
@@ -155,7 +156,9 @@ export function openWithoutDevices(dirFd: number): number | undefined {
   return undefined;
 }
 
-export const close = (fd: number): void => closeSync(fd);
+export function close(fd: number): void {
+  check("close", calls.close(fd));
+}
 
 export interface FileStat {
   /** Type and permission bits. */
@@ -173,9 +176,9 @@ export interface FileStat {
   /** Of a device node: the device it names. */
   nodeMajor: number;
   nodeMinor: number;
-  accessNs: bigint;
-  modifyNs: bigint;
-  changeNs: bigint;
+  access: FileTime;
+  modify: FileTime;
+  change: FileTime;
 }
 
 const statBuffer = Buffer.alloc(256);
@@ -200,43 +203,24 @@ class Statx implements FileStat {
   readonly nodeMinor = statView.getUint32(132, true);
   readonly identity: string;
   readonly signature: string;
-  readonly #access = new StatTime(64);
-  readonly #change = new StatTime(96);
-  readonly #modify = new StatTime(112);
+  readonly access = timeAt(64);
+  readonly change = timeAt(96);
+  readonly modify = timeAt(112);
 
   constructor() {
     // Blocks and access time change by themselves.
     for (const at of [48, 64, 72]) statView.setFloat64(at, 0);
     this.signature = statBuffer.toString("latin1", 16, 144);
-    // Inode and device.
-    this.identity = this.signature.slice(16, 24) + this.signature.slice(120);
-  }
-
-  get accessNs(): bigint {
-    return this.#access.ns;
-  }
-  get changeNs(): bigint {
-    return this.#change.ns;
-  }
-  get modifyNs(): bigint {
-    return this.#modify.ns;
+    // Inode and device, side by side: pieces of a string would be put together where it is looked up.
+    for (const at of [0, 4]) statView.setUint32(128 + at, statView.getUint32(32 + at));
+    this.identity = statBuffer.toString("latin1", 128, 144);
   }
 }
 
-/** Kept as numbers: most are never asked for as one. */
-class StatTime {
-  readonly #seconds: number;
-  readonly #nanos: number;
-
-  constructor(at: number) {
-    this.#seconds = statView.getUint32(at, true) + statView.getInt32(at + 4, true) * 2 ** 32;
-    this.#nanos = statView.getUint32(at + 8, true);
-  }
-
-  get ns(): bigint {
-    return BigInt(this.#seconds) * 1_000_000_000n + BigInt(this.#nanos);
-  }
-}
+const timeAt = (at: number): FileTime => ({
+  seconds: statView.getUint32(at, true) + statView.getInt32(at + 4, true) * 2 ** 32,
+  nanos: statView.getUint32(at + 8, true),
+});
 
 const number64 = (at: number): number => statView.getUint32(at, true) + statView.getUint32(at + 4, true) * 2 ** 32;
 
@@ -250,8 +234,15 @@ export const statPathWithoutSync = (path: string): FileStat =>
 
 const directoryBuffer = Buffer.alloc(64 * 1024);
 
-/** The names in an open directory, but `.` and `..`, in the directory's own order. */
-export function* readDirectory(fd: number): Generator<Buffer, void, void> {
+/** A name in a directory, and what it is as far as the directory knows. */
+export interface DirectoryName {
+  name: Buffer;
+  /** The type as in a mode, shifted by 12 bits; 0 where the file system does not say. */
+  type: number;
+}
+
+/** What is in an open directory, but `.` and `..`, in the directory's own order. */
+export function* readDirectoryTypes(fd: number): Generator<DirectoryName, void, void> {
   check("lseek", calls.lseek(fd, 0, 0));
   for (;;) {
     const length = check("getdents64", calls.getdents64(fd, directoryBuffer, directoryBuffer.length));
@@ -260,9 +251,15 @@ export function* readDirectory(fd: number): Generator<Buffer, void, void> {
     const entries = Buffer.from(directoryBuffer.subarray(0, length));
     for (let at = 0; at < length; at += entries.readUInt16LE(at + 16)) {
       const name = entries.subarray(at + 19, entries.indexOf(0, at + 19));
-      if (!(name[0] === 0x2e && (name.length === 1 || (name.length === 2 && name[1] === 0x2e)))) yield name;
+      if (name[0] === 0x2e && (name.length === 1 || (name.length === 2 && name[1] === 0x2e))) continue;
+      yield { name, type: entries[at + 18] ?? 0 };
     }
   }
+}
+
+/** The names alone. */
+export function* readDirectory(fd: number): Generator<Buffer, void, void> {
+  for (const { name } of readDirectoryTypes(fd)) yield name;
 }
 
 export function makeDirectoryAt(dirFd: number, name: Uint8Array, mode: number): void {
@@ -328,23 +325,19 @@ export function punchHole(fd: number, offset: number, length: number): void {
 /** Two struct timespec: of the last access and the last change. */
 const timespecs = new BigInt64Array(4);
 
-function timesOf(accessNs: bigint, modifyNs: bigint): BigInt64Array {
-  const second = 1_000_000_000n;
-  [accessNs, modifyNs].forEach((ns, index) => {
-    // Before 1970 the nanoseconds still count forward from the second.
-    const rest = ns % second;
-    const nanos = rest < 0n ? rest + second : rest;
-    timespecs[index * 2] = (ns - nanos) / second;
-    timespecs[index * 2 + 1] = nanos;
-  });
+function timesOf(access: FileTime, modify: FileTime): BigInt64Array {
+  timespecs[0] = BigInt(access.seconds);
+  timespecs[1] = BigInt(access.nanos);
+  timespecs[2] = BigInt(modify.seconds);
+  timespecs[3] = BigInt(modify.nanos);
   return timespecs;
 }
 
-export function changeTimesAt(dirFd: number, name: Uint8Array, accessNs: bigint, modifyNs: bigint): void {
-  check("utimensat", calls.utimensat(dirFd, cString(name), timesOf(accessNs, modifyNs), statxFlags.noFollow));
+export function changeTimesAt(dirFd: number, name: Uint8Array, access: FileTime, modify: FileTime): void {
+  check("utimensat", calls.utimensat(dirFd, cString(name), timesOf(access, modify), statxFlags.noFollow));
 }
-export function changeTimes(fd: number, accessNs: bigint, modifyNs: bigint): void {
-  check("futimens", calls.futimens(fd, timesOf(accessNs, modifyNs)));
+export function changeTimes(fd: number, access: FileTime, modify: FileTime): void {
+  check("futimens", calls.futimens(fd, timesOf(access, modify)));
 }
 
 /** Where the next data begins at or after `from`; undefined when only a hole is left. */
@@ -379,6 +372,7 @@ export function listAttributes(target: AttributeTarget): Buffer[] {
     throw new LinuxError("listxattr", errno);
   }
   const names: Buffer[] = [];
+  if (length === 0) return names;
   for (let at = 0; at < length;) {
     const end = attributeBuffer.indexOf(0, at);
     names.push(Buffer.from(attributeBuffer.subarray(at, end)));

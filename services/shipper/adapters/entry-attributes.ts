@@ -8,7 +8,7 @@ import {
   setAttribute,
   statDescriptor,
 } from "../../shared/adapters/linux.ts";
-import type { Attributes } from "../../shared/core/frames/tree-record.ts";
+import type { Attributes } from "../../shared/core/frames/attributes.ts";
 import { hasErrno } from "../../shared/errors.ts";
 
 export interface Extended {
@@ -34,7 +34,7 @@ export function setAll(fd: number, { attributes, extended }: { attributes: Attri
   if (!owned) changeOwner(fd, uid, gid);
   if (!owned || (now.mode & permissionBits) !== mode) changeMode(fd, mode);
   for (const { name, value } of extended) setAttribute(fd, name, value);
-  changeTimes(fd, attributes.accessNs, attributes.modifyNs);
+  changeTimes(fd, attributes.access, attributes.modify);
 }
 
 /** Takes off what an entry that was here before has, and the source's has not. */

@@ -1,7 +1,9 @@
 /** Sends what is in an open file: its data and not its holes, or only what differs from what was sent before. */
 import { seekData, seekHole, type FileStat } from "../../shared/adapters/linux.ts";
+import type { SentFile } from "../core/sent-blocks.ts";
+import type { BlockCopies } from "./block-copies.ts";
 import { blockBytes, noteBlock, wasSent } from "./block-tags.ts";
-import type { IsWanted, RecordWriter } from "./record-writer.ts";
+import type { Judge, RecordWriter } from "./record-writer.ts";
 
 export interface ContentOptions {
   fd: number;
@@ -13,26 +15,35 @@ export interface ContentOptions {
 /** How much of a file is sent between two looks at the signal. */
 const rangeBytes = 16 << 20;
 
-/** Sends all of it; notes in `tags` what it sends. */
-export async function sendContent(options: ContentOptions, tags?: Buffer): Promise<void> {
-  const note = (tagsOf: Buffer): IsWanted => {
-    return (block, offset) => {
-      noteBlock(tagsOf, block, offset);
-      return true;
-    };
+/** What is made of the blocks that are sent. */
+export interface BlockNotes {
+  /** Of the file: what its blocks were. */
+  tags: Buffer | undefined;
+  /** Of the pass: what blocks may be copied from, and this file, if others may be copied from it. */
+  copies?: BlockCopies | undefined;
+  origin?: SentFile | undefined;
+}
+
+/** Sends all of it, but what was sent before in the same pass only by where that is. */
+export async function sendContent(options: ContentOptions, { tags, copies, origin }: BlockNotes): Promise<void> {
+  if (origin !== undefined) await options.writer.write({ type: "origin", number: origin.number });
+  const judge: Judge = (block, offset, isZero) => {
+    if (tags !== undefined) noteBlock(tags, block, offset);
+    const found = isZero ? undefined : copies?.find(block, origin, offset);
+    return found?.then((original) => original && { type: "copy", offset, length: block.length, ...original });
   };
-  const isWanted = tags && note(tags);
-  for (const { from, to } of dataOf(options)) await sendRange(options, from, to, isWanted);
+  const judging = tags !== undefined || copies !== undefined ? judge : undefined;
+  for (const { from, to } of dataOf(options)) await sendRange(options, from, to, judging);
 }
 
 /** Sends what differs from what was sent before, and all holes. */
 export async function sendChanges(options: ContentOptions, sent: Buffer): Promise<void> {
   const { writer, stat } = options;
-  const isWanted: IsWanted = (block, offset) => !wasSent(sent, block, offset);
+  const judge: Judge = (block, offset) => (wasSent(sent, block, offset) ? "skip" : undefined);
   let end = 0;
   for (const { from, to } of dataOf(options)) {
     if (from > end) await writer.write({ type: "hole", offset: end, length: from - end });
-    await sendRange(options, from, to, isWanted);
+    await sendRange(options, from, to, judge);
     end = to;
   }
   if (stat.size > end) await writer.write({ type: "hole", offset: end, length: stat.size - end });
@@ -43,13 +54,13 @@ async function sendRange(
   { fd, writer, signal }: ContentOptions,
   from: number,
   to: number,
-  isWanted?: IsWanted,
+  judge?: Judge,
 ): Promise<void> {
   for (let at = from; at < to;) {
     signal.throwIfAborted();
-    const beyond = isWanted === undefined ? 0 : at % blockBytes;
+    const beyond = judge === undefined ? 0 : at % blockBytes;
     const end = Math.min(to, beyond === 0 ? at + rangeBytes : at + blockBytes - beyond);
-    await writer.writeFileRange(fd, at, end - at, isWanted);
+    await writer.writeFileRange(fd, at, end - at, judge);
     at = end;
   }
 }

@@ -1,5 +1,7 @@
 /** Packs records into frames: small ones share a frame, a large file's data fills its own. */
 import { readSync, readv } from "node:fs";
+import { addressOf, readTo } from "../../shared/adapters/calls-by-address.ts";
+import type { Attributes } from "../../shared/core/frames/attributes.ts";
 import { maxDataBytes } from "../../shared/core/frames/frame.ts";
 import { jobHeaderBytes } from "../../shared/core/frames/job-message.ts";
 import {
@@ -9,6 +11,7 @@ import {
   writeRecord,
   type TreeRecord,
 } from "../../shared/core/frames/tree-record.ts";
+import { smallHeadBytes, writeSmallHead } from "../../shared/core/frames/small-file.ts";
 import { zeroBlock } from "../core/zero-block.ts";
 import type { JobWork } from "../file-jobs.ts";
 
@@ -18,13 +21,16 @@ const framesAtOnce = 4;
 /** Where a frame's only chunk has its bytes. */
 const blockAt = jobHeaderBytes + chunkHeaderBytes;
 
-/** Whether a block of a file is to be sent; it stays the writer's. */
-export type IsWanted = (block: Buffer, offset: number) => boolean;
+/** What becomes of a block of a file, if it is not simply sent: a record goes in its place, or nothing. */
+export type Verdict = "skip" | TreeRecord | undefined;
+/** Is asked about each; the block stays the writer's. */
+export type Judge = (block: Buffer, offset: number, isZero: boolean) => Verdict | Promise<Verdict>;
 
 export class RecordWriter {
   readonly #send: (frame: Buffer) => Promise<void>;
   readonly #takeFrame: () => Buffer;
   #frame: Buffer | undefined;
+  #address = 0;
   #end = jobHeaderBytes;
   /** Frames that were read into for nothing: a few, used next. */
   readonly #spare: Buffer[] = [];
@@ -50,6 +56,25 @@ export class RecordWriter {
     return this.#frame !== undefined && this.#end + bytes <= this.#frame.length;
   }
 
+  /**
+   * Sends a file that has no holes and no attributes of its own in one record, at once; false when the frame has no room
+   * for it. One that has become shorter than `size` is sent so.
+   */
+  writeSmallFile(fd: number, name: Buffer, attributes: Attributes, size: number): boolean {
+    const frame = this.#frame;
+    if (frame === undefined || !this.hasRoom(smallHeadBytes(name.length) + size)) return false;
+    const dataAt = writeSmallHead(frame, this.#end, name, attributes, size);
+    const bytes = size === 0 ? 0 : readTo(fd, this.#address + dataAt, size, 0);
+    if (bytes < size) writeSmallHead(frame, this.#end, name, attributes, bytes);
+    this.#end = dataAt + bytes;
+    return true;
+  }
+
+  /** Begins a frame that has room for a small file. */
+  async makeRoom(name: Buffer, size: number): Promise<void> {
+    await this.#roomFor(smallHeadBytes(name.length) + size);
+  }
+
   /** Sends a small file's bytes, at once: there is room. Answers how many there were: fewer where the file ended. */
   writeSmall(fd: number, from: number, length: number): number {
     const frame = this.#frame;
@@ -61,10 +86,9 @@ export class RecordWriter {
   }
 
   /**
-   * Sends `length` bytes of a file from `from` on, as chunks. `isWanted` is asked about each block of a large part before
-   * it is sent. Answers how many bytes there were: fewer where the file ended.
+   * Sends `length` bytes of a file from `from` on, as chunks. `judge` is asked about each block of a large part. Answers how many bytes there were: fewer where the file ended.
    */
-  async writeFileRange(fd: number, from: number, length: number, isWanted?: IsWanted): Promise<number> {
+  async writeFileRange(fd: number, from: number, length: number, judge?: Judge): Promise<number> {
     let done = 0;
     while (done < length) {
       const wanted = length - done;
@@ -72,7 +96,7 @@ export class RecordWriter {
       const bytes =
         wanted <= smallReadBytes
           ? this.writeSmall(fd, from + done, wanted)
-          : await this.#writeBlocks(fd, from + done, wanted, isWanted);
+          : await this.#writeBlocks(fd, from + done, wanted, judge);
       if (bytes === 0) break;
       done += bytes;
     }
@@ -80,7 +104,7 @@ export class RecordWriter {
   }
 
   /** Fills several frames with one read: each has its price, whatever its size. */
-  async #writeBlocks(fd: number, from: number, wanted: number, isWanted?: IsWanted): Promise<number> {
+  async #writeBlocks(fd: number, from: number, wanted: number, judge?: Judge): Promise<number> {
     await this.flush();
     const frames: Buffer[] = [];
     const blocks: Buffer[] = [];
@@ -93,19 +117,22 @@ export class RecordWriter {
     for (const [at, frame] of frames.entries()) {
       const offset = at * maxDataBytes;
       const taken = Math.min(maxDataBytes, bytes - offset);
-      if (taken <= 0 || isWanted?.(frame.subarray(blockAt, blockAt + taken), from + offset) === false) {
+      if (taken <= 0) {
         this.#spare.push(frame);
         continue;
       }
-      if (isZero(frame, taken)) {
-        await this.write({ type: "zeros", offset: from + offset, length: taken });
+      const zero = isZero(frame, taken);
+      const judging = judge?.(frame.subarray(blockAt, blockAt + taken), from + offset, zero);
+      let verdict = judging instanceof Promise ? await judging : judging;
+      if (verdict === undefined && zero) verdict = { type: "zeros", offset: from + offset, length: taken };
+      if (verdict !== undefined) {
+        if (verdict !== "skip") await this.write(verdict);
         this.#spare.push(frame);
         continue;
       }
       // The last one may have room for what comes next.
       await this.flush();
-      this.#frame = frame;
-      this.#end = jobHeaderBytes;
+      this.#begin(frame);
       this.#endChunk(frame, from + offset, taken);
     }
     return bytes;
@@ -132,9 +159,15 @@ export class RecordWriter {
   async #roomFor(bytes: number): Promise<Buffer> {
     if (this.#frame !== undefined && this.hasRoom(bytes)) return this.#frame;
     await this.flush();
-    this.#frame = this.#takeFrame();
+    const frame = this.#takeFrame();
+    this.#begin(frame);
+    return frame;
+  }
+
+  #begin(frame: Buffer): void {
+    this.#frame = frame;
+    this.#address = addressOf(frame);
     this.#end = jobHeaderBytes;
-    return this.#frame;
   }
 }
 

@@ -15,6 +15,7 @@ import {
   statDescriptor,
   type FileStat,
 } from "../../shared/adapters/linux.ts";
+import { timeOf, type FileTime } from "../../shared/core/file-time.ts";
 import { DmigrateError, hasErrno } from "../../shared/errors.ts";
 import { breathe } from "./breathe.ts";
 import { changeTimeTells, type EntryKind, type TreeEntry } from "../core/tree-diff.ts";
@@ -32,8 +33,6 @@ export interface SourceTree {
 export interface Snapshot {
   root: TreeEntry;
   entries: number;
-  /** Allocated bytes of files. */
-  bytes: number;
 }
 
 /** Deeper ones are refused: each level holds a descriptor. */
@@ -89,7 +88,7 @@ export async function takeSnapshot(options: LookOptions): Promise<Snapshot> {
   try {
     const look = new TreeLook(options, roots);
     const root = await look.directory(roots.fd, roots.mergedFd, statDescriptor(roots.fd), 0);
-    return { root, entries: look.entries, bytes: look.bytes };
+    return { root, entries: look.entries };
   } finally {
     closeRoots(roots);
   }
@@ -100,8 +99,6 @@ export interface LookOptions {
   writers: Writers;
   exact: boolean;
   signal: AbortSignal;
-  /** Called with each directory of a layer that is also open where the container sees it, before it is listed. */
-  onDirectory?: (entry: TreeEntry, mergedFd: number) => void;
 }
 
 /** A tree's root, and that of the merged mount where there is one. */
@@ -131,32 +128,35 @@ export class TreeLook {
   readonly #writers: Writers;
   readonly #exact: boolean;
   readonly #signal: AbortSignal;
-  readonly #onDirectory: LookOptions["onDirectory"];
   readonly #local: boolean;
+  readonly #started: FileTime;
   entries = 0;
-  bytes = 0;
 
-  constructor({ tree, writers, exact, signal, onDirectory }: LookOptions, roots: Roots) {
+  constructor({ tree, writers, exact, signal }: LookOptions, roots: Roots) {
     this.#tree = tree;
     this.#writers = writers;
     this.#exact = exact;
     this.#signal = signal;
-    this.#onDirectory = onDirectory;
+    this.#started = timeOf(writers.startedNs);
     this.#local = localFileSystems.has(statfsSync(descriptorPath(roots.fd)).type);
   }
 
   async directory(fd: number, mergedFd: number | undefined, stat: FileStat, depth: number): Promise<TreeEntry> {
-    const entry = this.#entry(stat, undefined);
-    entry.opaque = this.isOpaque(fd);
-    if (mergedFd !== undefined) this.#onDirectory?.(entry, mergedFd);
-    const children = new Map<string, TreeEntry>();
-    entry.children = children;
+    const entry = this.directoryOf(fd, stat);
     for (const name of readDirectory(fd)) {
       const wait = breathe(this.#signal);
       if (wait !== undefined) await wait;
       const child = await this.child(fd, mergedFd, name, depth);
       if (child !== undefined) adopt(entry, name.toString("latin1"), child);
     }
+    return entry;
+  }
+
+  /** The entry of a directory, with nothing in it yet. */
+  directoryOf(fd: number, stat: FileStat): TreeEntry {
+    const entry = this.entryOf(stat, undefined);
+    entry.opaque = this.isOpaque(fd);
+    entry.children = new Map<string, TreeEntry>();
     return entry;
   }
 
@@ -170,13 +170,9 @@ export class TreeLook {
     if (this.#exact && depth <= 1 && isOfCriu(fd, name)) return undefined;
     const stat = this.#unlessGone(() => statAt(fd, name));
     if (stat === undefined) return undefined;
-    if ((stat.mode & fileType) !== types.directory) {
-      this.bytes += stat.blocks * 512;
-      return this.#entry(stat, mergedFd === undefined ? undefined : tryStat(mergedFd, name));
-    }
-    if (depth + 1 > maxDepth)
-      throw new DmigrateError("not-migratable", `${this.#tree.label} has directories more than ${maxDepth} deep`);
-    const childFd = this.#unlessGone(() => openBeneath(fd, name, directoryFlagsToOpen));
+    if ((stat.mode & fileType) !== types.directory)
+      return this.entryOf(stat, mergedFd === undefined ? undefined : tryStat(mergedFd, name));
+    const childFd = this.openDirectory(fd, name, depth + 1);
     if (childFd === undefined) return undefined;
     const childMerged = mergedFd === undefined ? undefined : tryOpen(mergedFd, name);
     try {
@@ -191,7 +187,14 @@ export class TreeLook {
     }
   }
 
-  #entry(stat: FileStat, mergedStat: FileStat | undefined): TreeEntry {
+  /** Opens a directory that is to be looked at; undefined when it vanished meanwhile. */
+  openDirectory(fd: number, name: Buffer, depth: number): number | undefined {
+    if (depth > maxDepth)
+      throw new DmigrateError("not-migratable", `${this.#tree.label} has directories more than ${maxDepth} deep`);
+    return this.#unlessGone(() => openBeneath(fd, name, directoryFlagsToOpen));
+  }
+
+  entryOf(stat: FileStat, mergedStat: FileStat | undefined): TreeEntry {
     this.entries++;
     const layer = this.#tree.mergedPath !== undefined;
     const kind = kindOf(stat, layer);
@@ -205,7 +208,7 @@ export class TreeLook {
       links: stat.links,
       certain: this.#certain(stat, kind, layer, mergedStat),
       // The second look is taken of a container that stands still: there the time has nothing to tell.
-      recent: !this.#exact && !changeTimeTells(stat.changeNs, this.#writers.startedNs),
+      recent: !this.#exact && !changeTimeTells(stat.change, this.#started),
       opaque: false,
       children: undefined,
       send: false,
@@ -229,15 +232,15 @@ export class TreeLook {
     try {
       return action();
     } catch (error) {
-      if (hasErrno(error, "EXDEV"))
-        throw new DmigrateError("not-migratable", `${this.#tree.label} has another file system mounted in it`, {
-          cause: error,
-        });
+      if (hasErrno(error, "EXDEV")) throw hasMount(this.#tree, error);
       if (!this.#exact && hasErrno(error, "ENOENT", "ENOTDIR", "ELOOP")) return undefined;
       throw error;
     }
   }
 }
+
+export const hasMount = ({ label }: SourceTree, cause: unknown): DmigrateError =>
+  new DmigrateError("not-migratable", `${label} has another file system mounted in it`, { cause });
 
 /** Puts an entry into a directory, in place of what had the name. */
 export function adopt(directory: TreeEntry, name: string, child: TreeEntry): void {

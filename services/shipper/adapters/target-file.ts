@@ -1,4 +1,5 @@
 /** A file that is being written: a new one, or one that was sent before and gets what has changed. */
+import { addressOf, writeFrom } from "../../shared/adapters/calls-by-address.ts";
 import {
   close,
   openBeneath,
@@ -9,11 +10,13 @@ import {
   truncate,
 } from "../../shared/adapters/linux.ts";
 import { FrameError } from "../../shared/core/frames/frame.ts";
-import type { Attributes } from "../../shared/core/frames/tree-record.ts";
+import type { Attributes } from "../../shared/core/frames/attributes.ts";
 import { zeroBlock } from "../core/zero-block.ts";
 import { dropUnwanted, setAll, type Extended } from "./entry-attributes.ts";
 import { FileWrites } from "./file-writes.ts";
+import type { OriginPart, Origins } from "./origins.ts";
 import { kindOf } from "./snapshot.ts";
+import type { TargetTree } from "./target-tree.ts";
 
 /** What its record says. */
 interface FileHead {
@@ -33,6 +36,8 @@ export class TargetFile {
   readonly #writes: FileWrites;
   /** It was here before: what is not sent stays, and it may have attributes of its own. */
   readonly #existed: boolean;
+  /** Under way, or over; the descriptor must stay open for it. */
+  #copying: Promise<void> | undefined;
   /** End of the data so far. */
   #end = 0;
 
@@ -68,14 +73,32 @@ export class TargetFile {
 
   /** Writes; the bytes stay as they are until `writing` settles. Waits while much is under way. */
   chunk(offset: number, bytes: Buffer): Promise<void> | undefined {
-    if (offset + bytes.length > this.#head.size) throw new FrameError("data beyond the end of its file");
-    this.#end = Math.max(this.#end, offset + bytes.length);
+    this.#reach(offset, bytes.length);
     return this.#writes.add(bytes, offset);
   }
 
   /** Data all the same: the file is to have these blocks. */
   zeros(offset: number, length: number): Promise<void> | undefined {
     return this.chunk(offset, zeroBlock.subarray(0, length));
+  }
+
+  /** Lets others have parts of it, by this number. */
+  noteOrigin(number: number, { origins, rootPath }: TargetTree, path: readonly Buffer[]): void {
+    if (this.#existed) throw new FrameError("a patch with a number");
+    origins.note(number, rootPath, path, this.#fd);
+  }
+
+  /** A chunk that another file has, or an earlier part of this one. */
+  copy(offset: number, part: OriginPart, { origins }: TargetTree): Promise<void> {
+    this.#reach(offset, part.length);
+    this.#copying = this.#copy(offset, part, origins);
+    return this.#copying;
+  }
+
+  async #copy(offset: number, part: OriginPart, origins: Origins): Promise<void> {
+    await this.writing;
+    const bytes = await origins.read(part);
+    writeFrom(this.#fd, addressOf(bytes), bytes.length, offset);
   }
 
   hole(offset: number, length: number): Promise<void> | undefined {
@@ -104,8 +127,14 @@ export class TargetFile {
 
   /** Closes it as it is. */
   async abandon(): Promise<void> {
+    await this.#copying?.catch(() => undefined);
     await this.writing?.catch(() => undefined);
     close(this.#fd);
+  }
+
+  #reach(offset: number, length: number): void {
+    if (offset + length > this.#head.size) throw new FrameError("data beyond the end of its file");
+    this.#end = Math.max(this.#end, offset + length);
   }
 
   #afterWrites(action: () => void): Promise<void> | undefined {

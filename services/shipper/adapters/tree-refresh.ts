@@ -32,11 +32,16 @@ interface Seen {
 export type NamesToLookAt = Map<TreeEntry, Set<string>>;
 
 /** Answers how many entries are marked. Throws RefreshDoubt, with nothing changed. */
-export async function refreshTree(index: TreeIndex, names: NamesToLookAt, options: LookOptions): Promise<number> {
+export async function refreshTree(
+  index: TreeIndex,
+  root: TreeEntry,
+  names: NamesToLookAt,
+  options: LookOptions,
+): Promise<number> {
   const roots = openRoots(options.tree);
   try {
     const refresh = new Refresh(index, new TreeLook(options, roots), roots);
-    refresh.lookAt(index.root, []);
+    refresh.lookAt(root, []);
     for (const [directory, each] of names) refresh.lookAt(directory, each);
     await refresh.look();
     return refresh.apply();

@@ -1,27 +1,12 @@
 /**
- * Sends what a snapshot marks. While the container runs (`exact` false), what vanished or turned into something else is
- * passed over and marked uncertain: the exact pass sends it. In the exact pass any such thing is a failure.
- *
- * What a container swaps in for a file meanwhile, a link or a device, is never opened (source-root.ts).
+ * The exact pass: sends what a snapshot of a container that stands still marks. Whatever is not as the snapshot has it is
+ * a failure.
  */
-import {
-  close,
-  getAttribute,
-  listAttributes,
-  openBeneath,
-  readLinkAt,
-  statAt,
-  statDescriptor,
-  type AttributeTarget,
-  type FileStat,
-} from "../../shared/adapters/linux.ts";
-import type { Attributes } from "../../shared/core/frames/tree-record.ts";
-import { DmigrateError, hasErrno, messageOf } from "../../shared/errors.ts";
+import { close, listAttributes, openBeneath, statDescriptor } from "../../shared/adapters/linux.ts";
+import { DmigrateError, messageOf } from "../../shared/errors.ts";
 import type { TreeEntry } from "../core/tree-diff.ts";
-import { makeTags } from "./block-tags.ts";
 import { breathe } from "./breathe.ts";
-import { hostAttributes } from "./entry-attributes.ts";
-import { isAllData, sendChanges, sendContent } from "./file-content.ts";
+import { changedText, EntrySender, type Place } from "./entry-sender.ts";
 import type { RecordWriter } from "./record-writer.ts";
 import { directoryFlagsToOpen, kindOf, type SourceTree } from "./snapshot.ts";
 import { SourceRoot } from "./source-root.ts";
@@ -30,296 +15,89 @@ export interface SendTreeOptions {
   tree: SourceTree;
   root: TreeEntry;
   writer: RecordWriter;
-  /** First pass: the destination drops what is not mentioned. */
-  prune: boolean;
-  exact: boolean;
   signal: AbortSignal;
 }
 
-const overlayPrefix = "trusted.overlay.";
-/** How overlayfs keeps a container's own attributes of that prefix apart from its own. */
-const escapedPrefix = "trusted.overlay.overlay.";
-
-/** Sends the tree; the caller has announced it, and flushes. Throws `transfer-failed` in the exact pass only. */
+/** Sends the tree; the caller has announced it, and flushes. Throws `transfer-failed`. */
 export async function sendTree(options: SendTreeOptions): Promise<void> {
   if (!options.root.send) return;
   const root = new SourceRoot(options.tree.path);
   try {
-    await new TreeSending(options, root).directory(root.fd, Buffer.alloc(0), options.root, []);
+    const place = { directories: [], name: Buffer.alloc(0) };
+    await new TreeSending(options, root).directory(root.fd, options.root, place, []);
   } finally {
     root.close();
   }
 }
 
 class TreeSending {
-  readonly #options: SendTreeOptions;
   readonly #root: SourceRoot;
   readonly #layer: boolean;
-  /** Where the first name of each multiply linked file was sent to. */
-  readonly #links = new Map<string, Buffer>();
+  readonly #signal: AbortSignal;
+  readonly #sender: EntrySender;
+  readonly #writer: RecordWriter;
 
-  constructor(options: SendTreeOptions, root: SourceRoot) {
-    this.#options = options;
+  constructor({ tree, writer, signal }: SendTreeOptions, root: SourceRoot) {
     this.#root = root;
-    this.#layer = options.tree.mergedPath !== undefined;
+    this.#layer = tree.mergedPath !== undefined;
+    this.#signal = signal;
+    this.#writer = writer;
+    this.#sender = new EntrySender({ tree, writer, exact: true, signal });
   }
 
-  async directory(fd: number, name: Buffer, entry: TreeEntry, path: Buffer[]): Promise<void> {
-    const { writer, prune } = this.#options;
+  async directory(fd: number, entry: TreeEntry, place: Place, inside: readonly Buffer[]): Promise<void> {
     const stat = statDescriptor(fd);
     // CRIU makes a directory in the frozen container and removes it again (snapshot.ts): the times change, and that is all.
-    if (!this.#options.exact || stat.identity !== entry.identity) this.#noteSame(stat, entry, path);
-    await writer.write({ type: "directory", name, attributes: attributesOf(stat), fresh: entry.fresh, prune });
-    await this.#begun(path, async () => {
-      await this.#attributes(fd, path);
-      for (const gone of entry.removed) await writer.write({ type: "remove", name: Buffer.from(gone, "latin1") });
-      await this.#children(fd, entry, path);
-      await writer.write({ type: "leave" });
-    });
-  }
-
-  async #children(fd: number, entry: TreeEntry, path: Buffer[]): Promise<void> {
+    if (stat.identity !== entry.identity) this.#sender.noteSame(stat, entry, place);
+    await this.#sender.enter(fd, stat, place, { fresh: entry.fresh, prune: false });
+    for (const gone of entry.removed) await this.#writer.write({ type: "remove", name: Buffer.from(gone, "latin1") });
     for (const [childName, child] of entry.children ?? []) {
       if (!child.send) continue;
-      const wait = breathe(this.#options.signal);
+      const wait = breathe(this.#signal);
       if (wait !== undefined) await wait;
-      const bytes = Buffer.from(childName, "latin1");
-      const sending = this.#child(fd, bytes, child, [...path, bytes]);
-      if (sending !== undefined) await sending;
+      await this.#child(fd, child, { directories: inside, name: Buffer.from(childName, "latin1") });
     }
+    await this.#sender.leave();
   }
 
-  /** What follows a record that opened something: a failure can't be passed over any more. */
-  async #begun(path: Buffer[], rest: () => Promise<void>): Promise<void> {
+  async #child(dirFd: number, entry: TreeEntry, place: Place): Promise<void> {
+    let sent: boolean;
     try {
-      await rest();
+      sent = await this.#entry(dirFd, entry, place);
     } catch (error) {
-      throw error instanceof DmigrateError ? error : this.#failure(path, messageOf(error), error);
+      throw error instanceof DmigrateError ? error : this.#sender.failure(place, messageOf(error), error);
     }
-  }
-
-  /** Undefined when it is done already, as with most files. */
-  #child(dirFd: number, name: Buffer, entry: TreeEntry, path: Buffer[]): Promise<void> | undefined {
-    try {
-      const sent = this.#entry(dirFd, name, entry, path);
-      if (typeof sent !== "boolean")
-        return sent.then(
-          (done) => this.#settle(done, entry, path),
-          (error: unknown) => this.#settle(this.#passOver(error, path), entry, path),
-        );
-      this.#settle(sent, entry, path);
-    } catch (error) {
-      this.#settle(this.#passOver(error, path), entry, path);
-    }
-    return undefined;
-  }
-
-  #settle(sent: boolean, entry: TreeEntry, path: Buffer[]): void {
-    if (sent) return;
-    if (this.#options.exact) throw this.#failure(path, changedText);
-    distrust(entry);
-  }
-
-  /** False for an error that says no more than that the entry has changed; throws others. */
-  #passOver(error: unknown, path: Buffer[]): false {
-    if (error instanceof DmigrateError) throw error;
-    if (this.#options.exact || !hasErrno(error, "ENOENT", "ENOTDIR", "ELOOP", "ESTALE", "EINVAL"))
-      throw this.#failure(path, messageOf(error), error);
-    return false;
-  }
-
-  /** What is sent must be what the snapshot saw: otherwise it may be that again in the next one, and seem sent. */
-  #noteSame(stat: FileStat, entry: TreeEntry, path: Buffer[]): void {
-    if (stat.signature === entry.signature && stat.identity === entry.identity) return;
-    if (this.#options.exact) throw this.#failure(path, changedText);
-    entry.certain = false;
+    if (!sent) throw this.#sender.failure(place, changedText);
   }
 
   /** False when the name no longer is what the snapshot saw. */
-  #entry(dirFd: number, name: Buffer, entry: TreeEntry, path: Buffer[]): boolean | Promise<boolean> {
-    if (entry.kind === "directory") return this.#subdirectory(dirFd, name, entry, path);
-    if (entry.kind === "file" && entry.links < 2) return this.#file(dirFd, name, entry, path);
-    return this.#other(dirFd, name, entry, path);
+  async #entry(dirFd: number, entry: TreeEntry, place: Place): Promise<boolean> {
+    if (entry.kind === "directory") return this.#subdirectory(dirFd, entry, place);
+    if (entry.links > 1 && (await this.#sender.link(entry, place))) return true;
+    return entry.kind === "file" ? this.#file(dirFd, entry, place) : this.#sender.special(dirFd, entry, place);
   }
 
-  async #other(dirFd: number, name: Buffer, entry: TreeEntry, path: Buffer[]): Promise<boolean> {
-    const { writer } = this.#options;
-    if (entry.kind === "whiteout") {
-      await writer.write({ type: "remove", name });
-      return true;
-    }
-    const first = entry.links > 1 ? this.#links.get(entry.identity) : undefined;
-    if (first !== undefined) {
-      await writer.write({ type: "link", name, path: first });
-      return true;
-    }
-    if (!(await this.#content(dirFd, name, entry, path))) return false;
-    if (entry.links > 1) this.#rememberLink(entry, path);
-    return true;
-  }
-
-  async #subdirectory(dirFd: number, name: Buffer, entry: TreeEntry, path: Buffer[]): Promise<boolean> {
-    const fd = openBeneath(dirFd, name, directoryFlagsToOpen);
+  async #subdirectory(dirFd: number, entry: TreeEntry, place: Place): Promise<boolean> {
+    const fd = openBeneath(dirFd, place.name, directoryFlagsToOpen);
     try {
-      await this.directory(fd, name, entry, path);
+      await this.directory(fd, entry, place, [...place.directories, place.name]);
       return true;
     } finally {
       close(fd);
     }
   }
 
-  async #content(dirFd: number, name: Buffer, entry: TreeEntry, path: Buffer[]): Promise<boolean> {
-    const { writer } = this.#options;
-    if (entry.kind === "file") return this.#file(dirFd, name, entry, path);
-    const stat = statAt(dirFd, name);
-    if (kindOf(stat, this.#layer) !== entry.kind) return false;
-    this.#noteSame(stat, entry, path);
-    const attributes = attributesOf(stat);
-    if (entry.kind === "symlink")
-      await writer.write({ type: "symlink", name, attributes, target: readLinkAt(dirFd, name) });
-    else await writer.write({ type: "node", name, attributes, major: stat.nodeMajor, minor: stat.nodeMinor });
-    await this.#attributes({ dirFd, name }, path);
-    return true;
-  }
-
-  #file(dirFd: number, name: Buffer, entry: TreeEntry, path: Buffer[]): boolean | Promise<boolean> {
-    const fd = this.#root.openFile(dirFd, name);
+  async #file(dirFd: number, entry: TreeEntry, place: Place): Promise<boolean> {
+    const fd = this.#root.openFile(dirFd, place.name);
     if (fd === undefined) return false;
-    let rest: Promise<boolean> | undefined;
     try {
       const stat = statDescriptor(fd);
       if (kindOf(stat, this.#layer) !== "file") return false;
-      this.#noteSame(stat, entry, path);
-      const names = listAttributes(fd);
-      const opened = { fd, name, stat, names, entry, path };
-      if (this.#smallFile(opened)) return true;
-      rest = this.#anyFile(opened);
-      return rest;
-    } finally {
-      if (rest === undefined) close(fd);
-    }
-  }
-
-  /** Sends a small file without attributes at once; false when it is none, or there is no room in the frame just now. */
-  #smallFile({ fd, name, stat, names, path }: OpenedFile): boolean {
-    const { writer, exact } = this.#options;
-    const { size } = stat;
-    if (exact || names.length > 0 || size > smallBytes || !writer.hasRoom(size + smallRoomBytes)) return false;
-    if (size > 0 && !isAllData(fd, stat)) return false;
-    void writer.write({ type: "file", name, attributes: attributesOf(stat), size });
-    try {
-      if (size > 0) writer.writeSmall(fd, 0, size);
-    } catch (error) {
-      throw this.#failure(path, messageOf(error), error);
-    }
-    void writer.write({ type: "fileEnd" });
-    return true;
-  }
-
-  /** Takes the descriptor over. */
-  async #anyFile({ fd, name, stat, names, entry, path }: OpenedFile): Promise<boolean> {
-    const { writer, exact, signal } = this.#options;
-    try {
-      if (this.#layer && stat.size === 0 && names.some((each) => each.toString() === "trusted.overlay.whiteout")) {
-        await writer.write({ type: "remove", name });
-        return true;
-      }
-      this.#refuseIndirect(names, path);
-      const sent = exact ? entry.tags : undefined;
-      const type = sent === undefined ? "file" : "patch";
-      const tags = exact || entry.certain ? undefined : makeTags(stat.size);
-      await writer.write({ type, name, attributes: attributesOf(stat), size: stat.size });
-      await this.#begun(path, async () => {
-        await this.#sendAttributes(fd, names);
-        if (sent === undefined) await sendContent({ fd, stat, writer, signal }, tags);
-        else await sendChanges({ fd, stat, writer, signal }, sent);
-        await writer.write({ type: "fileEnd" });
-      });
-      entry.tags = tags;
-      // A change after the first look shows in the next snapshot; the exact pass has no next one.
-      if (exact) this.#noteSame(statDescriptor(fd), entry, path);
+      this.#sender.noteSame(stat, entry, place);
+      await this.#sender.file({ fd, stat, names: listAttributes(fd), entry, place });
       return true;
     } finally {
       close(fd);
     }
   }
-
-  async #attributes(target: AttributeTarget, path: Buffer[]): Promise<void> {
-    const names = listAttributes(target);
-    this.#refuseIndirect(names, path);
-    await this.#sendAttributes(target, names);
-  }
-
-  async #sendAttributes(target: AttributeTarget, names: Buffer[]): Promise<void> {
-    for (const name of names) {
-      const text = name.toString("latin1");
-      if (hostAttributes.has(text)) continue;
-      const overlay = this.#layer && text.startsWith(overlayPrefix);
-      if (overlay && !text.startsWith(escapedPrefix)) continue;
-      const value = getAttribute(target, name);
-      if (value === undefined) continue;
-      const sentName = overlay ? Buffer.from(overlayPrefix + text.slice(escapedPrefix.length), "latin1") : name;
-      await this.#options.writer.write({ type: "attribute", name: sentName, value });
-    }
-  }
-
-  /** Overlay entries whose content lies under another name in a lower layer. */
-  #refuseIndirect(names: readonly Buffer[], path: Buffer[]): void {
-    if (!this.#layer) return;
-    for (const name of names) {
-      const text = name.toString("latin1");
-      if (text === "trusted.overlay.redirect" || text === "trusted.overlay.metacopy")
-        throw new DmigrateError(
-          "not-migratable",
-          `${this.#where(path)} has the attribute ${text}: its content is in another layer under another name; ` +
-            "mount overlays without redirect_dir and metacopy (module options of overlay) and create the container again",
-        );
-    }
-  }
-
-  #rememberLink(entry: TreeEntry, path: Buffer[]): void {
-    const parts = path.flatMap((part, index) => (index === 0 ? [part] : [Buffer.from("/"), part]));
-    const joined = Buffer.concat(parts);
-    if (joined.length >= 4096)
-      throw new DmigrateError("not-migratable", `${this.#where(path)} is a hard link with a path beyond 4095 bytes`);
-    this.#links.set(entry.identity, joined);
-  }
-
-  #failure(path: Buffer[], what: string, cause?: unknown): DmigrateError {
-    return new DmigrateError("transfer-failed", `${this.#where(path)} could not be sent: ${what}`, { cause });
-  }
-
-  #where(path: Buffer[]): string {
-    return `${this.#options.tree.label}: /${path
-      .map((part) => part.toString())
-      .filter(Boolean)
-      .join("/")}`;
-  }
-}
-
-/** An open file, and what was seen of it. */
-interface OpenedFile {
-  fd: number;
-  name: Buffer;
-  stat: FileStat;
-  names: Buffer[];
-  entry: TreeEntry;
-  path: Buffer[];
-}
-
-/** Files up to this size are read at once, and share frames. */
-const smallBytes = 64 * 1024;
-/** What the records of a small file take beside its data, at most. */
-const smallRoomBytes = 512;
-
-const changedText = "something outside the frozen container changed it while it was sent";
-
-/** What was passed over was not sent, nor anything in it. */
-function distrust(entry: TreeEntry): void {
-  entry.certain = false;
-  for (const child of entry.children?.values() ?? []) distrust(child);
-}
-
-function attributesOf({ mode, uid, gid, accessNs, modifyNs }: FileStat): Attributes {
-  return { mode, uid, gid, accessNs, modifyNs };
 }

@@ -18,22 +18,16 @@ import {
   setAttribute,
 } from "../../shared/adapters/linux.ts";
 import { FrameError } from "../../shared/core/frames/frame.ts";
-import type { Attributes, TreeRecord } from "../../shared/core/frames/tree-record.ts";
+import type { Attributes } from "../../shared/core/frames/attributes.ts";
+import type { SmallFile } from "../../shared/core/frames/small-file.ts";
+import type { TreeRecord } from "../../shared/core/frames/tree-record.ts";
 import { hasErrno } from "../../shared/errors.ts";
 import { dropAttribute, dropUnwanted, permissionBits, setAll, type Extended } from "./entry-attributes.ts";
-import type { LayerLeftovers } from "./layer-leftovers.ts";
 import { removeTree } from "./remove-tree.ts";
 import { directoryFlagsToOpen, maxDepth } from "./snapshot.ts";
+import { SmallFiles, type SmallFrame } from "./small-files.ts";
 import { TargetFile } from "./target-file.ts";
-
-/** A tree to write: its root stays the caller's. */
-export interface TargetTree {
-  rootFd: number;
-  /** Of a writable layer: its directory is not the one that is written to. */
-  leftovers: LayerLeftovers | undefined;
-  /** Owner, mode, attributes and times are set as sent; otherwise contents only. */
-  keepAttributes: boolean;
-}
+import type { TargetTree } from "./target-tree.ts";
 
 interface OpenDirectory {
   fd: number;
@@ -44,6 +38,7 @@ interface OpenDirectory {
   existed: boolean;
   /** Names that go unless they are mentioned, as latin1. */
   leftover: Set<string>;
+  small: SmallFiles;
 }
 
 type Of<Type extends TreeRecord["type"]> = Extract<TreeRecord, { type: Type }>;
@@ -64,6 +59,8 @@ export class TreeWriter {
   #made: Of<"symlink" | "node"> | undefined;
   #extendedBytes = 0;
   #finished = false;
+  /** The name of a small file that could not be written. */
+  #failed: Buffer | undefined;
   files = 0;
 
   constructor(tree: TargetTree) {
@@ -91,6 +88,12 @@ export class TreeWriter {
     if (record.type === "chunk") return this.#openFile().chunk(record.offset, record.bytes);
     if (record.type === "zeros") return this.#openFile().zeros(record.offset, record.length);
     if (record.type === "hole") return this.#openFile().hole(record.offset, record.length);
+    if (record.type === "copy") return this.#openFile().copy(record.offset, record, this.#tree);
+    if (record.type === "origin") {
+      const file = this.#openFile();
+      file.noteOrigin(record.number, this.#tree, [...this.#path(), file.name]);
+      return undefined;
+    }
     if (record.type === "fileEnd") return this.#fileEnd();
     if (this.#file !== undefined) throw new FrameError(`a record ${record.type} within a file`);
     switch (record.type) {
@@ -124,6 +127,29 @@ export class TreeWriter {
     return undefined;
   }
 
+  /** Makes a small file, as `apply` does for records. */
+  applySmall(frame: SmallFrame, file: SmallFile): void {
+    if (this.#made !== undefined) this.#finishMade();
+    this.#extended = undefined;
+    if (this.#file !== undefined) throw new FrameError("a small file within a file");
+    const { small, leftover, fd } = this.#top();
+    const name = (): Buffer => frame.bytes.subarray(file.nameAt, file.nameAt + file.nameBytes);
+    if (leftover.size > 0) leftover.delete(name().toString("latin1"));
+    try {
+      try {
+        small.write(frame, file);
+      } catch (error) {
+        if (!hasErrno(error, "EEXIST")) throw error;
+        removeTree(fd, name());
+        small.write(frame, file);
+      }
+    } catch (error) {
+      this.#failed = Buffer.from(name());
+      throw error;
+    }
+    this.files++;
+  }
+
   /** Closes what is open. Safe to call at any time, also twice. */
   async dispose(): Promise<void> {
     const file = this.#file;
@@ -134,7 +160,8 @@ export class TreeWriter {
 
   /** Where the writing stands, for messages. */
   where(): string {
-    const names = this.#file === undefined ? this.#path() : [...this.#path(), this.#file.name];
+    const name = this.#failed ?? this.#file?.name;
+    const names = name === undefined ? this.#path() : [...this.#path(), name];
     return `/${names.map(String).join("/")}`;
   }
 
@@ -160,6 +187,7 @@ export class TreeWriter {
       extended: [],
       existed,
       leftover: new Set(),
+      small: new SmallFiles(fd, this.#tree.keepAttributes),
     };
     this.#stack.push(directory);
     this.#expect(directory.extended);
@@ -310,7 +338,7 @@ export class TreeWriter {
       }
     }
     for (const each of extended) setAttribute({ dirFd, name }, each.name, each.value);
-    changeTimesAt(dirFd, name, attributes.accessNs, attributes.modifyNs);
+    changeTimesAt(dirFd, name, attributes.access, attributes.modify);
   }
 }
 

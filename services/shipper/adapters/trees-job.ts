@@ -3,10 +3,13 @@ import { statfsSync } from "node:fs";
 import { close, descriptorPath, openTrustedDirectory } from "../../shared/adapters/linux.ts";
 import type { TreeName } from "../../shared/core/frames/job-message.ts";
 import { FrameError } from "../../shared/core/frames/frame.ts";
-import { readRecords, type TreeRecord } from "../../shared/core/frames/tree-record.ts";
+import { noSmallFile } from "../../shared/core/frames/small-file.ts";
+import { RecordReader, type TreeRecord } from "../../shared/core/frames/tree-record.ts";
 import { DmigrateError, hasErrno, messageOf } from "../../shared/errors.ts";
 import { breathe } from "./breathe.ts";
 import { LayerLeftovers } from "./layer-leftovers.ts";
+import { Origins } from "./origins.ts";
+import { smallFrame, type SmallFrame } from "./small-files.ts";
 import { TreeWriter } from "./tree-writer.ts";
 
 /** Where a tree is written to on this node. */
@@ -33,6 +36,8 @@ export class TreesJob {
   readonly #find: (tree: TreeName) => Promise<TreePlace>;
   readonly #signal: AbortSignal;
   #open: OpenTree | undefined;
+  readonly #small = noSmallFile();
+  readonly #origins = new Origins();
   #files = 0;
   #aborted = false;
 
@@ -52,9 +57,16 @@ export class TreesJob {
   }
 
   async #applyAll(payload: Buffer): Promise<void> {
-    for (const record of readRecords(payload)) {
+    const reader = new RecordReader(payload);
+    const frame = smallFrame(payload);
+    while (!reader.done) {
       const pause = breathe(this.#signal);
       if (pause !== undefined) await pause;
+      if (reader.small(this.#small)) {
+        this.#applySmall(frame);
+        continue;
+      }
+      const record = reader.record();
       const wait = record.type === "tree" ? this.#begin(record) : this.#apply(record);
       if (wait !== undefined) await wait;
     }
@@ -62,6 +74,7 @@ export class TreesJob {
 
   async finish(): Promise<{ files: number }> {
     await this.#end();
+    this.#origins.close();
     return { files: this.#files };
   }
 
@@ -69,6 +82,7 @@ export class TreesJob {
   async abort(): Promise<void> {
     this.#aborted = true;
     await this.#close();
+    this.#origins.close();
   }
 
   async #close(): Promise<void> {
@@ -80,7 +94,7 @@ export class TreesJob {
     close(tree.rootFd);
   }
 
-  async #begin({ index, expectedBytes }: Extract<TreeRecord, { type: "tree" }>): Promise<void> {
+  async #begin({ index }: Extract<TreeRecord, { type: "tree" }>): Promise<void> {
     await this.#end();
     const name = this.#trees[index];
     if (name === undefined) throw new FrameError(`a tree ${index} that the job does not have`);
@@ -89,19 +103,19 @@ export class TreesJob {
     const rootFd = openTrustedDirectory(place.path);
     let leftovers: LayerLeftovers | undefined;
     try {
-      const { type, bavail, bsize } = statfsSync(descriptorPath(rootFd));
-      if (place.layer !== undefined && type !== overlayMagic)
+      if (place.layer !== undefined && statfsSync(descriptorPath(rootFd)).type !== overlayMagic)
         throw new DmigrateError(
           "conflict",
           `${place.path} is not mounted: the container is not waiting for its restore`,
         );
-      if (expectedBytes > bavail * bsize)
-        throw new DmigrateError(
-          "transfer-failed",
-          `no room for ${place.label}: it takes ${expectedBytes} bytes, and ${bavail * bsize} are free; make room and migrate again`,
-        );
       if (place.layer !== undefined) leftovers = new LayerLeftovers(place.layer.upper, place.layer.lowers);
-      const writer = new TreeWriter({ rootFd, leftovers, keepAttributes: place.keepAttributes });
+      const writer = new TreeWriter({
+        rootFd,
+        rootPath: place.path,
+        leftovers,
+        keepAttributes: place.keepAttributes,
+        origins: this.#origins,
+      });
       this.#open = { place, rootFd, leftovers, writer };
     } catch (error) {
       leftovers?.close();
@@ -110,9 +124,22 @@ export class TreesJob {
     }
   }
 
+  #applySmall(frame: SmallFrame): void {
+    const tree = this.#openTree();
+    try {
+      tree.writer.applySmall(frame, this.#small);
+    } catch (error) {
+      throw this.#explain(error, tree);
+    }
+  }
+
+  #openTree(): OpenTree {
+    if (this.#open === undefined) throw new FrameError("a record outside any tree");
+    return this.#open;
+  }
+
   #apply(record: TreeRecord): Promise<void> | undefined {
-    const tree = this.#open;
-    if (tree === undefined) throw new FrameError("a record outside any tree");
+    const tree = this.#openTree();
     try {
       return tree.writer.apply(record)?.catch((error: unknown) => {
         throw this.#explain(error, tree);

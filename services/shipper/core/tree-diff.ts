@@ -5,6 +5,7 @@
  * The rule: an entry is left out only if it was sent before, has the same signature (all that a stat shows, with the
  * change time), was certain both times, and not changed just before the first look. See adapters/snapshot.ts.
  */
+import type { FileTime } from "../../shared/core/file-time.ts";
 
 export type EntryKind = "directory" | "file" | "symlink" | "node" | "whiteout";
 
@@ -90,28 +91,25 @@ export function visit(entry: TreeEntry, action: (entry: TreeEntry) => void): voi
   for (const child of entry.children?.values() ?? []) visit(child, action);
 }
 
-/** Takes all marks off: the tree was sent. Answers the entries that may differ from what was sent. */
-export function unmark(root: TreeEntry): TreeEntry[] {
+/** The entries of a tree that may differ from what was sent. */
+export function uncertainOf(root: TreeEntry): TreeEntry[] {
   const uncertain: TreeEntry[] = [];
   visit(root, (entry) => {
-    entry.send = false;
-    entry.fresh = false;
-    entry.removed = [];
     if (!entry.certain) uncertain.push(entry);
   });
   return uncertain;
 }
 
 /** Timestamps come from a clock that ticks: up to 10 ms on Linux, a second or two where a file system keeps no finer. */
-const tickMarginNs = 50_000_000n;
-const coarseMarginNs = 2_100_000_000n;
+const tickMarginNs = 50_000_000;
+const coarseMarginNs = 2_100_000_000;
 
 /**
- * Whether every change after `beforeNs` is bound to show in the change time. It is when the time recorded is older by
+ * Whether every change after `before` is bound to show in the change time. It is when the time recorded is older by
  * more than the clock's tick: then a later change gets a later time. Writes through a mapping that existed before
- * `beforeNs` show nothing, so mapped files must be told apart by other means.
+ * `before` show nothing, so mapped files must be told apart by other means.
  */
-export function changeTimeTells(changeNs: bigint, beforeNs: bigint): boolean {
-  const coarse = changeNs % 1_000_000_000n === 0n;
-  return changeNs + (coarse ? coarseMarginNs : tickMarginNs) < beforeNs;
+export function changeTimeTells(change: FileTime, before: FileTime): boolean {
+  const ageNs = (before.seconds - change.seconds) * 1e9 + before.nanos - change.nanos;
+  return ageNs > (change.nanos === 0 ? coarseMarginNs : tickMarginNs);
 }

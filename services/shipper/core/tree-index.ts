@@ -5,13 +5,7 @@
 import type { TreeEntry } from "./tree-diff.ts";
 
 export class TreeIndex {
-  readonly root: TreeEntry;
   readonly #entries = new Map<string, TreeEntry | TreeEntry[]>();
-
-  constructor(root: TreeEntry) {
-    this.root = root;
-    this.add(root);
-  }
 
   /** Adds an entry and all below it. */
   add(entry: TreeEntry): void {
@@ -24,7 +18,7 @@ export class TreeIndex {
   find(identity: string): TreeEntry[] {
     const found = this.#entries.get(identity);
     if (found === undefined) return [];
-    return (Array.isArray(found) ? found : [found]).filter((entry) => this.#isAttached(entry));
+    return (Array.isArray(found) ? found : [found]).filter(isAttached);
   }
 
   has(identity: string): boolean {
@@ -37,14 +31,13 @@ export class TreeIndex {
     else if (Array.isArray(there)) there.push(entry);
     else if (there !== entry) this.#entries.set(identity, [there, entry]);
   }
+}
 
-  #isAttached(entry: TreeEntry): boolean {
-    for (let at = entry; at.parent !== undefined; at = at.parent) {
-      if (at.parent.children?.get(at.name) !== at) return false;
-      if (at.parent === this.root) return true;
-    }
-    return entry === this.root;
-  }
+/** Whether the entry's directory still has it, and so on up to the root. */
+function isAttached(entry: TreeEntry): boolean {
+  for (let at = entry; at.parent !== undefined; at = at.parent)
+    if (at.parent.children?.get(at.name) !== at) return false;
+  return true;
 }
 
 /** Its names from the root on, as latin1; the root's is none. */
@@ -53,3 +46,7 @@ export function pathOf(entry: TreeEntry): string[] {
   for (let at = entry; at.parent !== undefined; at = at.parent) names.unshift(at.name);
   return names;
 }
+
+/** Names on the way, as one path. */
+export const joinPath = (names: readonly Buffer[]): Buffer =>
+  Buffer.concat(names.flatMap((name, index) => (index === 0 ? [name] : [Buffer.from("/"), name])));

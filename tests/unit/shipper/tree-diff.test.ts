@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { timeOf } from "../../../services/shared/core/file-time.ts";
 import { changeTimeTells, markChanges, type TreeEntry } from "../../../services/shipper/core/tree-diff.ts";
 
 let inodes = 0;
@@ -187,6 +188,6 @@ describe("the change time tells of later changes", () => {
     ["a whole second, a second ago", 10n * second, 11n * second, false],
     ["a whole second, three seconds ago", 10n * second, 13n * second, true],
   ])("%s", (_what, changeNs, beforeNs, tells) => {
-    expect(changeTimeTells(changeNs, beforeNs)).toBe(tells);
+    expect(changeTimeTells(timeOf(changeNs), timeOf(beforeNs))).toBe(tells);
   });
 });

@@ -1,28 +1,36 @@
 /** What a hostile source may send to the destination's tree writer: nothing of it gets outside the tree. */
 import { execFileSync } from "node:child_process";
 import {
+  chmodSync,
   existsSync,
+  lstatSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   symlinkSync,
   writeFileSync,
+  type BigIntStats,
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { close, openTrustedDirectory } from "../../../services/shared/adapters/linux.ts";
-import type { Attributes, TreeRecord } from "../../../services/shared/core/frames/tree-record.ts";
+import type { Attributes } from "../../../services/shared/core/frames/attributes.ts";
+import { noSmallFile, writeSmallHead } from "../../../services/shared/core/frames/small-file.ts";
+import { RecordReader, type TreeRecord } from "../../../services/shared/core/frames/tree-record.ts";
+import { Origins } from "../../../services/shipper/adapters/origins.ts";
+import { smallFrame } from "../../../services/shipper/adapters/small-files.ts";
 import { TreeWriter } from "../../../services/shipper/adapters/tree-writer.ts";
 
 const attributes: Attributes = {
   mode: 0o100600,
   uid: process.getuid?.() ?? 0,
   gid: process.getgid?.() ?? 0,
-  accessNs: 0n,
-  modifyNs: 0n,
+  access: { seconds: 0, nanos: 0 },
+  modify: { seconds: 0, nanos: 0 },
 };
 
 let dir: string;
@@ -30,6 +38,7 @@ let root: string;
 let outside: string;
 let rootFd: number;
 let writer: TreeWriter;
+let origins: Origins;
 
 beforeEach(() => {
   dir = mkdtempSync(join(tmpdir(), "dmigrate-writer-"));
@@ -39,11 +48,13 @@ beforeEach(() => {
   mkdirSync(outside);
   writeFileSync(join(outside, "precious"), "precious");
   rootFd = openTrustedDirectory(root);
-  writer = new TreeWriter({ rootFd, leftovers: undefined, keepAttributes: true });
+  origins = new Origins();
+  writer = new TreeWriter({ rootFd, rootPath: root, leftovers: undefined, keepAttributes: true, origins });
 });
 
 afterEach(async () => {
   await writer.dispose();
+  origins.close();
   close(rootFd);
   expect(readdirSync(outside)).toEqual(["precious"]);
   expect(readFileSync(join(outside, "precious"), "utf8")).toBe("precious");
@@ -199,6 +210,125 @@ describe("a patch", () => {
   test("is the only place for holes", async () => {
     await apply(directory(""), file("new", 8192));
     await expect(apply(hole(0, 4096))).rejects.toThrow("outside a patch");
+  });
+});
+
+describe("a copy", () => {
+  const origin = (number: number): TreeRecord => ({ type: "origin", number });
+  const copy = (offset: number, length: number, number: number, from: number): TreeRecord => ({
+    type: "copy",
+    offset,
+    length,
+    number,
+    from,
+  });
+  const wrote = (name: string, number: number, text: string): TreeRecord[] => [
+    file(name, text.length),
+    origin(number),
+    chunk(0, text),
+    fileEnd,
+  ];
+  const text = (name: string): string => readFileSync(join(root, name), "utf8");
+
+  test("has the bytes of a file before, and of the same file", async () => {
+    await apply(directory(""), directory("d"), ...wrote("a", 0, "0123456789"), leave);
+    await apply(file("b", 10), origin(1), chunk(0, "xy"), copy(2, 4, 0, 3), copy(6, 4, 1, 0), fileEnd, leave);
+    expect(text("b")).toBe("xy3456xy34");
+  });
+  test.each<[string, TreeRecord[]]>([
+    ["of a file that has no number", [copy(0, 1, 1, 0)]],
+    ["beyond the end of that file", [copy(0, 2, 0, 9)]],
+    ["beyond the end of its own", [copy(9, 2, 0, 0)]],
+    ["with a number for this file that is another's", [origin(0)]],
+    ["with a number that is not the next", [origin(2)]],
+  ])("%s is refused", async (_what, records) => {
+    await apply(directory(""), ...wrote("a", 0, "0123456789"), file("b", 10));
+    await expect(apply(...records)).rejects.toThrow(expect.objectContaining({ name: "FrameError" }));
+  });
+  test.each<[string, (path: string) => void]>([
+    ["a link to the outside", (path) => symlinkSync(join(outside, "precious"), path)],
+    ["another file", (path) => writeFileSync(path, "precious!!")],
+    ["a FIFO", (path) => void execFileSync("mkfifo", [path])],
+    ["nothing", () => undefined],
+  ])("is not made of what has taken the file's place: %s", async (_what, put) => {
+    await apply(directory(""), ...wrote("a", 0, "0123456789"), file("b", 10));
+    // Kept, so that its number is not given to another one.
+    renameSync(join(root, "a"), join(root, "kept"));
+    put(join(root, "a"));
+    await expect(apply(copy(0, 5, 0, 0))).rejects.toMatchObject({ code: "transfer-failed" });
+  });
+  test("of a patch can't be asked for", async () => {
+    writeFileSync(join(root, "f"), "0123");
+    await apply(directory(""), { ...file("f", 4), type: "patch" } as TreeRecord);
+    await expect(apply(origin(0))).rejects.toThrow("a patch with a number");
+  });
+});
+
+describe("small files", () => {
+  /** Applies them as they come out of a frame. */
+  function applySmall(...files: { name: string; text: string; mode?: number; seconds?: number }[]): void {
+    const bytes = Buffer.alloc(64 * 1024);
+    let end = 0;
+    for (const { name, text, mode = 0o100600, seconds = 0 } of files) {
+      const each = { ...attributes, mode, modify: { seconds, nanos: 7 } };
+      const at = writeSmallHead(bytes, end, Buffer.from(name), each, text.length);
+      end = at + bytes.write(text, at);
+    }
+    const frame = smallFrame(bytes.subarray(0, end));
+    const reader = new RecordReader(frame.bytes);
+    const file = noSmallFile();
+    while (!reader.done) {
+      if (!reader.small(file)) throw new Error("no small file");
+      writer.applySmall(frame, file);
+    }
+  }
+  const stat = (name: string): BigIntStats => lstatSync(join(root, name), { bigint: true });
+
+  test("are made with their modes and times", async () => {
+    await apply(directory(""));
+    applySmall(
+      { name: "a", text: "abc", mode: 0o100644, seconds: 1_000_000_000 },
+      { name: "b", text: "", mode: 0o104777, seconds: -2 },
+      { name: "c", text: "c", mode: 0o100644, seconds: 2 ** 33 },
+    );
+    await apply(leave);
+    expect(["a", "b", "c"].map((name) => readFileSync(join(root, name), "utf8"))).toEqual(["abc", "", "c"]);
+    expect(["a", "b", "c"].map((name) => Number(stat(name).mode).toString(8))).toEqual(["100644", "104777", "100644"]);
+    expect(["a", "b", "c"].map((name) => stat(name).mtimeNs)).toEqual([
+      1_000_000_000_000_000_007n,
+      -1_999_999_993n,
+      2n ** 33n * 1_000_000_000n + 7n,
+    ]);
+  });
+  test("replace what has their name, and are not written through links", async () => {
+    symlinkSync(join(outside, "precious"), join(root, "link"));
+    mkdirSync(join(root, "dir"));
+    writeFileSync(join(root, "dir/inside"), "x");
+    await apply(directory("", { prune: true }));
+    applySmall({ name: "link", text: "new" }, { name: "dir", text: "file" });
+    await apply(leave);
+    expect(readFileSync(join(root, "link"), "utf8")).toBe("new");
+    expect(readFileSync(join(root, "dir"), "utf8")).toBe("file");
+    expect(readdirSync(root).sort()).toEqual(["dir", "link"]);
+  });
+  test("have the group of a directory that gives it to what is in it, unless they have another", async () => {
+    chmodSync(root, 0o2755);
+    await apply(directory(""));
+    applySmall({ name: "a", text: "a" }, { name: "b", text: "b" });
+    expect(Number(stat("a").gid)).toBe(attributes.gid);
+    expect(Number(stat("b").gid)).toBe(attributes.gid);
+  });
+  test("outside a directory or within a file are refused", async () => {
+    expect(() => applySmall({ name: "a", text: "a" })).toThrow("outside the tree's root");
+    await apply(directory(""), file("f", 1));
+    expect(() => applySmall({ name: "a", text: "a" })).toThrow("within a file");
+  });
+  test("that can't be written are named", async () => {
+    await apply(directory(""));
+    rmSync(root, { recursive: true });
+    expect(() => applySmall({ name: "a", text: "a" })).toThrow("ENOENT");
+    expect(writer.where()).toBe("/a");
+    mkdirSync(root);
   });
 });
 

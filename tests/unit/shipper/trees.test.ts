@@ -168,6 +168,24 @@ describe("a tree", () => {
     expect(sourceLink.bytesSent - before).toBeLessThan(1 << 20);
   });
 
+  test("has equal blocks of large files, which travel once", async () => {
+    const block = 256 * 1024;
+    const [a, b, c] = [randomBytes(block), randomBytes(block), randomBytes(100_000)];
+    mkdirSync(inSource("dir/sub"), { recursive: true });
+    writeFileSync(inSource("one"), Buffer.concat([a, b, a, a, c]));
+    writeFileSync(inSource("dir/two"), Buffer.concat([b, randomBytes(block), a, c]));
+    for (let i = 0; i < 20; i++) writeFileSync(inSource(`dir/sub/copy${i}`), Buffer.concat([a, b, a, b, c]));
+    // Equal to others but for a byte, and but for their place in the block.
+    writeFileSync(inSource("near"), Buffer.concat([a.subarray(0, -1), Buffer.from([(a.at(-1) ?? 0) ^ 1])]));
+    writeFileSync(inSource("shifted"), Buffer.concat([Buffer.from("x"), a]));
+    await settle();
+    const before = sourceLink.bytesSent;
+    const { files } = await pass();
+    expect(files).toBe(24);
+    expect(printTree(target)).toEqual(printTree(source));
+    expect(sourceLink.bytesSent - before).toBeLessThan(6 * block);
+  });
+
   test("of thousands of small files arrives", async () => {
     for (let i = 0; i < 3_000; i++) writeFileSync(inSource(`f${i}`), `${i}`);
     const { files } = await pass();

@@ -19,6 +19,9 @@ const numberBytes = 4;
 export const jobHeaderBytes = frameHeaderBytes + numberBytes;
 /** Bytes of one job that may be under way, sent and not applied: what a receiver must be ready to keep. */
 export const maxUnappliedBytes = 8 * 1024 * 1024;
+/** Files of one job that others may be copied from: what a receiver must be ready to remember. */
+export const maxOrigins = 65_536;
+export const maxOriginPathBytes = 16 * 1024 * 1024;
 export const jobDataFlags = { zstd: 1 } as const;
 
 /** A frame for `bytes` of a job, behind the room that its number takes. */

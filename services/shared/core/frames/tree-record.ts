@@ -3,7 +3,7 @@
  * record carries one name, never a path that could lead elsewhere, and a small file costs some 80 bytes.
  *
  *     record       u8 type, then
- *     tree         u16 index, u64 expected bytes       begins a tree; its root is entered by a directory without name
+ *     tree         u16 index                          begins a tree; its root is entered by a directory without name
  *     directory    u8 flags, attributes, name         entered; what follows is inside it, up to `leave`
  *     leave        -
  *     file         u64 size, attributes, name         then chunks, then `fileEnd`
@@ -11,28 +11,24 @@
  *     chunk        u64 offset, u32 length, bytes      what no chunk covers is a hole; in a patch it is as it was
  *     hole         u64 offset, u64 length             in a patch
  *     zeros        u64 offset, u32 length             a chunk of zeros, which are data and not a hole
+ *     origin       u32 number                         of the file under way: parts of it may be copied from here on
+ *     copy         u64 offset, u32 length, u32 number, u64 from    a chunk that is the same as one of a numbered file
  *     fileEnd      -
+ *     small        u32 length, attributes, name, NUL, bytes   a whole file: no holes, no attributes of its own
  *     symlink      attributes, name, target
  *     node         u32 major, u32 minor, attributes, name     FIFO, socket, device: the mode's type says which
  *     link         name, path from the tree's root    one more name of a file sent before in this job
  *     remove       name                               with all that is in it
  *     attribute    name, u32 length, value            an extended attribute of the entry before it
  *
- * attributes: u32 mode, u32 uid, u32 gid, i64 access ns, i64 modify ns. Names and paths: u16 length, bytes.
+ * attributes: attributes.ts; small: small-file.ts. Names and paths: u16 length, bytes.
  */
+import { attributesBytes, readAttributes, writeAttributes, type Attributes } from "./attributes.ts";
 import { FrameError, maxDataBytes } from "./frame.ts";
-
-export interface Attributes {
-  /** Type and permission bits. */
-  mode: number;
-  uid: number;
-  gid: number;
-  accessNs: bigint;
-  modifyNs: bigint;
-}
+import { checkName, maxNameBytes, readSmall, smallNumber, type SmallFile } from "./small-file.ts";
 
 export type TreeRecord =
-  | { type: "tree"; index: number; expectedBytes: number }
+  | { type: "tree"; index: number }
   | { type: "directory"; name: Buffer; attributes: Attributes; fresh: boolean; prune: boolean }
   | { type: "leave" }
   | { type: "file"; name: Buffer; attributes: Attributes; size: number }
@@ -40,6 +36,8 @@ export type TreeRecord =
   | { type: "hole"; offset: number; length: number }
   | { type: "zeros"; offset: number; length: number }
   | { type: "chunk"; offset: number; bytes: Buffer }
+  | { type: "origin"; number: number }
+  | { type: "copy"; offset: number; length: number; number: number; from: number }
   | { type: "fileEnd" }
   | { type: "symlink"; name: Buffer; attributes: Attributes; target: Buffer }
   | { type: "node"; name: Buffer; attributes: Attributes; major: number; minor: number }
@@ -62,6 +60,9 @@ const typeNumbers = {
   patch: 12,
   hole: 13,
   zeros: 14,
+  // 15: small-file.ts
+  origin: 16,
+  copy: 17,
 } as const;
 const typeNames = new Map(
   Object.entries(typeNumbers).map(([name, number]) => [number as number, name as TreeRecord["type"]]),
@@ -69,10 +70,8 @@ const typeNames = new Map(
 
 /** `fresh`: replaces whatever has this name. `prune`: what is in it and not mentioned goes. */
 const directoryFlags = { fresh: 1, prune: 2 } as const;
-const attributesBytes = 28;
 /** What stands before a chunk's bytes. */
 export const chunkHeaderBytes = 13;
-const maxNameBytes = 255;
 const maxPathBytes = 4096;
 const maxValueBytes = 65_536;
 
@@ -80,7 +79,7 @@ const maxValueBytes = 65_536;
 export function recordBytes(record: TreeRecord): number {
   switch (record.type) {
     case "tree":
-      return 11;
+      return 3;
     case "directory":
       return 2 + attributesBytes + 2 + record.name.length;
     case "leave":
@@ -93,6 +92,10 @@ export function recordBytes(record: TreeRecord): number {
       return 17;
     case "zeros":
       return chunkHeaderBytes;
+    case "origin":
+      return 5;
+    case "copy":
+      return 25;
     case "chunk":
       return chunkHeaderBytes + record.bytes.length;
     case "symlink":
@@ -108,10 +111,6 @@ export function recordBytes(record: TreeRecord): number {
   }
 }
 
-/** Access and change time as they go into a record: by far faster than Buffer's own way with 64 bits. */
-const timeBytes = new Uint8Array(16);
-const times = new DataView(timeBytes.buffer);
-
 /** Writes a record at `at`, where there must be room for `recordBytes`. Answers where it ends. */
 export function writeRecord(buffer: Buffer, at: number, record: TreeRecord): number {
   let end = buffer.writeUInt8(typeNumbers[record.type], at);
@@ -119,19 +118,12 @@ export function writeRecord(buffer: Buffer, at: number, record: TreeRecord): num
     end = buffer.writeUInt16LE(bytes.length, end);
     end += bytes.copy(buffer, end);
   };
-  const attributes = ({ mode, uid, gid, accessNs, modifyNs }: Attributes): void => {
-    end = buffer.writeUInt32LE(mode, end);
-    end = buffer.writeUInt32LE(uid, end);
-    end = buffer.writeUInt32LE(gid, end);
-    times.setBigInt64(0, accessNs, true);
-    times.setBigInt64(8, modifyNs, true);
-    buffer.set(timeBytes, end);
-    end += timeBytes.length;
+  const attributes = (each: Attributes): void => {
+    end = writeAttributes(buffer, end, each);
   };
   switch (record.type) {
     case "tree":
       end = buffer.writeUInt16LE(record.index, end);
-      end = buffer.writeBigUInt64LE(BigInt(record.expectedBytes), end);
       break;
     case "directory":
       end = buffer.writeUInt8(
@@ -151,6 +143,15 @@ export function writeRecord(buffer: Buffer, at: number, record: TreeRecord): num
     case "zeros":
       end = buffer.writeBigUInt64LE(BigInt(record.offset), end);
       end = buffer.writeUInt32LE(record.length, end);
+      break;
+    case "origin":
+      end = buffer.writeUInt32LE(record.number, end);
+      break;
+    case "copy":
+      end = buffer.writeBigUInt64LE(BigInt(record.offset), end);
+      end = buffer.writeUInt32LE(record.length, end);
+      end = buffer.writeUInt32LE(record.number, end);
+      end = buffer.writeBigUInt64LE(BigInt(record.from), end);
       break;
     case "file":
     case "patch":
@@ -196,13 +197,11 @@ export function writeChunkHeader(buffer: Buffer, at: number, offset: number, len
   return buffer.writeUInt32LE(length, end);
 }
 
-/** The records of a frame; the bytes of chunks are parts of `payload`, all else is copied. Throws FrameError on anything that is no record. */
-export function* readRecords(payload: Buffer): Generator<TreeRecord, void, void> {
-  const reader = new Reader(payload);
-  while (!reader.done) yield reader.record();
-}
-
-class Reader {
+/**
+ * The records of a frame, one by one; the bytes of chunks are parts of `payload`, all else is copied. Throws FrameError
+ * on anything that is no record.
+ */
+export class RecordReader {
   readonly #bytes: Buffer;
   readonly #view: DataView;
   #at = 0;
@@ -216,6 +215,14 @@ class Reader {
     return this.#at === this.#bytes.length;
   }
 
+  /** Takes a small file, if that is what comes next: `file` says where it lies in the payload. */
+  small(file: SmallFile): boolean {
+    if (this.done || this.#bytes[this.#at] !== smallNumber) return false;
+    this.#at = readSmall(this.#bytes, this.#view, this.#at, file);
+    return true;
+  }
+
+  /** Takes what comes next, which is no small file. */
   record(): TreeRecord {
     const number = this.#number(1);
     const type = typeNames.get(number);
@@ -223,14 +230,14 @@ class Reader {
       case undefined:
         throw new FrameError(`unknown record type ${number}`);
       case "tree":
-        return { type, index: this.#number(2), expectedBytes: this.#size() };
+        return { type, index: this.#number(2) };
       case "directory": {
         const flags = this.#number(1);
         if (flags > 3) throw new FrameError(`unknown directory flags ${flags}`);
         const attributes = this.#attributes();
         const name = this.#take(this.#number(2), maxNameBytes);
         // Without a name it is the root of a tree; where that is allowed, the reader's user knows.
-        if (name.length > 0) checkName(name);
+        if (name.length > 0) checkName(name, 0, name.length);
         const own = Buffer.from(name);
         const { fresh, prune } = directoryFlags;
         return { type, attributes, name: own, fresh: (flags & fresh) !== 0, prune: (flags & prune) !== 0 };
@@ -242,6 +249,16 @@ class Reader {
         return { type, offset: this.#size(), length: this.#size() };
       case "zeros":
         return { type, offset: this.#size(), length: this.#upTo(maxDataBytes, this.#number(4)) };
+      case "origin":
+        return { type, number: this.#number(4) };
+      case "copy":
+        return {
+          type,
+          offset: this.#size(),
+          length: this.#upTo(maxDataBytes, this.#number(4)),
+          number: this.#number(4),
+          from: this.#size(),
+        };
       case "file":
       case "patch":
         return { type, size: this.#size(), attributes: this.#attributes(), name: this.#name() };
@@ -301,19 +318,12 @@ class Reader {
   }
 
   #attributes(): Attributes {
-    const at = this.#step(attributesBytes);
-    return {
-      mode: this.#view.getUint32(at, true),
-      uid: this.#view.getUint32(at + 4, true),
-      gid: this.#view.getUint32(at + 8, true),
-      accessNs: this.#view.getBigInt64(at + 12, true),
-      modifyNs: this.#view.getBigInt64(at + 20, true),
-    };
+    return readAttributes(this.#view, this.#step(attributesBytes));
   }
 
   #name(): Buffer {
     const name = this.#take(this.#number(2), maxNameBytes);
-    checkName(name);
+    checkName(name, 0, name.length);
     return Buffer.from(name);
   }
 
@@ -322,14 +332,4 @@ class Reader {
     if (path.length === 0 || path.includes(0)) throw new FrameError("a malformed path");
     return Buffer.from(path);
   }
-}
-
-const slash = 0x2f;
-const dot = 0x2e;
-
-/** A name is one component of a path: it leads nowhere but into its directory. */
-function checkName(name: Buffer): void {
-  const dots = name.length <= 2 && name.every((byte) => byte === dot);
-  if (name.length === 0 || dots || name.includes(slash) || name.includes(0))
-    throw new FrameError(`a file name that is not one: ${JSON.stringify(name.toString("latin1").slice(0, 40))}`);
 }

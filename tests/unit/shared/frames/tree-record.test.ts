@@ -1,14 +1,16 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { readAttributes, timesOffset, type Attributes } from "../../../../services/shared/core/frames/attributes.ts";
 import { FrameError, maxDataBytes } from "../../../../services/shared/core/frames/frame.ts";
 import {
   chunkHeaderBytes,
-  readRecords,
+  RecordReader,
   recordBytes,
   writeChunkHeader,
   writeRecord,
   type TreeRecord,
 } from "../../../../services/shared/core/frames/tree-record.ts";
+import { noSmallFile, smallHeadBytes, writeSmallHead } from "../../../../services/shared/core/frames/small-file.ts";
 
 function encode(records: readonly TreeRecord[]): Buffer {
   return Buffer.concat(
@@ -20,6 +22,10 @@ function encode(records: readonly TreeRecord[]): Buffer {
   );
 }
 
+function* readRecords(payload: Buffer): Generator<TreeRecord, void, void> {
+  for (const reader = new RecordReader(payload); !reader.done;) yield reader.record();
+}
+
 const bytes = (minLength: number, maxLength: number): fc.Arbitrary<Buffer> =>
   fc.uint8Array({ minLength, maxLength }).map((array) => Buffer.from(array));
 const withoutNul = (minLength: number, maxLength: number): fc.Arbitrary<Buffer> =>
@@ -27,17 +33,28 @@ const withoutNul = (minLength: number, maxLength: number): fc.Arbitrary<Buffer> 
 const name = withoutNul(1, 255)
   .map((each) => Buffer.from(each.map((byte) => (byte === 0x2f ? 0x5f : byte))))
   .filter((each) => !/^\.{1,2}$/.test(each.toString("latin1")));
-const ns = fc.bigInt({ min: -(2n ** 62n), max: 2n ** 62n });
+const time = fc.record({
+  seconds: fc.integer({ min: -(2 ** 40), max: 2 ** 40 }),
+  nanos: fc.nat(999_999_999),
+});
 const u32 = fc.nat(0xffffffff);
 const size = fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER });
-const attributes = fc.record({ mode: u32, uid: u32, gid: u32, accessNs: ns, modifyNs: ns });
+const attributes = fc.record({ mode: u32, uid: u32, gid: u32, access: time, modify: time });
 const record: fc.Arbitrary<TreeRecord> = fc.oneof(
-  fc.record({ type: fc.constant("tree" as const), index: fc.nat(0xffff), expectedBytes: size }),
+  fc.record({ type: fc.constant("tree" as const), index: fc.nat(0xffff) }),
   fc.record({ type: fc.constant("directory" as const), name, attributes, fresh: fc.boolean(), prune: fc.boolean() }),
   fc.record({ type: fc.constantFrom("leave" as const, "fileEnd" as const) }),
   fc.record({ type: fc.constantFrom("file" as const, "patch" as const), name, attributes, size }),
   fc.record({ type: fc.constant("hole" as const), offset: size, length: size }),
   fc.record({ type: fc.constant("zeros" as const), offset: size, length: fc.nat(maxDataBytes) }),
+  fc.record({ type: fc.constant("origin" as const), number: u32 }),
+  fc.record({
+    type: fc.constant("copy" as const),
+    offset: size,
+    length: fc.nat(maxDataBytes),
+    number: u32,
+    from: size,
+  }),
   fc.record({ type: fc.constant("chunk" as const), offset: size, bytes: bytes(0, 50) }),
   fc.record({ type: fc.constant("symlink" as const), name, attributes, target: withoutNul(1, 100) }),
   fc.record({ type: fc.constant("node" as const), name, attributes, major: u32, minor: u32 }),
@@ -60,9 +77,16 @@ describe("records", () => {
       type: "file",
       name: Buffer.from([0xff, 0x61]),
       size: 258,
-      attributes: { mode: 0o104755, uid: 1, gid: 2, accessNs: -1n, modifyNs: 1n },
+      attributes: {
+        mode: 0o104755,
+        uid: 1,
+        gid: 2,
+        access: { seconds: -1, nanos: 5 },
+        modify: { seconds: 2 ** 33, nanos: 1 },
+      },
     };
-    const hex = "04" + "0201000000000000" + "ed890000" + "01000000" + "02000000" + "f".repeat(16) + "0100000000000000";
+    const times = "f".repeat(16) + "0500000000000000" + "0000000002000000" + "0100000000000000";
+    const hex = "04" + "0201000000000000" + "ed890000" + "01000000" + "02000000" + times;
     expect(encode([file]).toString("hex")).toBe(`${hex}0200ff61`);
     expect(encode([{ type: "remove", name: Buffer.from("x") }]).toString("hex")).toBe("0a010078");
   });
@@ -124,11 +148,90 @@ describe("a hostile record is refused", () => {
     }
   });
   test("directory flags that are not known", () => {
-    const attributesOf = { mode: 0, uid: 0, gid: 0, accessNs: 0n, modifyNs: 0n };
+    const epoch = { seconds: 0, nanos: 0 };
+    const attributesOf = { mode: 0, uid: 0, gid: 0, access: epoch, modify: epoch };
     const directory = encode([
       { type: "directory", name: Buffer.alloc(0), attributes: attributesOf, fresh: false, prune: false },
     ]);
     directory[1] = 4;
     expect(() => [...readRecords(directory)]).toThrow(FrameError);
+  });
+  test.each([
+    ["nanoseconds that are a second", 8, 1_000_000_000],
+    ["the word for now", 8, 0x3fff_ffff],
+    ["the word for no change", 24, 0x3fff_fffe],
+    ["nanoseconds beyond 32 bits", 28, 1],
+  ])("a time with %s", (_what, at, value) => {
+    const epoch = { seconds: 0, nanos: 0 };
+    const named = { name: Buffer.from("a"), attributes: { mode: 0, uid: 0, gid: 0, access: epoch, modify: epoch } };
+    const file = encode([{ type: "file", ...named, size: 0 }]);
+    file.writeUInt32LE(value, 9 + 12 + at);
+    expect(() => [...readRecords(file)]).toThrow(FrameError);
+    const small = encodeSmall({ ...named, data: Buffer.alloc(0) });
+    small.writeUInt32LE(value, 5 + 12 + at);
+    expect(() => readSmalls(small)).toThrow(FrameError);
+  });
+});
+
+interface Small {
+  name: Buffer;
+  attributes: Attributes;
+  data: Buffer;
+}
+
+function encodeSmall({ name, attributes, data }: Small): Buffer {
+  const record = Buffer.alloc(smallHeadBytes(name.length) + data.length);
+  expect(writeSmallHead(record, 0, name, attributes, data.length) + data.length).toBe(record.length);
+  data.copy(record, record.length - data.length);
+  return record;
+}
+
+function readSmalls(payload: Buffer): Small[] {
+  const smalls: Small[] = [];
+  const file = noSmallFile();
+  const view = new DataView(payload.buffer, payload.byteOffset, payload.length);
+  for (const reader = new RecordReader(payload); !reader.done;) {
+    if (!reader.small(file)) throw new FrameError("no small file");
+    const { nameAt, nameBytes, dataAt, dataBytes, timesAt } = file;
+    expect(payload[nameAt + nameBytes]).toBe(0);
+    smalls.push({
+      name: payload.subarray(nameAt, nameAt + nameBytes),
+      attributes: readAttributes(view, timesAt - timesOffset),
+      data: payload.subarray(dataAt, dataAt + dataBytes),
+    });
+    expect(smalls.at(-1)?.attributes).toMatchObject({ mode: file.mode, uid: file.uid, gid: file.gid });
+  }
+  return smalls;
+}
+
+describe("small files", () => {
+  const small = fc.record({ name, attributes, data: bytes(0, 50) });
+  test("come out as they went in", () => {
+    fc.assert(
+      fc.property(fc.array(small, { maxLength: 10 }), (smalls) => {
+        expect(readSmalls(Buffer.concat(smalls.map(encodeSmall)))).toEqual(smalls);
+      }),
+    );
+  });
+  test("cut anywhere are refused", () => {
+    fc.assert(
+      fc.property(small, fc.nat(), (one, at) => {
+        const whole = encodeSmall(one);
+        const end = at % whole.length;
+        if (end > 0) expect(() => readSmalls(whole.subarray(0, end))).toThrow(FrameError);
+      }),
+    );
+  });
+  test.each([[""], ["."], [".."], ["/"], ["a/b"], ["../x"], ["a\0b"], ["\0"]])("of the name %j are refused", (text) => {
+    const epoch = { seconds: 0, nanos: 0 };
+    const named = { name: Buffer.from(text), attributes: { mode: 0, uid: 0, gid: 0, access: epoch, modify: epoch } };
+    expect(() => readSmalls(encodeSmall({ ...named, data: Buffer.from("x") }))).toThrow(FrameError);
+  });
+  test("whose name does not end are refused", () => {
+    const epoch = { seconds: 0, nanos: 0 };
+    const named = { name: Buffer.from("a"), attributes: { mode: 0, uid: 0, gid: 0, access: epoch, modify: epoch } };
+    const record = encodeSmall({ ...named, data: Buffer.from("x") });
+    record[record.length - 2] = 0x62;
+    expect(() => readSmalls(record)).toThrow("does not end");
   });
 });

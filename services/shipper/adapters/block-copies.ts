@@ -1,0 +1,111 @@
+/**
+ * Finds blocks that a pass has sent before. The bytes are compared with those of the file that was sent, and only if that
+ * one has not changed since: the proof is its stat, as for files that the exact pass leaves out (core/tree-diff.ts). So
+ * what is compared is what the destination has.
+ */
+import { read } from "node:fs";
+import { close, statDescriptor } from "../../shared/adapters/linux.ts";
+import { maxDataBytes } from "../../shared/core/frames/frame.ts";
+import { hasErrno } from "../../shared/errors.ts";
+import { drawSamples, fingerprintOf, type SentBlock, type SentBlocks, type SentFile } from "../core/sent-blocks.ts";
+import type { TreeEntry } from "../core/tree-diff.ts";
+import { joinPath } from "../core/tree-index.ts";
+import type { SourceRoot } from "./source-root.ts";
+
+/** Smaller blocks are always sent: to copy them is no less work. */
+export const leastCopiedBytes = 64 * 1024;
+/** The system takes no longer ones. */
+const maxPathBytes = 4095;
+
+const samplePlaces = drawSamples(Math.random);
+
+/** A block as the destination has it. */
+export interface Original {
+  number: number;
+  from: number;
+}
+
+export class BlockCopies {
+  readonly #source: SourceRoot;
+  readonly #sent: SentBlocks;
+  /** The file that was compared with last. */
+  #open: { file: SentFile; fd: number } | undefined;
+  readonly #room = Buffer.allocUnsafeSlow(maxDataBytes);
+
+  /** Of one tree, opened at `source`; `sent` is used up by it. */
+  constructor(source: SourceRoot, sent: SentBlocks) {
+    this.#source = source;
+    this.#sent = sent;
+  }
+
+  /** Takes up a file that is about to be sent; undefined when others can't be copied from it. */
+  add(
+    { identity, signature, certain, recent }: TreeEntry,
+    path: readonly Buffer[],
+    bytes: number,
+  ): SentFile | undefined {
+    if (bytes < leastCopiedBytes || !certain || recent) return undefined;
+    const joined = joinPath(path);
+    return joined.length > maxPathBytes ? undefined : this.#sent.add({ path: joined, identity, signature });
+  }
+
+  /** Where the destination has the same block; if nowhere, undefined, and it is noted as one of `file` at `from`. */
+  find(block: Buffer, file: SentFile | undefined, from: number): Promise<Original | undefined> | undefined {
+    if (block.length < leastCopiedBytes) return undefined;
+    const fingerprint = fingerprintOf(block, samplePlaces);
+    const found = this.#sent.find(fingerprint);
+    if (found !== undefined) return this.#compare(block, found);
+    if (file !== undefined) this.#sent.note(fingerprint, { file, from });
+    return undefined;
+  }
+
+  close(): void {
+    if (this.#open !== undefined) close(this.#open.fd);
+    this.#open = undefined;
+    this.#sent.forget();
+  }
+
+  async #compare(block: Buffer, { file, from }: SentBlock): Promise<Original | undefined> {
+    const fd = this.#descriptorOf(file);
+    const room = this.#room.subarray(0, block.length);
+    const same = fd !== undefined && (await readAll(fd, room, from)) && room.equals(block) && isAsSent(fd, file);
+    this.#sent.compared(same);
+    return same ? { number: file.number, from } : undefined;
+  }
+
+  #descriptorOf(file: SentFile): number | undefined {
+    if (this.#open?.file === file) return this.#open.fd;
+    if (this.#open !== undefined) close(this.#open.fd);
+    this.#open = undefined;
+    try {
+      const fd = this.#source.openFile(this.#source.fd, file.path);
+      if (fd !== undefined) this.#open = { file, fd };
+      return fd;
+    } catch (error) {
+      // Moved or removed meanwhile.
+      if (hasErrno(error, "ENOENT", "ENOTDIR", "ELOOP", "EXDEV", "ESTALE")) return undefined;
+      throw error;
+    }
+  }
+}
+
+function isAsSent(fd: number, { identity, signature }: SentFile): boolean {
+  const stat = statDescriptor(fd);
+  return stat.identity === identity && stat.signature === signature;
+}
+
+/** False when the file ends before. */
+async function readAll(fd: number, room: Buffer, from: number): Promise<boolean> {
+  for (let done = 0; done < room.length;) {
+    const more = await readOnce(fd, room, done, from + done);
+    if (more === 0) return false;
+    done += more;
+  }
+  return true;
+}
+
+function readOnce(fd: number, room: Buffer, at: number, position: number): Promise<number> {
+  return new Promise((resolve, reject) => {
+    read(fd, room, at, room.length - at, position, (error, bytes) => (error === null ? resolve(bytes) : reject(error)));
+  });
+}
