@@ -5,6 +5,7 @@ import { establishedConnections, openFiles, readProcess, type ProcessStatus } fr
 import type { ContainerProfile, NetworkAttachment, Volume } from "../shared/contracts/container.ts";
 import { DmigrateError } from "../shared/errors.ts";
 import { filesBytes, memoryBytes } from "./adapters/container-size.ts";
+import { measureLog } from "./adapters/log-size.ts";
 import type { Engine, Inspected } from "./adapters/engine.ts";
 import { toAttachment, toSpec, toVolume } from "./core/container-spec.ts";
 import { isHealthProbe } from "./core/health-probe.ts";
@@ -35,16 +36,18 @@ export async function profileContainer(
   }));
   const moved = bindMounts.filter(({ source, directory }) => directory && moveBinds.includes(source));
   const volumeDirs = volumeMounts.filter(({ Driver }) => (Driver ?? "local") === "local").map(({ Source }) => Source);
-  const [image, volumes, networks, execs, usersRemapped, others, writableLayerBytes, volumeBytes] = await Promise.all([
-    engine.image(container.Image),
-    Promise.all(volumeMounts.map(async (mount) => toVolume(mount, await engine.volume(mount.Name ?? "")))),
-    readNetworks(engine, container),
-    readExecs(engine, container),
-    engine.remapsUsers(),
-    engine.othersRunning(container.Id),
-    filesBytes(upperDir === undefined ? [] : [upperDir]),
-    filesBytes([...volumeDirs, ...new Set(moved.map(({ source }) => source))]),
-  ]);
+  const [image, volumes, networks, execs, usersRemapped, others, writableLayerBytes, volumeBytes, log] =
+    await Promise.all([
+      engine.image(container.Image),
+      Promise.all(volumeMounts.map(async (mount) => toVolume(mount, await engine.volume(mount.Name ?? "")))),
+      readNetworks(engine, container),
+      readExecs(engine, container),
+      engine.remapsUsers(),
+      engine.othersRunning(container.Id),
+      filesBytes(upperDir === undefined ? [] : [upperDir]),
+      filesBytes([...volumeDirs, ...new Set(moved.map(({ source }) => source))]),
+      measureLog(container, Date.now()),
+    ]);
   const facts = factsOf(container, {
     usersRemapped,
     hasUpperDir: upperDir !== undefined,
@@ -64,6 +67,7 @@ export async function profileContainer(
     volumeBytes,
     imageBytes: image?.bytes ?? 0,
     imageLayers: image?.layers ?? [],
+    ...(log !== undefined && { log }),
     memoryBytes: initPid === undefined ? 0 : memoryBytes(initPid, processes),
     processes: processes.length,
     tcpConnections: initPid === undefined ? 0 : establishedConnections(initPid),

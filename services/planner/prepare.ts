@@ -18,6 +18,7 @@ import type { Plan } from "../shared/contracts/planner.ts";
 import { restoreSchema } from "../shared/contracts/restorer.ts";
 import { precopySchema, receiveSchema, shippedSchema, transferSchema } from "../shared/contracts/shipper.ts";
 import { DmigrateError } from "../shared/errors.ts";
+import { logBytes } from "./core/plan.ts";
 import { anything, throwIfCancelled, create, pause, together, type Run } from "./run.ts";
 import { moveTimeoutMs } from "./timing.ts";
 
@@ -96,7 +97,13 @@ export async function prepare(run: Run, profile: ContainerProfile, plan: Plan): 
     const { containerId } = await create(run, "restore", () =>
       destination.restorer.post(
         "/restores",
-        { migrationId: id, container: profile.spec, moveBinds, ...(replaces !== undefined && { replaces }) },
+        {
+          migrationId: id,
+          container: profile.spec,
+          moveBinds,
+          ...(plan.log !== undefined && { log: plan.log }),
+          ...(replaces !== undefined && { replaces }),
+        },
         restoreSchema,
         { timeoutMs: timing.createMs },
       ),
@@ -111,6 +118,14 @@ export async function prepare(run: Run, profile: ContainerProfile, plan: Plan): 
     await reporting(run, "copying files while the container runs", () =>
       source.shipper.post(`/transfers/${id}/first-pass`, undefined, shippedSchema, {
         timeoutMs: moveTimeoutMs(timing, profile.writableLayerBytes + profile.volumeBytes),
+        signal,
+      }),
+    );
+    if (plan.log === undefined) return;
+    goOn();
+    await reporting(run, "copying the log", () =>
+      source.shipper.post(`/transfers/${id}/log`, undefined, shippedSchema, {
+        timeoutMs: moveTimeoutMs(timing, logBytes(profile)),
         signal,
       }),
     );

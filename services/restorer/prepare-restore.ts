@@ -5,7 +5,7 @@
 import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { ContainerSpec } from "../shared/contracts/container.ts";
-import type { CreateRestore } from "../shared/contracts/restorer.ts";
+import type { CreateRestore, LogRoom } from "../shared/contracts/restorer.ts";
 import { noteLayer } from "../shared/adapters/overlay-layer.ts";
 import { runtimeName } from "../shared/adapters/resources.ts";
 import { asDmigrateError, DmigrateError, messageOf } from "../shared/errors.ts";
@@ -14,6 +14,7 @@ import { withSpan } from "../shared/telemetry.ts";
 import { within, type Engine } from "./adapters/engine.ts";
 import { makeBindDirectory } from "./adapters/bind-directories.ts";
 import { makeSpecDir, openGate, type Gate } from "./adapters/gate.ts";
+import { makeLogRoom } from "./adapters/log-room.ts";
 import { attachNetwork } from "./adapters/network.ts";
 import { checkRestore } from "./check-restore.ts";
 import {
@@ -48,7 +49,7 @@ export async function prepareRestore(deps: RestorerDeps, session: Session, reque
   const containerId = await withSpan("docker create", {}, () => engine.createContainer(container.name, body));
   note(deps, session, { containerId });
   stopIfCancelled(session);
-  await withSpan("docker start, as far as the wrapper", {}, () => warmStart(deps, session, containerId));
+  await withSpan("docker start, as far as the wrapper", {}, () => warmStart(deps, session, containerId, request.log));
   const rcuBefore = deps.rcu.before();
   advance(deps, session, "wrapper-waits", {
     prepareMs: performance.now() - started,
@@ -107,10 +108,17 @@ async function moveLeftover(
   await deps.engine.renameContainer(replaces, heldName);
 }
 
-async function warmStart(deps: RestorerDeps, session: Session, containerId: string): Promise<void> {
+async function warmStart(
+  deps: RestorerDeps,
+  session: Session,
+  containerId: string,
+  logRoom: LogRoom | undefined,
+): Promise<void> {
   const dir = restoreSpecDir(deps.stateDir, containerId);
   await makeSpecDir(dir);
   await noteLayer(deps.stateDir, containerId, await deps.engine.layer(containerId));
+  const log = logRoom && (await deps.engine.log(containerId));
+  if (logRoom !== undefined && log !== undefined) await makeLogRoom(deps.stateDir, containerId, log, logRoom);
   await writeFile(join(dir, "criu.conf"), criuRestoreConfig(emptyDirectory(deps.stateDir)), { mode: 0o600 });
   const gate = openGate(dir);
   session.gate = gate;

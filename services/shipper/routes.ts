@@ -72,6 +72,20 @@ export function registerTransferRoutes(app: App, transfers: Transfers): void {
   app.openapi(
     createRoute({
       method: "post",
+      path: "/transfers/{id}/log",
+      summary:
+        "Source: send what the container's log has more than at the last time; at any time, for a restore with room for it",
+      request: { params: migrationParams },
+      responses: { 200: json(shippedSchema, "written at the destination"), ...problems },
+    }),
+    async (c) => {
+      const transfer = transfers.get(c.req.valid("param").id);
+      return c.json(await withSpan("ship log", {}, () => transfer.shipLog(c.req.raw.signal)), 200);
+    },
+  );
+  app.openapi(
+    createRoute({
+      method: "post",
       path: "/transfers/{id}/delta",
       summary: "Source: send what changed since the first pass; the container must be frozen",
       request: { params: migrationParams },

@@ -3,6 +3,8 @@
  * here, those for pages by threads of their own (page-threads.ts).
  *
  *     image · first pass · pre-copy (the container runs) · memory, pages on request (it is frozen) · delta · images
+ *
+ * The container's log follows when nothing waits for it, and once more when the container has ended here.
  */
 import { timingSafeEqual } from "node:crypto";
 import type Docker from "dockerode";
@@ -25,6 +27,7 @@ import { migrationPaths } from "../shared/node-paths.ts";
 import type { RecordFiles } from "../shared/adapters/record-files.ts";
 import { findSourceTrees, type SourceTrees } from "./adapters/container-trees.ts";
 import { saveImage } from "./adapters/image.ts";
+import { SourceLog } from "./adapters/source-log.ts";
 import type { Attachable } from "./adapters/data-door.ts";
 import { FileJobs } from "./file-jobs.ts";
 import type { TransferRecord } from "./core/transfer-record.ts";
@@ -55,6 +58,9 @@ export class Transfer implements Attachable {
   readonly #deps: TransferDeps;
   readonly #ended = new AbortController();
   readonly #jobs: FileJobs;
+  readonly #log: SourceLog;
+  /** Passes over the log take turns. */
+  #logPass: Promise<unknown> = Promise.resolve();
   #trees: SourceTrees | undefined;
   /** What the last pass sent, tree by tree; the next one sends what differs. */
   #sent: SentTrees | undefined;
@@ -71,6 +77,7 @@ export class Transfer implements Attachable {
     this.security = request.security;
     this.#deps = deps;
     this.#jobs = new FileJobs(request.compression === "zstd");
+    this.#log = new SourceLog(deps.docker, request.containerId);
     deps.pageThreads.begin(request);
   }
 
@@ -130,6 +137,18 @@ export class Transfer implements Attachable {
       this.#trees = await findSourceTrees(this.#deps.docker, containerId, { volumes, binds });
       return shipAll({ jobs, ...this.#trees, priority: 4, signal: bounded });
     });
+  }
+
+  /** Sends what the container's log has more than at the last time; the log goes on being written, or is closed. */
+  shipLog(signal: AbortSignal): Promise<Shipped> {
+    const pass = this.#logPass.then(() =>
+      this.#job(signal, (jobs, bounded) => {
+        bounded.throwIfAborted();
+        return this.#log.send(jobs, bounded);
+      }),
+    );
+    this.#logPass = pass.catch(() => undefined);
+    return pass;
   }
 
   /** Sends what changed since the last pass; the container is frozen. */
@@ -203,6 +222,7 @@ export class Transfer implements Attachable {
     this.#jobs.close(reason);
     for (const link of this.#links) link.close(reason);
     this.#remember(undefined);
+    void this.#logPass.then(() => this.#log.close());
     this.#deps.pageThreads.end(this.request.migrationId);
   }
 

@@ -137,6 +137,10 @@ const answers: Record<string, Answer> = {
     demand(world.b.receives.get(id)?.target === true, "the destination has no target");
     return done(node, id, "first-pass");
   },
+  "POST /transfers/:id/log": ({ world, node, id }) => {
+    demand(world.b.restores.get(id)?.hasLogRoom === true, "there is no room for the log");
+    return done(node, id, "log");
+  },
   "POST /transfers/:id/delta": ({ node, id }) => {
     demand(node.checkpoints.get(id)?.state !== undefined, "the container is not frozen");
     return done(node, id, "delta");
@@ -179,11 +183,11 @@ const answers: Record<string, Answer> = {
     return restoreCheckSchema.parse({ imagePresent: node.hasImage, refusals: node.refusals });
   },
   "POST /restores": ({ node, body }) => {
-    const { migrationId, replaces } = read(createRestoreSchema, body);
+    const { migrationId, replaces, log } = read(createRestoreSchema, body);
     demand(node.hasImage, "the image is missing");
     node.containers.set(destinationId, "stopped");
     const restore = restoreSchema.parse({ migrationId, containerId: destinationId, state: "waiting" });
-    node.restores.set(migrationId, { ...restore, replaces });
+    node.restores.set(migrationId, { ...restore, replaces, hasLogRoom: log !== undefined });
     return restore;
   },
   "GET /restores/:id": ({ node, id }) => restoreSchema.parse(need(node.restores.get(id), `restore ${id}`)),

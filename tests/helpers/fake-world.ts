@@ -17,7 +17,7 @@ export interface FakeNodeState {
   readonly transfers: Map<string, { secret: string; secretsUsed: number; done: Set<string> }>;
   readonly receives: Map<string, { target: boolean }>;
   readonly checkpoints: Map<string, Checkpoint>;
-  readonly restores: Map<string, Restore & { replaces?: string | undefined }>;
+  readonly restores: Map<string, Restore & { replaces?: string | undefined; hasLogRoom: boolean }>;
   readonly pagers: Map<string, Pager & { polls: number; whole: boolean }>;
   resources: NodeResources;
   hasImage: boolean;

@@ -2,6 +2,7 @@
 import { readdir } from "node:fs/promises";
 import type Docker from "dockerode";
 import type { Volume } from "../../shared/contracts/container.ts";
+import { jsonLogLimits, jsonLogPath, type LogLimits } from "../../shared/adapters/container-log.ts";
 import { layerPathsOf, type LayerPaths } from "../../shared/adapters/overlay-layer.ts";
 import { runtimeName } from "../../shared/adapters/resources.ts";
 import { dockerError, dockerStatus } from "../../shared/adapters/docker.ts";
@@ -28,6 +29,8 @@ export interface Engine {
   createdContainer(name: string): Promise<string | undefined>;
   /** Where the container's files lie. Throws `not-migratable` on another storage driver than overlay2. */
   layer(id: string): Promise<LayerPaths>;
+  /** Where Docker will write the log of a created container, and its limits; undefined unless by json-file. */
+  log(id: string): Promise<{ path: string; limits: LogLimits } | undefined>;
   /** Resolves when Docker has started it: for a container of ours, once it is restored. */
   startContainer(id: string): Promise<void>;
   /** Kills and removes; its volumes stay. False when there was none. */
@@ -119,6 +122,13 @@ export function createEngine(docker: Docker): Engine {
     async layer(id) {
       return layerPathsOf(await ask(`container ${id.slice(0, 12)}`, docker.getContainer(id).inspect()));
     },
+    async log(id) {
+      const found = await ask(`container ${id.slice(0, 12)}`, docker.getContainer(id).inspect());
+      const limits = jsonLogLimits(found.HostConfig.LogConfig ?? {});
+      if (limits === undefined) return undefined;
+      const { DockerRootDir } = (await ask("Docker", docker.info())) as DockerInfo;
+      return { path: jsonLogPath(DockerRootDir, id), limits };
+    },
     async startContainer(id) {
       await ask(`starting container ${id}`, docker.getContainer(id).start());
     },
@@ -154,6 +164,7 @@ export function createEngine(docker: Docker): Engine {
 
 interface DockerInfo {
   ServerVersion: string;
+  DockerRootDir: string;
   Runtimes?: Record<string, { path?: string }>;
   SecurityOptions?: string[];
 }

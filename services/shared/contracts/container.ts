@@ -52,6 +52,16 @@ export const imageLayersSchema = z.array(imageIdSchema).max(512).default([]);
 
 export const refusalSchema = z.object({ code: z.string(), message: z.string() });
 
+/** A log that Docker keeps in files of its own (json-file). */
+export const containerLogSchema = z.object({
+  /** In the file that is written to, and in those that were rotated. */
+  bytes: countSchema,
+  rotatedBytes: countSchema,
+  /** Lately. */
+  bytesPerSecond: z.number().min(0),
+});
+export type ContainerLog = z.infer<typeof containerLogSchema>;
+
 export const containerProfileSchema = z
   .object({
     id: containerIdSchema,
@@ -66,6 +76,8 @@ export const containerProfileSchema = z
     imageBytes: countSchema,
     /** Digests of its layers as they are unpacked (diff ids), the lowest first. */
     imageLayers: imageLayersSchema,
+    /** Absent when Docker keeps the log elsewhere: then it does not move. */
+    log: containerLogSchema.optional(),
     memoryBytes: countSchema,
     processes: countSchema,
     /** Open TCP connections that a move without the address will drop. */

@@ -12,6 +12,7 @@ import {
   nodeResourcesSchema,
 } from "./common.ts";
 import { refusalSchema } from "./container.ts";
+import { logRoomSchema } from "./restorer.ts";
 
 const urlSchema = z.url({ protocol: /^https?$/ }).max(512);
 
@@ -87,6 +88,8 @@ export const planSchema = z
     /** How many of the image's layers the destination has. */
     layersPresent: countSchema.default(0),
     moveBinds: z.array(bindPathSchema).default([]),
+    /** The container's log, and the room that is kept for what is added to it; absent when it does not move. */
+    log: logRoomSchema.optional(),
     /** Bytes expected to leave the source, and room checked on the destination. */
     expectedBytes: countSchema,
     reasons: z.array(z.string()),
