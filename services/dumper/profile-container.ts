@@ -1,6 +1,7 @@
 /** Reads everything about a container that a migration must know beforehand. Touches nothing. */
 import { lstatSync, realpathSync } from "node:fs";
 import { findFreezer } from "../shared/adapters/cgroup.ts";
+import { findLayer } from "../shared/adapters/overlay-layer.ts";
 import { establishedConnections, openFiles, readProcess, type ProcessStatus } from "../shared/adapters/processes.ts";
 import type { ContainerProfile, NetworkAttachment, Volume } from "../shared/contracts/container.ts";
 import { DmigrateError } from "../shared/errors.ts";
@@ -27,7 +28,7 @@ export async function profileContainer(
   const container = await engine.inspect(ref);
   const processes = container.State.Running ? readProcesses(container.State.Pid) : [];
   const initPid = processes.length > 0 ? container.State.Pid : undefined;
-  const upperDir = upperDirOf(container);
+  const layer = await findLayer(container);
   const volumeMounts = container.Mounts.filter(({ Type }) => Type === "volume");
   const bindMounts = container.Mounts.filter(({ Type }) => Type === "bind").map(({ Source, Destination }) => ({
     source: Source,
@@ -44,13 +45,13 @@ export async function profileContainer(
       readExecs(engine, container),
       engine.remapsUsers(),
       engine.othersRunning(container.Id),
-      filesBytes(upperDir === undefined ? [] : [upperDir]),
+      filesBytes(layer === undefined ? [] : [layer.upper]),
       filesBytes([...volumeDirs, ...new Set(moved.map(({ source }) => source))]),
       measureLog(container, Date.now()),
     ]);
   const facts = factsOf(container, {
     usersRemapped,
-    hasUpperDir: upperDir !== undefined,
+    showsLayer: layer !== undefined || !container.State.Running,
     imagePresent: image !== undefined,
     movedBinds: moved.map(({ source }) => source),
     volumes,
@@ -97,12 +98,6 @@ function readProcesses(initPid: number): ProcessStatus[] {
   }
 }
 
-function upperDirOf({ GraphDriver }: Inspected): string | undefined {
-  // Absent altogether with the containerd image store.
-  const data = (GraphDriver as { Data?: Record<string, string> | null } | undefined)?.Data;
-  return data?.["UpperDir"];
-}
-
 function readNetworks(engine: Engine, { Id, NetworkSettings }: Inspected): Promise<NetworkAttachment[]> {
   const own = Object.entries(NetworkSettings.Networks).filter(([name]) => !builtInNetworks.has(name));
   return Promise.all(
@@ -121,7 +116,7 @@ async function readExecs(engine: Engine, { ExecIDs, Config }: Inspected): Promis
 
 interface Seen {
   usersRemapped: boolean;
-  hasUpperDir: boolean;
+  showsLayer: boolean;
   imagePresent: boolean;
   movedBinds: readonly string[];
   volumes: readonly Volume[];
@@ -152,7 +147,7 @@ function factsOf(container: Inspected, seen: Seen): ContainerFacts {
     swarmManaged: swarmLabel in ((Config.Labels as Record<string, string> | null) ?? {}),
     usersRemapped: seen.usersRemapped,
     storageDriver: storageDriver ?? "an unknown driver",
-    hasUpperDir: seen.hasUpperDir,
+    showsLayer: seen.showsLayer,
     imagePresent: seen.imagePresent,
     mounts: Mounts.map(({ Type, Name: volume = "", Destination, Driver = "local" }) => ({
       type: Type,

@@ -53,7 +53,8 @@ export async function inspect(deps: InspectDeps, request: CreateMigration): Prom
           "/restores/check",
           {
             container: profile.spec,
-            imageLayers: profile.imageLayers,
+            // containerd's images name their layers by other digests than Docker tells.
+            imageLayers: there.docker.imageStore === "containerd" ? [] : profile.imageLayers,
             moveBinds,
             ...(replaces !== undefined && { replaces }),
           },

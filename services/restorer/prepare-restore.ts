@@ -2,11 +2,11 @@
  * Use case: make the container and start it, as far as the runtime wrapper, where it waits for its memory. The source
  * runs meanwhile. Each step is in the journal before it is taken, so that rollBack() can undo what there is of it.
  */
-import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import { mkdir, readFile, realpath, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { ContainerSpec } from "../shared/contracts/container.ts";
 import type { CreateRestore, LogRoom } from "../shared/contracts/restorer.ts";
-import { noteLayer } from "../shared/adapters/overlay-layer.ts";
+import { layerAt, noteLayer } from "../shared/adapters/overlay-layer.ts";
 import { runtimeName } from "../shared/adapters/resources.ts";
 import { asDmigrateError, DmigrateError, messageOf } from "../shared/errors.ts";
 import { emptyDirectory, migrationPaths, restoreSpecDir } from "../shared/node-paths.ts";
@@ -23,6 +23,7 @@ import {
   networkHook,
   networkSysctls,
   parseBundleConfig,
+  rootOf,
   type NetworkHook,
 } from "./core/bundle-config.ts";
 import { runtimeFailure } from "./core/failure-text.ts";
@@ -116,7 +117,8 @@ async function warmStart(
 ): Promise<void> {
   const dir = restoreSpecDir(deps.stateDir, containerId);
   await makeSpecDir(dir);
-  await noteLayer(deps.stateDir, containerId, await deps.engine.layer(containerId));
+  const layer = await deps.engine.layer(containerId);
+  if (layer !== undefined) await noteLayer(deps.stateDir, containerId, layer);
   const log = logRoom && (await deps.engine.log(containerId));
   if (logRoom !== undefined && log !== undefined) await makeLogRoom(deps.stateDir, containerId, log, logRoom);
   await writeFile(join(dir, "criu.conf"), criuRestoreConfig(emptyDirectory(deps.stateDir)), { mode: 0o600 });
@@ -135,24 +137,34 @@ async function warmStart(
   // The signal ends what the race leaves behind.
   const signal = AbortSignal.any([session.cancelled.signal, AbortSignal.timeout(warmStartMs)]);
   await Promise.race([
-    within(warmStartMs, readyRunc(deps, session, gate, signal, dir), "docker start did not get as far as runc"),
+    within(
+      warmStartMs,
+      readyRunc({ deps, session, gate, signal, dir, layerKnown: layer !== undefined }),
+      "docker start did not get as far as runc",
+    ),
     endedEarly,
   ]);
 }
 
+interface Readying {
+  deps: RestorerDeps;
+  session: Session;
+  gate: Gate;
+  signal: AbortSignal;
+  dir: string;
+  layerKnown: boolean;
+}
+
 /** Waits for the wrapper's call, mends its bundle, and sees runc as far as it gets without the checkpoint. */
-async function readyRunc(
-  deps: RestorerDeps,
-  session: Session,
-  gate: Gate,
-  signal: AbortSignal,
-  dir: string,
-): Promise<void> {
+async function readyRunc({ deps, session, gate, signal, dir, layerKnown }: Readying): Promise<void> {
   const { wrapper, bundle } = await gate.request(signal);
   const { workDir } = migrationPaths(deps.stateDir, session.record.migrationId);
   await mkdir(workDir, { recursive: true, mode: 0o700 });
   const file = join(bundle, "config.json");
   const config = parseBundleConfig(await readFile(file, "utf8"));
+  const { containerId = "" } = session.record;
+  // Docker has mounted it by now.
+  if (!layerKnown) await noteLayer(deps.stateDir, containerId, await layerAt(await realpath(rootOf(config, bundle))));
   const hook = networkHook(config);
   const sysctls = networkSysctls(config);
   const mode =

@@ -62,6 +62,7 @@ export const fakeResources = (): NodeResources => ({
   docker: {
     version: "28.5.1",
     storageDriver: "overlay2",
+    imageStore: "docker",
     rootDir: "/var/lib/docker",
     cgroupVersion: "2",
     runtimes: ["runc", "dmigrate"],

@@ -145,12 +145,22 @@ function criu({ from, to, source, destination }: PreflightInput): Refusal[] {
   return refusals;
 }
 
-function docker({ to, destination }: PreflightInput): Refusal[] {
-  if (destination.docker.hasDmigrateRuntime) return [];
-  const message =
-    `Docker on node ${to} does not know the runtime dmigrate; install dmigrate-runc, add it to the runtimes in ` +
-    "/etc/docker/daemon.json and reload Docker";
-  return [{ code: "no-runtime", message }];
+function docker({ from, to, source, destination }: PreflightInput): Refusal[] {
+  const refusals: Refusal[] = [];
+  if (!destination.docker.hasDmigrateRuntime) {
+    const message =
+      `Docker on node ${to} does not know the runtime dmigrate; install dmigrate-runc, add it to the runtimes in ` +
+      "/etc/docker/daemon.json and reload Docker";
+    refusals.push({ code: "no-runtime", message });
+  }
+  const [here, there] = [source.docker.imageStore, destination.docker.imageStore];
+  if (here !== there) {
+    const message =
+      `images of node ${from} are kept by ${here}, those of node ${to} by ${there}, under other ids; set ` +
+      '"features": {"containerd-snapshotter": …} alike in daemon.json of both';
+    refusals.push({ code: "image-store", message });
+  }
+  return refusals;
 }
 
 /** With a tenth and a little more to spare: a node filled to the brim fails in worse places than here. */

@@ -3,7 +3,7 @@ import { readdir } from "node:fs/promises";
 import type Docker from "dockerode";
 import type { Volume } from "../../shared/contracts/container.ts";
 import { jsonLogLimits, jsonLogPath, type LogLimits } from "../../shared/adapters/container-log.ts";
-import { layerPathsOf, type LayerPaths } from "../../shared/adapters/overlay-layer.ts";
+import { shownLayer, type LayerPaths } from "../../shared/adapters/overlay-layer.ts";
 import { runtimeName } from "../../shared/adapters/resources.ts";
 import { dockerError, dockerStatus } from "../../shared/adapters/docker.ts";
 import { DmigrateError } from "../../shared/errors.ts";
@@ -27,8 +27,8 @@ export interface Engine {
   createContainer(name: string, body: object): Promise<string>;
   /** Id of a container of this name that was created for our runtime and never started. */
   createdContainer(name: string): Promise<string | undefined>;
-  /** Where the container's files lie. Throws `not-migratable` on another storage driver than overlay2. */
-  layer(id: string): Promise<LayerPaths>;
+  /** Where the container's files lie; undefined where Docker does not tell. */
+  layer(id: string): Promise<LayerPaths | undefined>;
   /** Where Docker will write the log of a created container, and its limits; undefined unless by json-file. */
   log(id: string): Promise<{ path: string; limits: LogLimits } | undefined>;
   /** Resolves when Docker has started it: for a container of ours, once it is restored. */
@@ -120,7 +120,7 @@ export function createEngine(docker: Docker): Engine {
       return found.Id;
     },
     async layer(id) {
-      return layerPathsOf(await ask(`container ${id.slice(0, 12)}`, docker.getContainer(id).inspect()));
+      return shownLayer(await ask(`container ${id.slice(0, 12)}`, docker.getContainer(id).inspect()));
     },
     async log(id) {
       const found = await ask(`container ${id.slice(0, 12)}`, docker.getContainer(id).inspect());

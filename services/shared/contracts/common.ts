@@ -92,6 +92,8 @@ export const nodeResourcesSchema = z
     docker: z.object({
       version: z.string(),
       storageDriver: z.string(),
+      /** Who keeps the images: Docker itself, or containerd (the default from Docker 29 on). Their ids differ. */
+      imageStore: z.enum(["docker", "containerd"]).default("docker"),
       rootDir: z.string(),
       cgroupVersion: z.string(),
       runtimes: z.array(z.string()),
