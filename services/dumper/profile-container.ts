@@ -3,6 +3,7 @@ import { lstatSync, realpathSync } from "node:fs";
 import { findFreezer } from "../shared/adapters/cgroup.ts";
 import { findLayer } from "../shared/adapters/overlay-layer.ts";
 import { establishedConnections, openFiles, readProcess, type ProcessStatus } from "../shared/adapters/processes.ts";
+import { repoDigestSchema } from "../shared/contracts/common.ts";
 import type { ContainerProfile, NetworkAttachment, Volume } from "../shared/contracts/container.ts";
 import { DmigrateError } from "../shared/errors.ts";
 import { filesBytes, memoryBytes } from "./adapters/container-size.ts";
@@ -68,6 +69,7 @@ export async function profileContainer(
     volumeBytes,
     imageBytes: image?.bytes ?? 0,
     imageLayers: image?.layers ?? [],
+    repoDigests: (image?.repoDigests ?? []).filter((ref) => repoDigestSchema.safeParse(ref).success).slice(0, 64),
     ...(log !== undefined && { log }),
     memoryBytes: initPid === undefined ? 0 : memoryBytes(initPid, processes),
     processes: processes.length,

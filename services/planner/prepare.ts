@@ -18,6 +18,7 @@ import type { Plan } from "../shared/contracts/planner.ts";
 import { restoreSchema } from "../shared/contracts/restorer.ts";
 import { precopySchema, receiveSchema, shippedSchema, transferSchema } from "../shared/contracts/shipper.ts";
 import { DmigrateError } from "../shared/errors.ts";
+import { bringImage } from "./bring-image.ts";
 import { logBytes } from "./core/plan.ts";
 import { anything, throwIfCancelled, create, pause, together, type Run } from "./run.ts";
 import { moveTimeoutMs } from "./timing.ts";
@@ -83,13 +84,15 @@ export async function prepare(run: Run, profile: ContainerProfile, plan: Plan): 
   };
   const image = async (): Promise<void> => {
     const { imageId, imageRef } = profile.spec;
-    const { layersPresent } = plan;
-    await reporting(run, `sending the image ${imageRef}`, () =>
-      source.shipper.post(`/transfers/${id}/image`, { imageId, imageRef, layersPresent }, shippedSchema, {
-        timeoutMs: moveTimeoutMs(timing, profile.imageBytes),
-        signal,
-      }),
-    );
+    const { layersPresent, pull } = plan;
+    const timeoutMs = moveTimeoutMs(timing, profile.imageBytes);
+    const send = async (wanted: AbortSignal): Promise<void> => {
+      const body = { imageId, imageRef, layersPresent };
+      await reporting(run, `sending the image ${imageRef}`, () =>
+        source.shipper.post(`/transfers/${id}/image`, body, shippedSchema, { timeoutMs, signal: wanted }),
+      );
+    };
+    await bringImage(run, { imageId, pull, send, timeoutMs }, signal);
     goOn();
   };
   const restore = async (): Promise<string> => {

@@ -15,6 +15,8 @@ import {
   checkRestoreSchema,
   createRestoreSchema,
   finishRestoreSchema,
+  imagePresenceSchema,
+  pullImageSchema,
   restoreCheckSchema,
   restoreSchema,
 } from "../../services/shared/contracts/restorer.ts";
@@ -30,7 +32,7 @@ import {
   transferSchema,
 } from "../../services/shared/contracts/shipper.ts";
 import type { ErrorCode } from "../../services/shared/errors.ts";
-import { destinationId, type FakeNodeState, type FakeWorld } from "./fake-world.ts";
+import { destinationId, fakeProfile, type FakeNodeState, type FakeWorld } from "./fake-world.ts";
 
 export class FakeProblem extends Error {
   readonly code: ErrorCode;
@@ -53,7 +55,10 @@ type Answer = (call: Call) => unknown;
 /** Carries a call out. Throws `FakeProblem` for what the real service would refuse. */
 export function answer(world: FakeWorld, node: FakeNodeState, method: string, url: URL, body: unknown): unknown {
   const id = /m-[0-9a-f]{16}/.exec(url.pathname)?.[0] ?? "";
-  const name = `${method} ${url.pathname.replace(id || "\0", ":id").replace(/^\/containers\/.+/, "/containers/:ref")}`;
+  const name = `${method} ${url.pathname
+    .replace(id || "\0", ":id")
+    .replace(/^\/containers\/.+/, "/containers/:ref")
+    .replace(/^\/images\/[^/]+/, "/images/:ref")}`;
   const found = answers[name];
   if (found === undefined) throw new FakeProblem("not-found", `there is no ${name}`);
   return found({ world, node, id, body, query: url.searchParams });
@@ -178,6 +183,13 @@ const answers: Record<string, Answer> = {
   },
   "DELETE /receives/:id": ({ node, id }) => ({ deleted: node.receives.delete(id) }),
 
+  "POST /images/:ref/pull": async ({ node, body }) => {
+    read(pullImageSchema, body);
+    demand(node.registry !== "without it", "the registry does not have it");
+    await until(() => node.registry === "quick");
+    node.hasImage = true;
+    return imagePresenceSchema.parse({ imageId: fakeProfile().spec.imageId, present: true });
+  },
   "POST /restores/check": ({ node, body }) => {
     read(checkRestoreSchema, body);
     return restoreCheckSchema.parse({ imagePresent: node.hasImage, refusals: node.refusals });

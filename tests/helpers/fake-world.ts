@@ -21,6 +21,8 @@ export interface FakeNodeState {
   readonly pagers: Map<string, Pager & { polls: number; whole: boolean }>;
   resources: NodeResources;
   hasImage: boolean;
+  /** What the node's Docker meets when it pulls an image. */
+  registry: "quick" | "slow" | "without it";
   /** What the restorer's check says. */
   refusals: { code: string; message: string }[];
   /** Times a drain is asked after before it is done. */
@@ -90,6 +92,7 @@ export const fakeProfile = (): ContainerProfile => ({
   volumeBytes: MiB,
   imageBytes: 50 * MiB,
   imageLayers: [],
+  repoDigests: [],
   memoryBytes: 64 * MiB,
   processes: 2,
   tcpConnections: 0,
@@ -107,6 +110,7 @@ function newNode(name: string): FakeNodeState {
     pagers: new Map(),
     resources: fakeResources(),
     hasImage: true,
+    registry: "quick",
     refusals: [],
     drainPolls: 2,
     dumpsUnasked: false,

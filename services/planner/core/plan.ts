@@ -6,6 +6,7 @@ import type { NodeResources } from "../../shared/contracts/common.ts";
 import type { ContainerProfile } from "../../shared/contracts/container.ts";
 import type { MigrationMode, Plan } from "../../shared/contracts/planner.ts";
 import { planLogRoom } from "./log-room.ts";
+import { planPull } from "./pull.ts";
 import { size } from "./size.ts";
 
 export interface PlanInput {
@@ -19,6 +20,7 @@ export interface PlanInput {
     | "volumeBytes"
     | "imageBytes"
     | "imageLayers"
+    | "repoDigests"
     | "log"
     | "processes"
     | "tcpConnections"
@@ -27,6 +29,8 @@ export interface PlanInput {
   shipImage: boolean;
   /** How many of the image's layers it has all the same. */
   layersPresent: number;
+  /** Registries that the destination may pull it from. */
+  pullFrom: readonly string[];
 }
 
 export type PlanNumbers = Pick<
@@ -39,6 +43,7 @@ export type PlanNumbers = Pick<
   | "earlyPages"
   | "compression"
   | "log"
+  | "pull"
   | "expectedBytes"
   | "reasons"
 >;
@@ -67,6 +72,7 @@ export function computePlan(input: PlanInput): PlanNumbers {
   const early = planEarlyPages(input, precopy.value);
   const compression = planCompression(source, destination, link);
   const { log, reason: logReason } = planLogRoom(profile);
+  const pull = planPull(input);
   const expectedBytes =
     profile.memoryBytes +
     profile.writableLayerBytes +
@@ -83,6 +89,7 @@ export function computePlan(input: PlanInput): PlanNumbers {
     earlyPages: early.value,
     compression: compression.value,
     ...(log !== undefined && { log }),
+    ...(pull.ref !== undefined && { pull: pull.ref }),
     expectedBytes,
     reasons: [
       readers.reason,
@@ -93,6 +100,7 @@ export function computePlan(input: PlanInput): PlanNumbers {
       early.reason,
       compression.reason,
       logReason,
+      ...(input.shipImage ? [pull.reason] : []),
       expectedReason(input, expectedBytes),
       ...notes(input),
     ],

@@ -20,6 +20,10 @@ export interface Engine {
   imageId(ref: string): Promise<string | undefined>;
   /** Of each image the digests of its layers (diff ids), the lowest first. */
   imageLayers(): Promise<string[][]>;
+  /** Pulls an image; throws `upstream` with what Docker or the registry say against it. */
+  pullImage(ref: string, signal: AbortSignal): Promise<void>;
+  /** Takes a name off an image, and removes the image with its last one. Nothing when there is none. */
+  removeImage(ref: string): Promise<void>;
   tagImage(id: string, ref: string): Promise<void>;
   containers(): Promise<PresentContainer[]>;
   /** Undefined when there is no such container. Blocks while Docker starts the container. */
@@ -85,6 +89,21 @@ export function createEngine(docker: Docker): Engine {
       for (const { Id } of await ask("the list of images", docker.listImages()))
         layers.push((await find(`image ${Id}`, docker.getImage(Id).inspect()))?.RootFS.Layers ?? []);
       return layers;
+    },
+    async pullImage(ref, signal) {
+      const answer = await ask(`pulling ${ref}`, docker.pull(ref, { abortSignal: signal }));
+      // One JSON value a line, mostly of progress; an error is the last.
+      let last = "";
+      try {
+        for await (const chunk of answer as AsyncIterable<Buffer>) last = (last + chunk.toString()).slice(-maxPullLine);
+      } catch (error) {
+        throw dockerError(error, `pulling ${ref}`);
+      }
+      const failure = /"error":\s*"((?:[^"\\]|\\.)*)"/.exec(last)?.[1];
+      if (failure !== undefined) throw new DmigrateError("upstream", `pulling ${ref}: ${failure}`);
+    },
+    async removeImage(ref) {
+      await find(`image ${ref}`, docker.getImage(ref).remove());
     },
     async tagImage(id, ref) {
       const [, repo = ref, tag = "latest"] = /^(.+?)(?::([^/:]+))?$/.exec(ref) ?? [];
@@ -161,6 +180,8 @@ export function createEngine(docker: Docker): Engine {
     removeVolume: (name) => exists(`removing volume ${name}`, docker.getVolume(name).remove()),
   };
 }
+
+const maxPullLine = 8_192;
 
 interface DockerInfo {
   ServerVersion: string;

@@ -3,7 +3,7 @@
  * The dumper reads it on the source; the restorer takes it on the destination.
  */
 import { z } from "@hono/zod-openapi";
-import { containerIdSchema, countSchema, imageIdSchema, volumeNameSchema } from "./common.ts";
+import { containerIdSchema, countSchema, imageIdSchema, repoDigestSchema, volumeNameSchema } from "./common.ts";
 
 /** A named or anonymous local volume of the container. Its files are moved with it. */
 export const volumeSchema = z.strictObject({
@@ -76,6 +76,8 @@ export const containerProfileSchema = z
     imageBytes: countSchema,
     /** Digests of its layers as they are unpacked (diff ids), the lowest first. */
     imageLayers: imageLayersSchema,
+    /** By which registries have it; none for an image that was built here. */
+    repoDigests: z.array(repoDigestSchema).max(64).default([]),
     /** Absent when Docker keeps the log elsewhere: then it does not move. */
     log: containerLogSchema.optional(),
     memoryBytes: countSchema,

@@ -10,6 +10,7 @@ import {
   millisSchema,
   nodeNameSchema,
   nodeResourcesSchema,
+  repoDigestSchema,
 } from "./common.ts";
 import { refusalSchema } from "./container.ts";
 import { logRoomSchema } from "./restorer.ts";
@@ -85,6 +86,8 @@ export const planSchema = z
     earlyPages: z.boolean(),
     compression: z.enum(["none", "zstd"]),
     shipImage: z.boolean(),
+    /** The missing image is pulled from a registry by this reference; absent when it is sent and nothing else. */
+    pull: repoDigestSchema.optional(),
     /** How many of the image's layers the destination has. */
     layersPresent: countSchema.default(0),
     moveBinds: z.array(bindPathSchema).default([]),

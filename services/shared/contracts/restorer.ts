@@ -8,6 +8,7 @@ import {
   imageIdSchema,
   migrationIdSchema,
   millisSchema,
+  repoDigestSchema,
 } from "./common.ts";
 
 /**
@@ -58,6 +59,8 @@ export const finishRestoreSchema = z.strictObject({
 });
 
 export const imageParams = z.object({ imageId: imageIdSchema });
+/** Asks this node's Docker to pull the image from a registry. */
+export const pullImageSchema = z.strictObject({ ref: repoDigestSchema });
 export const imagePresenceSchema = z.object({ imageId: imageIdSchema, present: z.boolean() }).openapi("ImagePresence");
 
 /** What would stop this container from being created here, before anything is created. */

@@ -18,6 +18,7 @@ const input = (changes: Partial<PlanInput> = {}): PlanInput => ({
   profile: { ...fakeProfile(), memoryBytes: 4 * GiB },
   shipImage: false,
   layersPresent: 0,
+  pullFrom: [],
   ...changes,
 });
 
