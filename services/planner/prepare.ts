@@ -20,6 +20,7 @@ import { precopySchema, receiveSchema, shippedSchema, transferSchema } from "../
 import { DmigrateError } from "../shared/errors.ts";
 import { bringImage } from "./bring-image.ts";
 import { logBytes } from "./core/plan.ts";
+import { shipLog } from "./ship-log.ts";
 import { anything, throwIfCancelled, create, pause, together, type Run } from "./run.ts";
 import { moveTimeoutMs } from "./timing.ts";
 
@@ -142,6 +143,8 @@ export async function prepare(run: Run, profile: ContainerProfile, plan: Plan): 
   await together([linked, received, restored, filesCopied, linked.then(pager)], failed);
   throwIfCancelled(run);
   if (plan.precopy) await precopy(run, profile);
+  // So that little of it is left for the downtime.
+  if (plan.log?.limited === true) await shipLog(run);
   await lastLook(run);
   throwIfCancelled(run);
 }
@@ -177,8 +180,8 @@ async function precopy(run: Run, profile: ContainerProfile): Promise<void> {
 }
 
 /**
- * Before the freeze: is everything still there? It also leaves a connection open to each service (three to the source's
- * shipper, which is asked three things at once later), so that none is made inside the downtime.
+ * Before the freeze: is everything still there? It also leaves a connection open to each service (four to the source's
+ * shipper, which is asked as many things at once later), so that none is made inside the downtime.
  */
 async function lastLook({ id, source, destination, timing }: Run): Promise<void> {
   const call = { timeoutMs: timing.callMs };
@@ -186,7 +189,7 @@ async function lastLook({ id, source, destination, timing }: Run): Promise<void>
     destination.restorer.get(`/restores/${id}`, restoreSchema, call),
     destination.pager.get(`/pagers/${id}`, pagerSchema, call),
     destination.shipper.get(`/receives/${id}`, receiveSchema, call),
-    ...[1, 2, 3].map(() => source.shipper.get(`/transfers/${id}`, transferSchema, call)),
+    ...[1, 2, 3, 4].map(() => source.shipper.get(`/transfers/${id}`, transferSchema, call)),
   ] as const);
   const lost = (what: string, why: string): DmigrateError =>
     new DmigrateError("upstream", `${what} on node ${destination.name} ${why}`);

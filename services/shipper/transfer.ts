@@ -4,7 +4,7 @@
  *
  *     image · first pass · pre-copy (the container runs) · memory, pages on request (it is frozen) · delta · images
  *
- * The container's log follows when nothing waits for it, and once more when the container has ended here.
+ * The container's log comes at any time, the last of it when the container has ended here.
  */
 import { timingSafeEqual } from "node:crypto";
 import type Docker from "dockerode";
@@ -139,12 +139,12 @@ export class Transfer implements Attachable {
     });
   }
 
-  /** Sends what the container's log has more than at the last time; the log goes on being written, or is closed. */
-  shipLog(signal: AbortSignal): Promise<Shipped> {
+  /** Sends what the container's log has more than at the last time; `urgent`: the resume waits for it. */
+  shipLog(urgent: boolean, signal: AbortSignal): Promise<Shipped> {
     const pass = this.#logPass.then(() =>
       this.#job(signal, (jobs, bounded) => {
         bounded.throwIfAborted();
-        return this.#log.send(jobs, bounded);
+        return this.#log.send(jobs, urgent ? 1 : 4, bounded);
       }),
     );
     this.#logPass = pass.catch(() => undefined);

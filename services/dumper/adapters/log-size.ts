@@ -32,6 +32,7 @@ export async function measureLog({ LogPath, HostConfig }: Inspected, now: number
       bytes: size - (await paddingBytes(handle, size)),
       rotatedBytes: sizes.reduce((sum, bytes) => sum + bytes, 0),
       bytesPerSecond: bytesPerSecond(await readTail(handle, size), now),
+      limited: limits.maxBytes !== undefined,
     };
   } finally {
     await handle.close();

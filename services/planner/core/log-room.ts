@@ -21,7 +21,7 @@ export function planLogRoom({ log, writableLayerBytes, volumeBytes }: LogRoomInp
   const wanted = Math.ceil((2 * log.bytesPerSecond * seconds) / KiB) * KiB;
   const roomBytes = Math.min(Math.max(wanted, leastRoomBytes), mostRoomBytes);
   return {
-    log: { bytes: log.bytes, roomBytes },
+    log: { bytes: log.bytes, roomBytes, limited: log.limited },
     reason:
       `log of ${size(log.bytes + log.rotatedBytes)} moves, with room for ${size(roomBytes)} until the freeze: ` +
       `it grows by ${size(log.bytesPerSecond)} a second`,

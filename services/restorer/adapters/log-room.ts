@@ -19,7 +19,7 @@ export async function makeLogRoom(
   wanted: LogRoom,
 ): Promise<void> {
   const { maxBytes, maxFiles } = limits;
-  const bytes = logFileBytes(wanted, maxBytes);
+  const bytes = logFileBytes(wanted, limits);
   try {
     const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
     const handle = await open(path, flags, fileMode);
@@ -36,10 +36,15 @@ export async function makeLogRoom(
   await noteLog(stateDir, containerId, { path, bytes, maxFiles, ...(maxBytes !== undefined && { maxBytes }) });
 }
 
+/** What Docker may write beyond a limit: one line, or a part of one. */
+const slackBytes = 128 * 1024;
+
 /**
- * Docker rotates the file once it is as long as its limit, and may throw it away: of what the log leaves below the limit the
- * room takes half at most.
+ * How long the file is made. No log is longer than its limit, beyond which Docker rotates the file with its next line: where it
+ * then keeps it under another name, the room may go up to there. Where it throws it away, the room takes half of what is left.
  */
-export function logFileBytes({ bytes, roomBytes }: LogRoom, maxBytes = Number.POSITIVE_INFINITY): number {
+export function logFileBytes({ bytes, roomBytes }: LogRoom, { maxBytes, maxFiles }: LogLimits): number {
+  if (maxBytes === undefined) return bytes + roomBytes;
+  if (maxFiles > 1) return Math.min(bytes + roomBytes, Math.max(bytes, maxBytes) + slackBytes);
   return bytes + Math.min(roomBytes, Math.max(0, Math.floor((maxBytes - bytes) / 2)));
 }

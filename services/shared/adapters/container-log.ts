@@ -18,6 +18,8 @@ export interface LogLimits {
   maxBytes: number | undefined;
   /** Files that Docker keeps, the one that is written to among them. */
   maxFiles: number;
+  /** Rotated files are packed. */
+  compress: boolean;
 }
 
 interface LogConfig {
@@ -31,6 +33,7 @@ export function jsonLogLimits({ Type, Config }: LogConfig): LogLimits | undefine
   const maxFiles = Number(Config?.["max-file"] ?? 1);
   return {
     maxBytes: parseSize(Config?.["max-size"]),
+    compress: /^(1|t|true)$/i.test(Config?.["compress"] ?? ""),
     maxFiles: maxFiles >= 1 ? Math.min(Math.floor(maxFiles), maxLogFiles) : 1,
   };
 }

@@ -59,6 +59,8 @@ export const containerLogSchema = z.object({
   rotatedBytes: countSchema,
   /** Lately. */
   bytesPerSecond: z.number().min(0),
+  /** Docker rotates its files at some size. */
+  limited: z.boolean(),
 });
 export type ContainerLog = z.infer<typeof containerLogSchema>;
 

@@ -24,6 +24,8 @@ export const logRoomSchema = z.strictObject({
   bytes: countSchema,
   /** For what is written to it until the source stands still; less where the log's limit leaves less. */
   roomBytes: countSchema,
+  /** Docker rotates it at some size: then nothing of it may come late. */
+  limited: z.boolean(),
 });
 export type LogRoom = z.infer<typeof logRoomSchema>;
 

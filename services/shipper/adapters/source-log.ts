@@ -7,10 +7,13 @@
  */
 import { constants } from "node:fs";
 import { open, stat, type FileHandle } from "node:fs/promises";
+import { pipeline } from "node:stream/promises";
+import { createGzip } from "node:zlib";
 import type Docker from "dockerode";
 import { jsonLogLimits, type LogLimits } from "../../shared/adapters/container-log.ts";
 import { messageOf, DmigrateError, hasErrno } from "../../shared/errors.ts";
 import type { FileJobs } from "../file-jobs.ts";
+import type { Priority } from "../core/priority-queue.ts";
 import { LogPadding } from "../core/log-padding.ts";
 import { askDocker } from "./ask-docker.ts";
 import { FrameFiller } from "./frame-filler.ts";
@@ -28,6 +31,12 @@ interface Current {
 interface Where {
   path: string;
   limits: LogLimits;
+}
+
+interface LogPass {
+  jobs: FileJobs;
+  priority: Priority;
+  signal: AbortSignal;
 }
 
 const blockBytes = 256 * 1024;
@@ -49,7 +58,8 @@ export class SourceLog {
    * Sends what the destination does not have yet. Answers the number of files. Throws `not-migratable` for a log that Docker does
    * not keep in files of the driver json-file, `transfer-failed`; the next pass then begins anew.
    */
-  async send(jobs: FileJobs, signal: AbortSignal): Promise<number> {
+  async send(jobs: FileJobs, priority: Priority, signal: AbortSignal): Promise<number> {
+    const pass = { jobs, priority, signal };
     try {
       this.#where ??= await this.#find();
       let files = 0;
@@ -59,9 +69,9 @@ export class SourceLog {
         if (opened !== undefined) {
           await this.close();
           this.#current = opened;
-          files += await this.#sendRotated(this.#where, jobs, signal);
+          files += await this.#sendRotated(this.#where, pass);
         }
-        files += await this.#sendCurrent(jobs, signal);
+        files += await this.#sendCurrent(pass);
       }
       return files;
     } catch (error) {
@@ -104,7 +114,7 @@ export class SourceLog {
   }
 
   /** The oldest first: what is moved on meanwhile is then sent twice rather than never. */
-  async #sendRotated({ path, limits }: Where, jobs: FileJobs, signal: AbortSignal): Promise<number> {
+  async #sendRotated({ path, limits }: Where, { jobs, priority, signal }: LogPass): Promise<number> {
     let files = 0;
     for (let file = limits.maxFiles - 1; file >= 1; file--) {
       const name = `${path}.${file}`;
@@ -113,10 +123,14 @@ export class SourceLog {
       const handle = plain ?? (await openOptional(`${name}.gz`));
       if (handle === undefined) continue;
       try {
-        const spec = { kind: "log", file, packed: plain === undefined, from: 0 } as const;
-        await jobs.run(spec, 4, signal, async (job) => {
+        const { size } = await handle.stat();
+        const spec = { kind: "log", file, packed: limits.compress || plain === undefined, from: 0 } as const;
+        await jobs.run(spec, priority, signal, async (job) => {
           const frames = new FrameFiller(job);
-          for await (const bytes of readFrom(handle, 0, (await handle.stat()).size)) await frames.add(bytes);
+          const content = readFrom(handle, 0, size);
+          // Docker moves none but packed ones on there.
+          const packing = limits.compress && plain !== undefined;
+          for await (const bytes of packing ? pack(content) : content) await frames.add(bytes);
           await frames.flush();
         });
       } finally {
@@ -127,13 +141,13 @@ export class SourceLog {
     return files;
   }
 
-  async #sendCurrent(jobs: FileJobs, signal: AbortSignal): Promise<number> {
+  async #sendCurrent({ jobs, priority, signal }: LogPass): Promise<number> {
     const current = this.#current;
     if (current === undefined) return 0;
     const { size } = await current.handle.stat();
     if (current.read > 0 && size === current.read) return 0;
     const spec = { kind: "log", file: 0, packed: false, from: current.sent } as const;
-    return jobs.run(spec, 4, signal, async (job) => {
+    return jobs.run(spec, priority, signal, async (job) => {
       const frames = new FrameFiller(job);
       for await (const bytes of readFrom(current.handle, current.read, size)) {
         current.read += bytes.length;
@@ -154,6 +168,17 @@ async function openOptional(path: string): Promise<FileHandle | undefined> {
     if (hasErrno(error, "ENOENT")) return undefined;
     throw error;
   }
+}
+
+/** As gzip packs it. */
+function pack(content: AsyncIterable<Buffer>): AsyncIterable<Buffer> {
+  const packed = createGzip();
+  const copies = async function* (): AsyncGenerator<Buffer, void, void> {
+    for await (const bytes of content) yield Buffer.from(bytes);
+  };
+  // A failure is met by whoever reads.
+  pipeline(copies, packed).catch(() => undefined);
+  return packed;
 }
 
 /** The bytes of a file between two places, or up to its end, in blocks of which each is gone with the next. */

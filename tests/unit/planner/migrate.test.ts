@@ -70,7 +70,10 @@ describe("a migration without failures", () => {
 
   test("sends the log before the freeze, after the resume, and when the source has ended", async () => {
     await using planner = await createTestPlanner();
-    planner.world.profile = { ...fakeProfile(), log: { bytes: 1000, rotatedBytes: 0, bytesPerSecond: 10 } };
+    planner.world.profile = {
+      ...fakeProfile(),
+      log: { bytes: 1000, rotatedBytes: 0, bytesPerSecond: 10, limited: false },
+    };
     const { id } = await planner.start();
     expect(await planner.until(id)).toMatchObject({ phase: "committed", plan: { log: { bytes: 1000 } } });
     const log = "a POST /transfers/:id/log";
@@ -82,9 +85,26 @@ describe("a migration without failures", () => {
     expect(rest).toContain("a DELETE /transfers/:id");
   });
 
+  test("sends what there is of a log that Docker rotates before the resume", async () => {
+    await using planner = await createTestPlanner();
+    planner.world.profile = {
+      ...fakeProfile(),
+      log: { bytes: 1000, rotatedBytes: 0, bytesPerSecond: 10, limited: true },
+    };
+    const { id } = await planner.start();
+    expect((await planner.until(id)).phase).toBe("committed");
+    const log = "a POST /transfers/:id/log";
+    const steps = ["a POST /checkpoints", "b POST /restores/:id/resume", "a POST /checkpoints/:id/commit"];
+    const order = callsOf(planner).filter((call) => call === log || steps.includes(call));
+    expect(order).toEqual([log, log, steps[0], log, steps[1], log, steps[2], log]);
+  });
+
   test("commits without the last lines of a log that can't be sent, and says so", async () => {
     await using planner = await createTestPlanner();
-    planner.world.profile = { ...fakeProfile(), log: { bytes: 1000, rotatedBytes: 0, bytesPerSecond: 10 } };
+    planner.world.profile = {
+      ...fakeProfile(),
+      log: { bytes: 1000, rotatedBytes: 0, bytesPerSecond: 10, limited: false },
+    };
     const held = planner.b.hold("POST /restores/:id/resume");
     const { id } = await planner.start();
     await held.arrived;
