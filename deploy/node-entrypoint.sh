@@ -5,6 +5,7 @@
 #   DMIGRATE_DOCKER_TCP=1   let dockerd listen on tcp 2375 too, without TLS: for a closed lab only
 #   DMIGRATE_DOCKERD_ARGS   more arguments for dockerd
 #   DMIGRATE_AGENT=0        run dockerd alone
+#   DMIGRATE_IMAGE_STORE=containerd   let containerd keep the images, as Docker does by default from 29 on
 # Everything else (DMIGRATE_*, OTEL_*) is the agent's own.
 set -eu
 
@@ -31,9 +32,14 @@ start_engine() {
   [ "${DMIGRATE_DOCKER_TCP:-0}" != 1 ] || tcp='--host=tcp://0.0.0.0:2375 --tls=false'
   supervise containerd &
   containerd=$!
+  config=/etc/docker/daemon.json driver=overlay2
+  if [ "${DMIGRATE_IMAGE_STORE:-docker}" = containerd ]; then
+    sed '1s/{/{ "features": { "containerd-snapshotter": true },/' "$config" >/run/daemon.json
+    config=/run/daemon.json driver=overlayfs
+  fi
   # shellcheck disable=SC2086 # both are lists of words
   supervise dockerd --host=unix:///run/docker.sock $tcp --containerd=/run/containerd/containerd.sock \
-    --storage-driver=overlay2 ${DMIGRATE_DOCKERD_ARGS:-} &
+    --config-file="$config" --storage-driver="$driver" ${DMIGRATE_DOCKERD_ARGS:-} &
   dockerd=$!
 }
 

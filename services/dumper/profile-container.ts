@@ -1,10 +1,13 @@
 /** Reads everything about a container that a migration must know beforehand. Touches nothing. */
 import { lstatSync, realpathSync } from "node:fs";
 import { findFreezer } from "../shared/adapters/cgroup.ts";
+import { findLayer } from "../shared/adapters/overlay-layer.ts";
 import { establishedConnections, openFiles, readProcess, type ProcessStatus } from "../shared/adapters/processes.ts";
+import { repoDigestSchema } from "../shared/contracts/common.ts";
 import type { ContainerProfile, NetworkAttachment, Volume } from "../shared/contracts/container.ts";
 import { DmigrateError } from "../shared/errors.ts";
 import { filesBytes, memoryBytes } from "./adapters/container-size.ts";
+import { measureLog } from "./adapters/log-size.ts";
 import type { Engine, Inspected } from "./adapters/engine.ts";
 import { toAttachment, toSpec, toVolume } from "./core/container-spec.ts";
 import { isHealthProbe } from "./core/health-probe.ts";
@@ -26,7 +29,7 @@ export async function profileContainer(
   const container = await engine.inspect(ref);
   const processes = container.State.Running ? readProcesses(container.State.Pid) : [];
   const initPid = processes.length > 0 ? container.State.Pid : undefined;
-  const upperDir = upperDirOf(container);
+  const layer = await findLayer(container);
   const volumeMounts = container.Mounts.filter(({ Type }) => Type === "volume");
   const bindMounts = container.Mounts.filter(({ Type }) => Type === "bind").map(({ Source, Destination }) => ({
     source: Source,
@@ -35,19 +38,21 @@ export async function profileContainer(
   }));
   const moved = bindMounts.filter(({ source, directory }) => directory && moveBinds.includes(source));
   const volumeDirs = volumeMounts.filter(({ Driver }) => (Driver ?? "local") === "local").map(({ Source }) => Source);
-  const [image, volumes, networks, execs, usersRemapped, others, writableLayerBytes, volumeBytes] = await Promise.all([
-    engine.image(container.Image),
-    Promise.all(volumeMounts.map(async (mount) => toVolume(mount, await engine.volume(mount.Name ?? "")))),
-    readNetworks(engine, container),
-    readExecs(engine, container),
-    engine.remapsUsers(),
-    engine.othersRunning(container.Id),
-    filesBytes(upperDir === undefined ? [] : [upperDir]),
-    filesBytes([...volumeDirs, ...new Set(moved.map(({ source }) => source))]),
-  ]);
+  const [image, volumes, networks, execs, usersRemapped, others, writableLayerBytes, volumeBytes, log] =
+    await Promise.all([
+      engine.image(container.Image),
+      Promise.all(volumeMounts.map(async (mount) => toVolume(mount, await engine.volume(mount.Name ?? "")))),
+      readNetworks(engine, container),
+      readExecs(engine, container),
+      engine.remapsUsers(),
+      engine.othersRunning(container.Id),
+      filesBytes(layer === undefined ? [] : [layer.upper]),
+      filesBytes([...volumeDirs, ...new Set(moved.map(({ source }) => source))]),
+      measureLog(container, Date.now()),
+    ]);
   const facts = factsOf(container, {
     usersRemapped,
-    hasUpperDir: upperDir !== undefined,
+    showsLayer: layer !== undefined || !container.State.Running,
     imagePresent: image !== undefined,
     movedBinds: moved.map(({ source }) => source),
     volumes,
@@ -64,6 +69,8 @@ export async function profileContainer(
     volumeBytes,
     imageBytes: image?.bytes ?? 0,
     imageLayers: image?.layers ?? [],
+    repoDigests: (image?.repoDigests ?? []).filter((ref) => repoDigestSchema.safeParse(ref).success).slice(0, 64),
+    ...(log !== undefined && { log }),
     memoryBytes: initPid === undefined ? 0 : memoryBytes(initPid, processes),
     processes: processes.length,
     tcpConnections: initPid === undefined ? 0 : establishedConnections(initPid),
@@ -93,12 +100,6 @@ function readProcesses(initPid: number): ProcessStatus[] {
   }
 }
 
-function upperDirOf({ GraphDriver }: Inspected): string | undefined {
-  // Absent altogether with the containerd image store.
-  const data = (GraphDriver as { Data?: Record<string, string> | null } | undefined)?.Data;
-  return data?.["UpperDir"];
-}
-
 function readNetworks(engine: Engine, { Id, NetworkSettings }: Inspected): Promise<NetworkAttachment[]> {
   const own = Object.entries(NetworkSettings.Networks).filter(([name]) => !builtInNetworks.has(name));
   return Promise.all(
@@ -117,7 +118,7 @@ async function readExecs(engine: Engine, { ExecIDs, Config }: Inspected): Promis
 
 interface Seen {
   usersRemapped: boolean;
-  hasUpperDir: boolean;
+  showsLayer: boolean;
   imagePresent: boolean;
   movedBinds: readonly string[];
   volumes: readonly Volume[];
@@ -148,7 +149,7 @@ function factsOf(container: Inspected, seen: Seen): ContainerFacts {
     swarmManaged: swarmLabel in ((Config.Labels as Record<string, string> | null) ?? {}),
     usersRemapped: seen.usersRemapped,
     storageDriver: storageDriver ?? "an unknown driver",
-    hasUpperDir: seen.hasUpperDir,
+    showsLayer: seen.showsLayer,
     imagePresent: seen.imagePresent,
     mounts: Mounts.map(({ Type, Name: volume = "", Destination, Driver = "local" }) => ({
       type: Type,

@@ -12,6 +12,15 @@ export const plannerConfigShape = {
   maxPerNode: z.coerce.number().int().min(1).max(64).default(4),
   /** Whether files are encrypted between the nodes; `plain` is for a network that is trusted. */
   linkSecurity: linkSecuritySchema.default("tls"),
+  /** Registries that destinations may pull a missing image from: `docker.io,registry.example:5000`. */
+  pullFrom: z
+    .string()
+    .regex(
+      /^[a-z0-9.-]+(:\d+)?(,[a-z0-9.-]+(:\d+)?)*$/,
+      "must be registries, separated by commas: docker.io,registry.example:5000",
+    )
+    .transform((text) => text.split(","))
+    .optional(),
 };
 
 export type PlannerConfig = z.infer<z.ZodObject<typeof plannerConfigShape>>;

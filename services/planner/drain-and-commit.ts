@@ -9,6 +9,7 @@ import { transferSchema } from "../shared/contracts/shipper.ts";
 import { DmigrateError } from "../shared/errors.ts";
 import type { LeftoverTable } from "./adapters/leftover-table.ts";
 import { memoryLost } from "./memory-lost.ts";
+import { shipLog } from "./ship-log.ts";
 import { anything, insist, pause, stage, Stopped, type Run } from "./run.ts";
 
 /** Brings a migration from `draining` or `committing` to `committed`. Throws, with phase `failed`, when it cannot. */
@@ -16,7 +17,7 @@ export async function drainAndCommit(run: Run, leftovers: LeftoverTable): Promis
   const { journal } = run;
   try {
     if (journal.migration.phase === "draining") {
-      await stage(run, "drain", () => drain(run));
+      await stage(run, "drain", () => Promise.all([drain(run), shipLog(run)]));
       journal.advance("drained", `all memory is on node ${run.destination.name}; releasing node ${run.source.name}`);
     }
     await stage(run, "commit", () => commit(run, leftovers));
@@ -98,7 +99,15 @@ async function commit(run: Run, leftovers: LeftoverTable): Promise<void> {
       isFinal: ({ code }) => code === "not-found",
     },
   ).catch((error: unknown) => destinationGone(run, error));
-  await Promise.all([timed, finish, cleanUp(run)]);
+  // Docker has written the last of the log once the container has ended.
+  await Promise.all([
+    timed,
+    finish,
+    cleanUp(
+      run,
+      release.then(() => shipLog(run)),
+    ),
+  ]);
   noteLeftovers(run, leftovers);
 }
 
@@ -136,7 +145,7 @@ function noteLeftovers({ journal, source, destination }: Run, leftovers: Leftove
   }
 }
 
-async function cleanUp(run: Run): Promise<void> {
+async function cleanUp(run: Run, allSent: Promise<void>): Promise<void> {
   const { id, source, destination, timing } = run;
   const options = { timeoutMs: timing.callMs };
   const gone = (error: unknown): void => {
@@ -148,14 +157,18 @@ async function cleanUp(run: Run): Promise<void> {
     remove(`ending the pager on node ${destination.name}`, () =>
       destination.pager.delete(`/pagers/${id}`, anything, options),
     ),
-    remove(`ending the receive on node ${destination.name}`, () =>
-      destination.shipper.delete(`/receives/${id}`, anything, options),
-    ),
-    countSent(run).then(() =>
-      remove(`ending the transfer on node ${source.name}`, () =>
-        source.shipper.delete(`/transfers/${id}`, anything, options),
+    allSent.then(() =>
+      remove(`ending the receive on node ${destination.name}`, () =>
+        destination.shipper.delete(`/receives/${id}`, anything, options),
       ),
     ),
+    allSent
+      .then(() => countSent(run))
+      .then(() =>
+        remove(`ending the transfer on node ${source.name}`, () =>
+          source.shipper.delete(`/transfers/${id}`, anything, options),
+        ),
+      ),
   ]);
 }
 

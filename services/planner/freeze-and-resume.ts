@@ -21,6 +21,7 @@ import { restoreSchema, type Restore } from "../shared/contracts/restorer.ts";
 import { shippedSchema } from "../shared/contracts/shipper.ts";
 import { DmigrateError } from "../shared/errors.ts";
 import { recordSpan } from "../shared/telemetry.ts";
+import { shipSealedLog } from "./ship-log.ts";
 import { anything, throwIfCancelled, create, stage, Stopped, together, type Run } from "./run.ts";
 import { settleResume } from "./settle-resume.ts";
 import { moveTimeoutMs } from "./timing.ts";
@@ -84,6 +85,7 @@ async function moveState(run: Run, profile: ContainerProfile, checkpoint: Checkp
         source.shipper.post(`${transfer}/delta`, undefined, shippedSchema, move),
         source.shipper.post(`${transfer}/memory`, { processes, announce }, anything, move),
         source.shipper.post(`${transfer}/images?when=sealed`, undefined, shippedSchema, move),
+        shipSealedLog(run, move),
         destination.pager.post(`/pagers/${id}/serve?when=received`, undefined, pagerSchema, move),
         sealed.then(() => commitPoint(run, checkpoint, failed.signal)),
       ],

@@ -14,6 +14,8 @@ export interface InspectDeps {
   pool: NodePool;
   leftovers: LeftoverTable;
   timing: Timing;
+  /** Registries that destinations may pull from. */
+  pullFrom: readonly string[];
 }
 
 export interface Inspection {
@@ -29,7 +31,7 @@ export interface Inspection {
  * reasons why the container cannot move are not thrown, but in `plan.refusals`.
  */
 export async function inspect(deps: InspectDeps, request: CreateMigration): Promise<Inspection> {
-  const { pool, leftovers, timing } = deps;
+  const { pool, leftovers, timing, pullFrom } = deps;
   const source = pool.connect(request.from);
   const destination = pool.connect(request.to);
   const options = { timeoutMs: timing.callMs };
@@ -53,7 +55,8 @@ export async function inspect(deps: InspectDeps, request: CreateMigration): Prom
           "/restores/check",
           {
             container: profile.spec,
-            imageLayers: profile.imageLayers,
+            // containerd's images name their layers by other digests than Docker tells.
+            imageLayers: there.docker.imageStore === "containerd" ? [] : profile.imageLayers,
             moveBinds,
             ...(replaces !== undefined && { replaces }),
           },
@@ -69,6 +72,7 @@ export async function inspect(deps: InspectDeps, request: CreateMigration): Prom
     profile,
     shipImage,
     layersPresent,
+    pullFrom,
   });
   const refusals = findRefusals({
     from: request.from,

@@ -35,6 +35,7 @@ export interface MigrationsDeps {
   /** Migrations that a node may take part in at once. */
   maxPerNode: number;
   linkSecurity: LinkSecurity;
+  pullFrom: readonly string[];
 }
 
 export interface Migrations {
@@ -69,7 +70,7 @@ export function createMigrations(deps: MigrationsDeps): Migrations {
   const active = new Map<string, Active>();
   const stopping = new AbortController();
   const resting = new AbortController();
-  const inspecting = { pool: deps.pool, leftovers: store.leftovers, timing };
+  const inspecting = { pool: deps.pool, leftovers: store.leftovers, timing, pullFrom: deps.pullFrom };
 
   const using = (node: string): string[] =>
     [...active.values()]

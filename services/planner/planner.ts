@@ -8,11 +8,11 @@ import { createPlanner } from "./service.ts";
 
 /** Runs the planner until SIGINT or SIGTERM. Throws when a setting is wrong, the store is in use, or the port is taken. */
 export async function runPlanner(argv: readonly string[], env: NodeJS.ProcessEnv): Promise<void> {
-  const { listen, token, logLevel, stateDir, maxPerNode, linkSecurity } = readPlannerConfig(argv, env);
+  const { listen, token, logLevel, stateDir, maxPerNode, linkSecurity, pullFrom } = readPlannerConfig(argv, env);
   const log = createLog("planner", logLevel);
   const telemetry = startTelemetry(["planner"], env);
   const metrics = new Registry();
-  const planner = createPlanner({ stateDir, log, metrics, maxPerNode, linkSecurity });
+  const planner = createPlanner({ stateDir, log, metrics, maxPerNode, linkSecurity, pullFrom });
   const title = "Dmigrate planner";
   const running = await serveServices({ title, listen, token, services: [planner], log, telemetry, metrics });
   await runUntilSignal({

@@ -18,6 +18,9 @@ import type { Plan } from "../shared/contracts/planner.ts";
 import { restoreSchema } from "../shared/contracts/restorer.ts";
 import { precopySchema, receiveSchema, shippedSchema, transferSchema } from "../shared/contracts/shipper.ts";
 import { DmigrateError } from "../shared/errors.ts";
+import { bringImage } from "./bring-image.ts";
+import { logBytes } from "./core/plan.ts";
+import { shipLog } from "./ship-log.ts";
 import { anything, throwIfCancelled, create, pause, together, type Run } from "./run.ts";
 import { moveTimeoutMs } from "./timing.ts";
 
@@ -82,13 +85,15 @@ export async function prepare(run: Run, profile: ContainerProfile, plan: Plan): 
   };
   const image = async (): Promise<void> => {
     const { imageId, imageRef } = profile.spec;
-    const { layersPresent } = plan;
-    await reporting(run, `sending the image ${imageRef}`, () =>
-      source.shipper.post(`/transfers/${id}/image`, { imageId, imageRef, layersPresent }, shippedSchema, {
-        timeoutMs: moveTimeoutMs(timing, profile.imageBytes),
-        signal,
-      }),
-    );
+    const { layersPresent, pull } = plan;
+    const timeoutMs = moveTimeoutMs(timing, profile.imageBytes);
+    const send = async (wanted: AbortSignal): Promise<void> => {
+      const body = { imageId, imageRef, layersPresent };
+      await reporting(run, `sending the image ${imageRef}`, () =>
+        source.shipper.post(`/transfers/${id}/image`, body, shippedSchema, { timeoutMs, signal: wanted }),
+      );
+    };
+    await bringImage(run, { imageId, pull, send, timeoutMs }, signal);
     goOn();
   };
   const restore = async (): Promise<string> => {
@@ -96,7 +101,13 @@ export async function prepare(run: Run, profile: ContainerProfile, plan: Plan): 
     const { containerId } = await create(run, "restore", () =>
       destination.restorer.post(
         "/restores",
-        { migrationId: id, container: profile.spec, moveBinds, ...(replaces !== undefined && { replaces }) },
+        {
+          migrationId: id,
+          container: profile.spec,
+          moveBinds,
+          ...(plan.log !== undefined && { log: plan.log }),
+          ...(replaces !== undefined && { replaces }),
+        },
         restoreSchema,
         { timeoutMs: timing.createMs },
       ),
@@ -114,6 +125,14 @@ export async function prepare(run: Run, profile: ContainerProfile, plan: Plan): 
         signal,
       }),
     );
+    if (plan.log === undefined) return;
+    goOn();
+    await reporting(run, "copying the log", () =>
+      source.shipper.post(`/transfers/${id}/log`, undefined, shippedSchema, {
+        timeoutMs: moveTimeoutMs(timing, logBytes(profile)),
+        signal,
+      }),
+    );
   };
 
   const linked = link();
@@ -124,6 +143,8 @@ export async function prepare(run: Run, profile: ContainerProfile, plan: Plan): 
   await together([linked, received, restored, filesCopied, linked.then(pager)], failed);
   throwIfCancelled(run);
   if (plan.precopy) await precopy(run, profile);
+  // So that little of it is left for the downtime.
+  if (plan.log?.limited === true) await shipLog(run);
   await lastLook(run);
   throwIfCancelled(run);
 }
@@ -159,8 +180,8 @@ async function precopy(run: Run, profile: ContainerProfile): Promise<void> {
 }
 
 /**
- * Before the freeze: is everything still there? It also leaves a connection open to each service (three to the source's
- * shipper, which is asked three things at once later), so that none is made inside the downtime.
+ * Before the freeze: is everything still there? It also leaves a connection open to each service (four to the source's
+ * shipper, which is asked as many things at once later), so that none is made inside the downtime.
  */
 async function lastLook({ id, source, destination, timing }: Run): Promise<void> {
   const call = { timeoutMs: timing.callMs };
@@ -168,7 +189,7 @@ async function lastLook({ id, source, destination, timing }: Run): Promise<void>
     destination.restorer.get(`/restores/${id}`, restoreSchema, call),
     destination.pager.get(`/pagers/${id}`, pagerSchema, call),
     destination.shipper.get(`/receives/${id}`, receiveSchema, call),
-    ...[1, 2, 3].map(() => source.shipper.get(`/transfers/${id}`, transferSchema, call)),
+    ...[1, 2, 3, 4].map(() => source.shipper.get(`/transfers/${id}`, transferSchema, call)),
   ] as const);
   const lost = (what: string, why: string): DmigrateError =>
     new DmigrateError("upstream", `${what} on node ${destination.name} ${why}`);

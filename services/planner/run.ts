@@ -84,6 +84,11 @@ export async function together<T extends readonly Promise<unknown>[]>(
   return results as { -readonly [K in keyof T]: Awaited<T[K]> };
 }
 
+/** Waits, or until `signal` aborts. */
+export async function pauseFor(ms: number, signal: AbortSignal): Promise<void> {
+  await delay(ms, undefined, { signal }).catch(() => undefined);
+}
+
 /** Waits; throws `Stopped` when the planner ends meanwhile. */
 export async function pause(run: Run, ms: number): Promise<void> {
   try {

@@ -23,6 +23,8 @@ export interface PlannerDeps {
   maxPerNode: number;
   /** How files go between the nodes: TLS unless told. */
   linkSecurity?: LinkSecurity;
+  /** Registries that destinations may pull a missing image from: none unless told. */
+  pullFrom?: readonly string[] | undefined;
   timing?: Timing;
 }
 
@@ -33,7 +35,7 @@ export interface Planner extends Service {
 
 /** Opens the store and takes up unfinished migrations. Throws `unavailable` when the store cannot be used. */
 export function createPlanner(deps: PlannerDeps): Planner {
-  const { stateDir, log, metrics, maxPerNode, linkSecurity = "tls", timing = defaultTiming } = deps;
+  const { stateDir, log, metrics, maxPerNode, linkSecurity = "tls", pullFrom = [], timing = defaultTiming } = deps;
   const store = openStore(stateDir);
   const pool = createNodePool(store.nodes);
   const watch = createWatch();
@@ -48,6 +50,7 @@ export function createPlanner(deps: PlannerDeps): Planner {
     measurements,
     maxPerNode,
     linkSecurity,
+    pullFrom,
   });
   const nodes = createNodes({ table: store.nodes, pool, reachMs: 2_000, using: (node) => migrations.using(node) });
   const streamsEnded = new AbortController();

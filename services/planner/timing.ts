@@ -1,5 +1,6 @@
 /** Clocks and bounds of a migration. Passed in, so that tests can make hours short. */
 import { retryDelayMs } from "./core/backoff.ts";
+import { pullHeadStartMs } from "./core/pull.ts";
 
 export interface Clock {
   /** Monotonic milliseconds: all durations. */
@@ -24,6 +25,8 @@ export interface Timing {
   /** Slowest transfer that is still waited for. */
   leastBytesPerSecond: number;
   resumeMs: number;
+  /** How long an image is pulled before it is sent as well. */
+  pullHeadStartMs: number;
   /** How often a drain reports, and a resume whose answer was lost is asked after. */
   pollMs: number;
   /** How often a transfer reports while the container still runs. */
@@ -44,6 +47,7 @@ export const defaultTiming: Timing = {
   moveMs: 120_000,
   leastBytesPerSecond: 1e6,
   resumeMs: 60_000,
+  pullHeadStartMs,
   pollMs: 250,
   progressMs: 500,
   retryMs: retryDelayMs,

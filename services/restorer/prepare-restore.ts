@@ -2,11 +2,11 @@
  * Use case: make the container and start it, as far as the runtime wrapper, where it waits for its memory. The source
  * runs meanwhile. Each step is in the journal before it is taken, so that rollBack() can undo what there is of it.
  */
-import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import { mkdir, readFile, realpath, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { ContainerSpec } from "../shared/contracts/container.ts";
-import type { CreateRestore } from "../shared/contracts/restorer.ts";
-import { noteLayer } from "../shared/adapters/overlay-layer.ts";
+import type { CreateRestore, LogRoom } from "../shared/contracts/restorer.ts";
+import { layerAt, noteLayer } from "../shared/adapters/overlay-layer.ts";
 import { runtimeName } from "../shared/adapters/resources.ts";
 import { asDmigrateError, DmigrateError, messageOf } from "../shared/errors.ts";
 import { emptyDirectory, migrationPaths, restoreSpecDir } from "../shared/node-paths.ts";
@@ -14,6 +14,7 @@ import { withSpan } from "../shared/telemetry.ts";
 import { within, type Engine } from "./adapters/engine.ts";
 import { makeBindDirectory } from "./adapters/bind-directories.ts";
 import { makeSpecDir, openGate, type Gate } from "./adapters/gate.ts";
+import { makeLogRoom } from "./adapters/log-room.ts";
 import { attachNetwork } from "./adapters/network.ts";
 import { checkRestore } from "./check-restore.ts";
 import {
@@ -22,6 +23,7 @@ import {
   networkHook,
   networkSysctls,
   parseBundleConfig,
+  rootOf,
   type NetworkHook,
 } from "./core/bundle-config.ts";
 import { runtimeFailure } from "./core/failure-text.ts";
@@ -48,7 +50,7 @@ export async function prepareRestore(deps: RestorerDeps, session: Session, reque
   const containerId = await withSpan("docker create", {}, () => engine.createContainer(container.name, body));
   note(deps, session, { containerId });
   stopIfCancelled(session);
-  await withSpan("docker start, as far as the wrapper", {}, () => warmStart(deps, session, containerId));
+  await withSpan("docker start, as far as the wrapper", {}, () => warmStart(deps, session, containerId, request.log));
   const rcuBefore = deps.rcu.before();
   advance(deps, session, "wrapper-waits", {
     prepareMs: performance.now() - started,
@@ -107,10 +109,18 @@ async function moveLeftover(
   await deps.engine.renameContainer(replaces, heldName);
 }
 
-async function warmStart(deps: RestorerDeps, session: Session, containerId: string): Promise<void> {
+async function warmStart(
+  deps: RestorerDeps,
+  session: Session,
+  containerId: string,
+  logRoom: LogRoom | undefined,
+): Promise<void> {
   const dir = restoreSpecDir(deps.stateDir, containerId);
   await makeSpecDir(dir);
-  await noteLayer(deps.stateDir, containerId, await deps.engine.layer(containerId));
+  const layer = await deps.engine.layer(containerId);
+  if (layer !== undefined) await noteLayer(deps.stateDir, containerId, layer);
+  const log = logRoom && (await deps.engine.log(containerId));
+  if (logRoom !== undefined && log !== undefined) await makeLogRoom(deps.stateDir, containerId, log, logRoom);
   await writeFile(join(dir, "criu.conf"), criuRestoreConfig(emptyDirectory(deps.stateDir)), { mode: 0o600 });
   const gate = openGate(dir);
   session.gate = gate;
@@ -127,24 +137,34 @@ async function warmStart(deps: RestorerDeps, session: Session, containerId: stri
   // The signal ends what the race leaves behind.
   const signal = AbortSignal.any([session.cancelled.signal, AbortSignal.timeout(warmStartMs)]);
   await Promise.race([
-    within(warmStartMs, readyRunc(deps, session, gate, signal, dir), "docker start did not get as far as runc"),
+    within(
+      warmStartMs,
+      readyRunc({ deps, session, gate, signal, dir, layerKnown: layer !== undefined }),
+      "docker start did not get as far as runc",
+    ),
     endedEarly,
   ]);
 }
 
+interface Readying {
+  deps: RestorerDeps;
+  session: Session;
+  gate: Gate;
+  signal: AbortSignal;
+  dir: string;
+  layerKnown: boolean;
+}
+
 /** Waits for the wrapper's call, mends its bundle, and sees runc as far as it gets without the checkpoint. */
-async function readyRunc(
-  deps: RestorerDeps,
-  session: Session,
-  gate: Gate,
-  signal: AbortSignal,
-  dir: string,
-): Promise<void> {
+async function readyRunc({ deps, session, gate, signal, dir, layerKnown }: Readying): Promise<void> {
   const { wrapper, bundle } = await gate.request(signal);
   const { workDir } = migrationPaths(deps.stateDir, session.record.migrationId);
   await mkdir(workDir, { recursive: true, mode: 0o700 });
   const file = join(bundle, "config.json");
   const config = parseBundleConfig(await readFile(file, "utf8"));
+  const { containerId = "" } = session.record;
+  // Docker has mounted it by now.
+  if (!layerKnown) await noteLayer(deps.stateDir, containerId, await layerAt(await realpath(rootOf(config, bundle))));
   const hook = networkHook(config);
   const sysctls = networkSysctls(config);
   const mode =

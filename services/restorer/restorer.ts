@@ -10,6 +10,7 @@ import { clearAway } from "./clear-away.ts";
 import { toRestore } from "./core/record.ts";
 import { finishRestore } from "./finish-restore.ts";
 import { prepareRestore } from "./prepare-restore.ts";
+import { pullImage } from "./pull-image.ts";
 import { recoverRestore } from "./recover.ts";
 import { resumeRestore } from "./resume-restore.ts";
 import { rollBack } from "./roll-back.ts";
@@ -22,6 +23,8 @@ const recoveryPatienceMs = 10_000;
 
 export interface Restorer {
   hasImage(imageId: string): Promise<boolean>;
+  /** Pulls an image from a registry; throws unless it is the image of this id then. */
+  pullImage(imageId: string, ref: string, signal: AbortSignal): Promise<void>;
   check(request: CheckRestore, imageLayers: readonly string[]): Promise<RestoreCheck>;
   create(request: CreateRestore): Promise<Restore>;
   get(migrationId: string): Promise<Restore>;
@@ -121,6 +124,7 @@ export function createRestores(deps: RestorerDeps): Restorer {
 
   return {
     hasImage: async (imageId) => (await deps.engine.imageId(imageId)) !== undefined,
+    pullImage: (imageId, ref, signal) => pullImage(deps.engine, imageId, ref, signal),
     check: (request, imageLayers) => checkRestore(deps.engine, request, imageLayers),
     create: (request) => {
       if (stopping) throw new DmigrateError("unavailable", "the restorer is stopping");

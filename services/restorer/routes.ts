@@ -7,10 +7,12 @@ import {
   finishRestoreSchema,
   imageParams,
   imagePresenceSchema,
+  pullImageSchema,
   restoreCheckSchema,
   restoreSchema,
 } from "../shared/contracts/restorer.ts";
 import { json, jsonBody, problems, type App } from "../shared/http.ts";
+import { withSpan } from "../shared/telemetry.ts";
 import type { Restorer } from "./restorer.ts";
 
 export function addRestorerRoutes(app: App, restorer: Restorer): void {
@@ -25,6 +27,21 @@ export function addRestorerRoutes(app: App, restorer: Restorer): void {
     async (c) => {
       const { imageId } = c.req.valid("param");
       return c.json({ imageId, present: await restorer.hasImage(imageId) }, 200);
+    },
+  );
+  app.openapi(
+    createRoute({
+      method: "post",
+      path: "/images/{imageId}/pull",
+      summary: "Pull this image from a registry; a call that is given up ends the pull",
+      request: { params: imageParams, ...jsonBody(pullImageSchema) },
+      responses: { 200: json(imagePresenceSchema, "it is here, under its id"), ...problems },
+    }),
+    async (c) => {
+      const { imageId } = c.req.valid("param");
+      const { ref } = c.req.valid("json");
+      await withSpan("pull image", {}, () => restorer.pullImage(imageId, ref, c.req.raw.signal));
+      return c.json({ imageId, present: true }, 200);
     },
   );
   app.openapi(

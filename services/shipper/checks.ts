@@ -25,7 +25,7 @@ async function checkStorage(docker: Docker): Promise<Check> {
   const name = "storage driver";
   try {
     const info = (await askDocker("docker info", docker.info(), 2_000)) as { Driver?: string };
-    const ok = info.Driver === "overlay2";
+    const ok = ["overlay2", "overlayfs"].includes(info.Driver ?? "");
     return {
       name,
       ok,

@@ -6,6 +6,7 @@ import { mkdir, rm } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { timingSafeEqual } from "node:crypto";
 import type Docker from "dockerode";
+import { readNotedLog } from "../shared/adapters/container-log.ts";
 import { readNotedLayer } from "../shared/adapters/overlay-layer.ts";
 import type { CreateReceive, Receive as ReceiveReport, ReceiveTarget } from "../shared/contracts/shipper.ts";
 import type { JobSpec, TreeName } from "../shared/core/frames/job-message.ts";
@@ -17,6 +18,7 @@ import type { Log } from "../shared/log.ts";
 import { migrationPaths } from "../shared/node-paths.ts";
 import { volumePath } from "./adapters/container-trees.ts";
 import { ImageLoad } from "./adapters/image.ts";
+import { TargetLog } from "./adapters/target-log.ts";
 import { TreesJob, type TreePlace } from "./adapters/trees-job.ts";
 import { ReceiveJobs, type JobSink } from "./receive-jobs.ts";
 
@@ -42,6 +44,8 @@ export class Receive {
   readonly #links = new Set<FramedLink>();
   readonly #jobs: ReceiveJobs;
   #places: Map<string, TreePlace> | undefined;
+  /** Absent while the container is not known, and for one whose log does not come. */
+  #containerLog: TargetLog | undefined;
   #bytesOfClosedLinks = 0;
   #filesReceived = 0;
   /** What jobs of any connection hold open. */
@@ -88,7 +92,7 @@ export class Receive {
     };
   }
 
-  /** Says where the layer and the volumes are written to. Throws `not-found`, `not-migratable`. */
+  /** Says where the layer, the volumes and the log are written to. Throws `not-found`, `not-migratable`. */
   async setTarget({ containerId, volumes, binds }: ReceiveTarget): Promise<void> {
     const { docker, stateDir } = this.#deps;
     const { upper, merged, lowers } = await readNotedLayer(stateDir, containerId);
@@ -104,6 +108,9 @@ export class Receive {
       const tree = { path, layer: undefined, keepAttributes: true, label: `bind mount ${path}` };
       places.set(keyOf({ kind: "bind", path }), tree);
     }
+    const log = await readNotedLog(stateDir, containerId);
+    await this.#containerLog?.close();
+    this.#containerLog = log && (await TargetLog.open(log));
     this.#places = places;
   }
 
@@ -119,6 +126,8 @@ export class Receive {
     await Promise.all(this.#keeping);
     await this.#jobs.abortAll();
     await Promise.all([...this.#sinks].map((sink) => sink.abort()));
+    await this.#containerLog?.close();
+    this.#containerLog = undefined;
   }
 
   async #keep(first: FramedLink): Promise<void> {
@@ -201,6 +210,11 @@ export class Receive {
     if (spec.kind === "trees") {
       const job = new TreesJob(spec.trees, (tree) => this.#placeOf(tree), this.#ended.signal);
       return spec.trees.some(({ kind }) => kind === "images") ? this.#marking(job) : job;
+    }
+    if (spec.kind === "log") {
+      if (this.#containerLog === undefined)
+        throw new DmigrateError("conflict", "no room was made here for the container's log");
+      return this.#containerLog.sink(spec);
     }
     const load = new ImageLoad(this.#deps.docker, spec.imageId, spec.imageRef);
     return {

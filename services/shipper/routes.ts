@@ -9,9 +9,9 @@ import {
   receiveSchema,
   receiveTargetSchema,
   shipImageSchema,
-  shipImagesQuery,
   shippedSchema,
   transferSchema,
+  whenSealedQuery,
 } from "../shared/contracts/shipper.ts";
 import { json, jsonBody, problems, type App } from "../shared/http.ts";
 import { withSpan } from "../shared/telemetry.ts";
@@ -72,6 +72,22 @@ export function registerTransferRoutes(app: App, transfers: Transfers): void {
   app.openapi(
     createRoute({
       method: "post",
+      path: "/transfers/{id}/log",
+      summary:
+        "Source: send what the container's log has more than at the last time; with when=sealed, once the checkpoint is",
+      request: { params: migrationParams, query: whenSealedQuery },
+      responses: { 200: json(shippedSchema, "written at the destination"), ...problems },
+    }),
+    async (c) => {
+      const transfer = transfers.get(c.req.valid("param").id);
+      const urgent = c.req.valid("query").when === "sealed";
+      if (urgent) await transfer.untilSealed(c.req.raw.signal);
+      return c.json(await withSpan("ship log", {}, () => transfer.shipLog(urgent, c.req.raw.signal)), 200);
+    },
+  );
+  app.openapi(
+    createRoute({
+      method: "post",
       path: "/transfers/{id}/delta",
       summary: "Source: send what changed since the first pass; the container must be frozen",
       request: { params: migrationParams },
@@ -87,7 +103,7 @@ export function registerTransferRoutes(app: App, transfers: Transfers): void {
       method: "post",
       path: "/transfers/{id}/images",
       summary: "Source: send the CRIU images that the dump has written; with when=sealed, once it has sealed them",
-      request: { params: migrationParams, query: shipImagesQuery },
+      request: { params: migrationParams, query: whenSealedQuery },
       responses: { 200: json(shippedSchema, "written at the destination"), ...problems },
     }),
     async (c) => {

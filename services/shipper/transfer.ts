@@ -3,6 +3,8 @@
  * here, those for pages by threads of their own (page-threads.ts).
  *
  *     image · first pass · pre-copy (the container runs) · memory, pages on request (it is frozen) · delta · images
+ *
+ * The container's log comes at any time, the last of it when the container has ended here.
  */
 import { timingSafeEqual } from "node:crypto";
 import type Docker from "dockerode";
@@ -28,6 +30,7 @@ import type { RecordFiles } from "../shared/adapters/record-files.ts";
 import { findSourceTrees, type SourceTrees } from "./adapters/container-trees.ts";
 import { saveImage } from "./adapters/image.ts";
 import type { Attachable } from "./adapters/data-listener.ts";
+import { SourceLog } from "./adapters/source-log.ts";
 import { announceMemory } from "./announce-memory.ts";
 import { FileJobs } from "./file-jobs.ts";
 import type { TransferRecord } from "./core/transfer-record.ts";
@@ -58,6 +61,9 @@ export class Transfer implements Attachable {
   readonly #deps: TransferDeps;
   readonly #ended = new AbortController();
   readonly #jobs: FileJobs;
+  readonly #log: SourceLog;
+  /** Passes over the log take turns. */
+  #logPass: Promise<unknown> = Promise.resolve();
   #trees: SourceTrees | undefined;
   /** What the last pass sent, tree by tree; the next one sends what differs. */
   #sent: SentTrees | undefined;
@@ -74,6 +80,7 @@ export class Transfer implements Attachable {
     this.security = request.security;
     this.#deps = deps;
     this.#jobs = new FileJobs(request.compression === "zstd");
+    this.#log = new SourceLog(deps.docker, request.containerId);
     deps.pageThreads.begin(request.migrationId);
   }
 
@@ -139,6 +146,18 @@ export class Transfer implements Attachable {
       this.#trees = await findSourceTrees(this.#deps.docker, containerId, { volumes, binds });
       return shipAll({ jobs, ...this.#trees, priority: 4, signal: bounded });
     });
+  }
+
+  /** Sends what the container's log has more than at the last time; `urgent`: the resume waits for it. */
+  shipLog(urgent: boolean, signal: AbortSignal): Promise<Shipped> {
+    const pass = this.#logPass.then(() =>
+      this.#job(signal, (jobs, bounded) => {
+        bounded.throwIfAborted();
+        return this.#log.send(jobs, urgent ? 1 : 4, bounded);
+      }),
+    );
+    this.#logPass = pass.catch(() => undefined);
+    return pass;
   }
 
   /** Sends what changed since the last pass; the container is frozen. */
@@ -212,6 +231,7 @@ export class Transfer implements Attachable {
     this.#jobs.close(reason);
     for (const link of this.#links) link.close(reason);
     this.#remember(undefined);
+    void this.#logPass.then(() => this.#log.close());
     this.#deps.pageThreads.end(this.request.migrationId);
   }
 

@@ -15,6 +15,8 @@ import {
   checkRestoreSchema,
   createRestoreSchema,
   finishRestoreSchema,
+  imagePresenceSchema,
+  pullImageSchema,
   restoreCheckSchema,
   restoreSchema,
 } from "../../services/shared/contracts/restorer.ts";
@@ -30,7 +32,7 @@ import {
   transferSchema,
 } from "../../services/shared/contracts/shipper.ts";
 import type { ErrorCode } from "../../services/shared/errors.ts";
-import { destinationId, type FakeNodeState, type FakeWorld } from "./fake-world.ts";
+import { destinationId, fakeProfile, type FakeNodeState, type FakeWorld } from "./fake-world.ts";
 
 export class FakeProblem extends Error {
   readonly code: ErrorCode;
@@ -53,7 +55,10 @@ type Answer = (call: Call) => unknown;
 /** Carries a call out. Throws `FakeProblem` for what the real service would refuse. */
 export function answer(world: FakeWorld, node: FakeNodeState, method: string, url: URL, body: unknown): unknown {
   const id = /m-[0-9a-f]{16}/.exec(url.pathname)?.[0] ?? "";
-  const name = `${method} ${url.pathname.replace(id || "\0", ":id").replace(/^\/containers\/.+/, "/containers/:ref")}`;
+  const name = `${method} ${url.pathname
+    .replace(id || "\0", ":id")
+    .replace(/^\/containers\/.+/, "/containers/:ref")
+    .replace(/^\/images\/[^/]+/, "/images/:ref")}`;
   const found = answers[name];
   if (found === undefined) throw new FakeProblem("not-found", `there is no ${name}`);
   return found({ world, node, id, body, query: url.searchParams });
@@ -137,6 +142,10 @@ const answers: Record<string, Answer> = {
     demand(world.b.receives.get(id)?.target === true, "the destination has no target");
     return done(node, id, "first-pass");
   },
+  "POST /transfers/:id/log": ({ world, node, id }) => {
+    demand(world.b.restores.get(id)?.hasLogRoom === true, "there is no room for the log");
+    return done(node, id, "log");
+  },
   "POST /transfers/:id/delta": ({ node, id }) => {
     demand(node.checkpoints.get(id)?.state !== undefined, "the container is not frozen");
     return done(node, id, "delta");
@@ -174,16 +183,23 @@ const answers: Record<string, Answer> = {
   },
   "DELETE /receives/:id": ({ node, id }) => ({ deleted: node.receives.delete(id) }),
 
+  "POST /images/:ref/pull": async ({ node, body }) => {
+    read(pullImageSchema, body);
+    demand(node.registry !== "without it", "the registry does not have it");
+    await until(() => node.registry === "quick");
+    node.hasImage = true;
+    return imagePresenceSchema.parse({ imageId: fakeProfile().spec.imageId, present: true });
+  },
   "POST /restores/check": ({ node, body }) => {
     read(checkRestoreSchema, body);
     return restoreCheckSchema.parse({ imagePresent: node.hasImage, refusals: node.refusals });
   },
   "POST /restores": ({ node, body }) => {
-    const { migrationId, replaces } = read(createRestoreSchema, body);
+    const { migrationId, replaces, log } = read(createRestoreSchema, body);
     demand(node.hasImage, "the image is missing");
     node.containers.set(destinationId, "stopped");
     const restore = restoreSchema.parse({ migrationId, containerId: destinationId, state: "waiting" });
-    node.restores.set(migrationId, { ...restore, replaces });
+    node.restores.set(migrationId, { ...restore, replaces, hasLogRoom: log !== undefined });
     return restore;
   },
   "GET /restores/:id": ({ node, id }) => restoreSchema.parse(need(node.restores.get(id), `restore ${id}`)),

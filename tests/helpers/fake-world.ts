@@ -17,10 +17,12 @@ export interface FakeNodeState {
   readonly transfers: Map<string, { secret: string; secretsUsed: number; done: Set<string> }>;
   readonly receives: Map<string, { target: boolean }>;
   readonly checkpoints: Map<string, Checkpoint>;
-  readonly restores: Map<string, Restore & { replaces?: string | undefined }>;
+  readonly restores: Map<string, Restore & { replaces?: string | undefined; hasLogRoom: boolean }>;
   readonly pagers: Map<string, Pager & { polls: number; whole: boolean }>;
   resources: NodeResources;
   hasImage: boolean;
+  /** What the node's Docker meets when it pulls an image. */
+  registry: "quick" | "slow" | "without it";
   /** What the restorer's check says. */
   refusals: { code: string; message: string }[];
   /** Times a drain is asked after before it is done. */
@@ -62,6 +64,7 @@ export const fakeResources = (): NodeResources => ({
   docker: {
     version: "28.5.1",
     storageDriver: "overlay2",
+    imageStore: "docker",
     rootDir: "/var/lib/docker",
     cgroupVersion: "2",
     runtimes: ["runc", "dmigrate"],
@@ -89,6 +92,7 @@ export const fakeProfile = (): ContainerProfile => ({
   volumeBytes: MiB,
   imageBytes: 50 * MiB,
   imageLayers: [],
+  repoDigests: [],
   memoryBytes: 64 * MiB,
   processes: 2,
   tcpConnections: 0,
@@ -106,6 +110,7 @@ function newNode(name: string): FakeNodeState {
     pagers: new Map(),
     resources: fakeResources(),
     hasImage: true,
+    registry: "quick",
     refusals: [],
     drainPolls: 2,
     dumpsUnasked: false,

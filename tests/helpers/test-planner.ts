@@ -21,6 +21,7 @@ export const quickTiming: Timing = {
   moveMs: 5_000,
   leastBytesPerSecond: 1e12,
   resumeMs: 5_000,
+  pullHeadStartMs: 50,
   pollMs: 5,
   progressMs: 40,
   retryMs: () => 5,
@@ -55,7 +56,11 @@ export interface TestPlanner extends AsyncDisposable {
   restart(): void;
 }
 
-export async function createTestPlanner(timing: Partial<Timing> = {}, maxPerNode = 4): Promise<TestPlanner> {
+export async function createTestPlanner(
+  timing: Partial<Timing> = {},
+  maxPerNode = 4,
+  pullFrom: readonly string[] = [],
+): Promise<TestPlanner> {
   const world = createFakeWorld();
   const [a, b] = await Promise.all([startFakeNode(world, world.a), startFakeNode(world, world.b)]);
   const stateDir = mkdtempSync(join(tmpdir(), "dmigrate-planner-"));
@@ -66,7 +71,7 @@ export async function createTestPlanner(timing: Partial<Timing> = {}, maxPerNode
   const begin = (stopMs?: number): void => {
     const metrics = new Registry();
     const bounds = { ...quickTiming, ...timing, ...(stopMs !== undefined && { stopMs }) };
-    planner = createPlanner({ stateDir, log, metrics, maxPerNode, timing: bounds });
+    planner = createPlanner({ stateDir, log, metrics, maxPerNode, timing: bounds, pullFrom });
     app = createApp({ title: "test", services: [planner], token: undefined, log, metrics });
     running = true;
   };

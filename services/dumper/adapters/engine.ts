@@ -17,7 +17,7 @@ export interface Engine {
   /** Removes a stopped container; its volumes stay. One that is gone already is fine. */
   remove(containerId: string): Promise<void>;
   /** Bytes of the image, or undefined when Docker has no such image. */
-  image(imageId: string): Promise<{ bytes: number; layers: string[] } | undefined>;
+  image(imageId: string): Promise<{ bytes: number; layers: string[]; repoDigests: string[] } | undefined>;
   networkDriver(networkId: string): Promise<string>;
   volume(name: string): Promise<Docker.VolumeInspectInfo>;
   /** Commands of those `docker exec` sessions that run now. */
@@ -58,7 +58,9 @@ export function createEngine(docker: Docker): Engine {
     },
     async image(id) {
       const found = await optional(`image ${id}`, docker.getImage(id).inspect());
-      return found && { bytes: found.Size, layers: found.RootFS.Layers ?? [] };
+      // The types do not know that it may be null.
+      const digests = found?.RepoDigests as string[] | null | undefined;
+      return found && { bytes: found.Size, layers: found.RootFS.Layers ?? [], repoDigests: digests ?? [] };
     },
     networkDriver: async (id) => (await call(`network ${id}`, docker.getNetwork(id).inspect())).Driver,
     volume: (volume) => call(`volume ${volume}`, docker.getVolume(volume).inspect()),

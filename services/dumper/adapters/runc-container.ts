@@ -5,7 +5,7 @@ import { readProcess } from "../../shared/adapters/processes.ts";
 import { DmigrateError, hasErrno, messageOf } from "../../shared/errors.ts";
 import { emptyMountName, networkName } from "../../shared/core/criu/external.ts";
 import type { DumpRequest } from "../core/criu-rpc.ts";
-import { parseMountinfo } from "../core/mountinfo.ts";
+import { parseMountinfo } from "../../shared/core/mountinfo.ts";
 import { parseRuncState, type RuncState } from "../core/runc-state.ts";
 
 /** runc's state of a container: the shim that is its parent has written into its bundle where that lies. Throws `upstream`. */

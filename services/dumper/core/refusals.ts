@@ -22,9 +22,9 @@ export interface ContainerFacts {
   deviceRequests: readonly string[];
   swarmManaged: boolean;
   usersRemapped: boolean;
-  /** Docker's storage driver, and whether it shows a directory with the container's own files. */
+  /** Docker's storage driver, and whether it is an overlay of which this node shows the container's own files. */
   storageDriver: string;
-  hasUpperDir: boolean;
+  showsLayer: boolean;
   imagePresent: boolean;
   mounts: readonly MountFacts[];
   /** Sources of the bind mounts that are to move with it. */
@@ -153,10 +153,10 @@ function management({ name, swarmManaged, runtime }: ContainerFacts): Refusal[] 
   return refusals;
 }
 
-function storage({ name, storageDriver, hasUpperDir, imagePresent, mounts }: ContainerFacts): Refusal[] {
+function storage({ name, storageDriver, showsLayer, imagePresent, mounts }: ContainerFacts): Refusal[] {
   const refusals: Refusal[] = [];
-  if (storageDriver !== "overlay2" || !hasUpperDir) {
-    const message = `Docker on this node stores ${name} with ${storageDriver}, which does not show its changed files; use the storage driver overlay2`;
+  if (!showsLayer) {
+    const message = `Docker on this node stores ${name} with ${storageDriver}, which does not show its changed files; use the storage driver overlay2, or the containerd image store with the snapshotter overlayfs`;
     refusals.push({ code: "storage-driver", message });
   }
   if (!imagePresent) {

@@ -5,6 +5,9 @@
 import type { NodeResources } from "../../shared/contracts/common.ts";
 import type { ContainerProfile } from "../../shared/contracts/container.ts";
 import type { MigrationMode, Plan } from "../../shared/contracts/planner.ts";
+import { planLogRoom } from "./log-room.ts";
+import { planPull } from "./pull.ts";
+import { size } from "./size.ts";
 
 export interface PlanInput {
   mode: MigrationMode;
@@ -12,12 +15,22 @@ export interface PlanInput {
   destination: NodeResources;
   profile: Pick<
     ContainerProfile,
-    "memoryBytes" | "writableLayerBytes" | "volumeBytes" | "imageBytes" | "imageLayers" | "processes" | "tcpConnections"
+    | "memoryBytes"
+    | "writableLayerBytes"
+    | "volumeBytes"
+    | "imageBytes"
+    | "imageLayers"
+    | "repoDigests"
+    | "log"
+    | "processes"
+    | "tcpConnections"
   >;
   /** The destination lacks the image. */
   shipImage: boolean;
   /** How many of the image's layers it has all the same. */
   layersPresent: number;
+  /** Registries that the destination may pull it from. */
+  pullFrom: readonly string[];
 }
 
 export type PlanNumbers = Pick<
@@ -29,6 +42,8 @@ export type PlanNumbers = Pick<
   | "precopy"
   | "earlyPages"
   | "compression"
+  | "log"
+  | "pull"
   | "expectedBytes"
   | "reasons"
 >;
@@ -56,12 +71,15 @@ export function computePlan(input: PlanInput): PlanNumbers {
   const precopy = planPrecopy(input, link);
   const early = planEarlyPages(input, precopy.value);
   const compression = planCompression(source, destination, link);
+  const { log, reason: logReason } = planLogRoom(profile);
+  const pull = planPull(input);
   const expectedBytes =
     profile.memoryBytes +
     profile.writableLayerBytes +
     profile.volumeBytes +
     (input.shipImage ? profile.imageBytes : 0) +
-    criuImageBytes(profile.processes);
+    criuImageBytes(profile.processes) +
+    logBytes(profile);
   return {
     readers: readers.value,
     streams: streams.value,
@@ -70,6 +88,8 @@ export function computePlan(input: PlanInput): PlanNumbers {
     precopy: precopy.value,
     earlyPages: early.value,
     compression: compression.value,
+    ...(log !== undefined && { log }),
+    ...(pull.ref !== undefined && { pull: pull.ref }),
     expectedBytes,
     reasons: [
       readers.reason,
@@ -79,6 +99,8 @@ export function computePlan(input: PlanInput): PlanNumbers {
       ...(input.mode === "post-copy" ? [] : [precopy.reason]),
       early.reason,
       compression.reason,
+      logReason,
+      ...(input.shipImage ? [pull.reason] : []),
       expectedReason(input, expectedBytes),
       ...notes(input),
     ],
@@ -87,6 +109,10 @@ export function computePlan(input: PlanInput): PlanNumbers {
 
 /** CRIU's images without the memory: about 1.3 MB for one process, and some for each further one. */
 export const criuImageBytes = (processes: number): number => 2 * MiB + processes * 256 * KiB;
+
+/** The container's log, as far as it moves. */
+export const logBytes = ({ log }: Pick<ContainerProfile, "log">): number =>
+  log === undefined ? 0 : log.bytes + log.rotatedBytes;
 
 interface Choice<T> {
   value: T;
@@ -251,16 +277,4 @@ const percent = (share: number | undefined): string => `${(share ?? 0).toFixed(0
 function rate(bytesPerSecond: number): string {
   const mbit = bytesPerSecond / 125_000;
   return mbit >= 1000 ? `${Number((mbit / 1000).toFixed(1))} Gbit/s` : `${Number(mbit.toFixed(0))} Mbit/s`;
-}
-
-/** Bytes for people: `1.5 GiB`. */
-export function size(bytes: number): string {
-  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
-  let value = bytes;
-  let unit = 0;
-  while (value >= 1024 && unit < units.length - 1) {
-    value /= 1024;
-    unit++;
-  }
-  return `${Number(value.toFixed(value < 10 ? 1 : 0))} ${units[unit] ?? "B"}`;
 }

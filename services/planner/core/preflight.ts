@@ -7,7 +7,9 @@ import type { ContainerProfile } from "../../shared/contracts/container.ts";
 import type { MigrationMode } from "../../shared/contracts/planner.ts";
 import type { Refusal } from "../../shared/errors.ts";
 import { missingFlags } from "./cpu-flags.ts";
-import { criuImageBytes, size } from "./plan.ts";
+import { planLogRoom } from "./log-room.ts";
+import { criuImageBytes, logBytes } from "./plan.ts";
+import { size } from "./size.ts";
 import { compareVersions, isOlder, parseVersion, type Version } from "./versions.ts";
 
 export interface PreflightInput {
@@ -143,12 +145,22 @@ function criu({ from, to, source, destination }: PreflightInput): Refusal[] {
   return refusals;
 }
 
-function docker({ to, destination }: PreflightInput): Refusal[] {
-  if (destination.docker.hasDmigrateRuntime) return [];
-  const message =
-    `Docker on node ${to} does not know the runtime dmigrate; install dmigrate-runc, add it to the runtimes in ` +
-    "/etc/docker/daemon.json and reload Docker";
-  return [{ code: "no-runtime", message }];
+function docker({ from, to, source, destination }: PreflightInput): Refusal[] {
+  const refusals: Refusal[] = [];
+  if (!destination.docker.hasDmigrateRuntime) {
+    const message =
+      `Docker on node ${to} does not know the runtime dmigrate; install dmigrate-runc, add it to the runtimes in ` +
+      "/etc/docker/daemon.json and reload Docker";
+    refusals.push({ code: "no-runtime", message });
+  }
+  const [here, there] = [source.docker.imageStore, destination.docker.imageStore];
+  if (here !== there) {
+    const message =
+      `images of node ${from} are kept by ${here}, those of node ${to} by ${there}, under other ids; set ` +
+      '"features": {"containerd-snapshotter": …} alike in daemon.json of both';
+    refusals.push({ code: "image-store", message });
+  }
+  return refusals;
 }
 
 /** With a tenth and a little more to spare: a node filled to the brim fails in worse places than here. */
@@ -164,10 +176,11 @@ function room({ from, to, profile, source, destination, mode, shipImage }: Prefl
     const message = `node ${to} has ${size(destination.memoryAvailableBytes)} of memory available, and ${size(memory)} are needed${instead}`;
     refusals.push({ code: "memory", message });
   }
-  const files = profile.writableLayerBytes + profile.volumeBytes + (shipImage ? profile.imageBytes : 0);
+  const logs = logBytes(profile) + (planLogRoom(profile).log?.roomBytes ?? 0);
+  const files = profile.writableLayerBytes + profile.volumeBytes + logs + (shipImage ? profile.imageBytes : 0);
   const disk = withMargin(files, 64 * MiB);
   if (destination.diskFreeBytes < disk) {
-    const what = shipImage ? "image, writable layer and volumes" : "writable layer and volumes";
+    const what = shipImage ? "image, writable layer, volumes and log" : "writable layer, volumes and log";
     const message = `node ${to} has ${size(destination.diskFreeBytes)} of disk free at ${destination.docker.rootDir}, and ${size(disk)} are needed for ${what}`;
     refusals.push({ code: "disk", message });
   }

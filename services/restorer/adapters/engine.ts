@@ -2,7 +2,8 @@
 import { readdir } from "node:fs/promises";
 import type Docker from "dockerode";
 import type { Volume } from "../../shared/contracts/container.ts";
-import { layerPathsOf, type LayerPaths } from "../../shared/adapters/overlay-layer.ts";
+import { jsonLogLimits, jsonLogPath, type LogLimits } from "../../shared/adapters/container-log.ts";
+import { shownLayer, type LayerPaths } from "../../shared/adapters/overlay-layer.ts";
 import { runtimeName } from "../../shared/adapters/resources.ts";
 import { dockerError, dockerStatus } from "../../shared/adapters/docker.ts";
 import { DmigrateError } from "../../shared/errors.ts";
@@ -19,6 +20,10 @@ export interface Engine {
   imageId(ref: string): Promise<string | undefined>;
   /** Of each image the digests of its layers (diff ids), the lowest first. */
   imageLayers(): Promise<string[][]>;
+  /** Pulls an image; throws `upstream` with what Docker or the registry say against it. */
+  pullImage(ref: string, signal: AbortSignal): Promise<void>;
+  /** Takes a name off an image, and removes the image with its last one. Nothing when there is none. */
+  removeImage(ref: string): Promise<void>;
   tagImage(id: string, ref: string): Promise<void>;
   containers(): Promise<PresentContainer[]>;
   /** Undefined when there is no such container. Blocks while Docker starts the container. */
@@ -26,8 +31,10 @@ export interface Engine {
   createContainer(name: string, body: object): Promise<string>;
   /** Id of a container of this name that was created for our runtime and never started. */
   createdContainer(name: string): Promise<string | undefined>;
-  /** Where the container's files lie. Throws `not-migratable` on another storage driver than overlay2. */
-  layer(id: string): Promise<LayerPaths>;
+  /** Where the container's files lie; undefined where Docker does not tell. */
+  layer(id: string): Promise<LayerPaths | undefined>;
+  /** Where Docker will write the log of a created container, and its limits; undefined unless by json-file. */
+  log(id: string): Promise<{ path: string; limits: LogLimits } | undefined>;
   /** Resolves when Docker has started it: for a container of ours, once it is restored. */
   startContainer(id: string): Promise<void>;
   /** Kills and removes; its volumes stay. False when there was none. */
@@ -83,6 +90,21 @@ export function createEngine(docker: Docker): Engine {
         layers.push((await find(`image ${Id}`, docker.getImage(Id).inspect()))?.RootFS.Layers ?? []);
       return layers;
     },
+    async pullImage(ref, signal) {
+      const answer = await ask(`pulling ${ref}`, docker.pull(ref, { abortSignal: signal }));
+      // One JSON value a line, mostly of progress; an error is the last.
+      let last = "";
+      try {
+        for await (const chunk of answer as AsyncIterable<Buffer>) last = (last + chunk.toString()).slice(-maxPullLine);
+      } catch (error) {
+        throw dockerError(error, `pulling ${ref}`);
+      }
+      const failure = /"error":\s*"((?:[^"\\]|\\.)*)"/.exec(last)?.[1];
+      if (failure !== undefined) throw new DmigrateError("upstream", `pulling ${ref}: ${failure}`);
+    },
+    async removeImage(ref) {
+      await find(`image ${ref}`, docker.getImage(ref).remove());
+    },
     async tagImage(id, ref) {
       const [, repo = ref, tag = "latest"] = /^(.+?)(?::([^/:]+))?$/.exec(ref) ?? [];
       await ask(`tagging image ${id} as ${ref}`, docker.getImage(id).tag({ repo, tag }));
@@ -117,7 +139,14 @@ export function createEngine(docker: Docker): Engine {
       return found.Id;
     },
     async layer(id) {
-      return layerPathsOf(await ask(`container ${id.slice(0, 12)}`, docker.getContainer(id).inspect()));
+      return shownLayer(await ask(`container ${id.slice(0, 12)}`, docker.getContainer(id).inspect()));
+    },
+    async log(id) {
+      const found = await ask(`container ${id.slice(0, 12)}`, docker.getContainer(id).inspect());
+      const limits = jsonLogLimits(found.HostConfig.LogConfig ?? {});
+      if (limits === undefined) return undefined;
+      const { DockerRootDir } = (await ask("Docker", docker.info())) as DockerInfo;
+      return { path: jsonLogPath(DockerRootDir, id), limits };
     },
     async startContainer(id) {
       await ask(`starting container ${id}`, docker.getContainer(id).start());
@@ -152,8 +181,11 @@ export function createEngine(docker: Docker): Engine {
   };
 }
 
+const maxPullLine = 8_192;
+
 interface DockerInfo {
   ServerVersion: string;
+  DockerRootDir: string;
   Runtimes?: Record<string, { path?: string }>;
   SecurityOptions?: string[];
 }

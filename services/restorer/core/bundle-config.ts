@@ -12,6 +12,7 @@ import { parseExactJson } from "../../shared/core/exact-json.ts";
 const hookSchema = z.looseObject({ path: z.string(), args: z.array(z.string()).optional() });
 const namespaceSchema = z.looseObject({ type: z.string(), path: z.string().optional() });
 const bundleConfigSchema = z.looseObject({
+  root: z.looseObject({ path: z.string() }).optional(),
   hooks: z
     .looseObject({ prestart: z.array(hookSchema).nullish(), createRuntime: z.array(hookSchema).nullish() })
     .nullish(),
@@ -26,6 +27,12 @@ export type BundleConfig = z.infer<typeof bundleConfigSchema>;
 /** Throws a plain error when it is not a config.json that we understand. */
 export function parseBundleConfig(text: string): BundleConfig {
   return bundleConfigSchema.parse(parseExactJson(text));
+}
+
+/** The directory that will be the container's root, where `bundle` is the directory of its config.json. */
+export function rootOf({ root }: BundleConfig, bundle: string): string {
+  if (root === undefined) throw new Error("config.json names no root directory");
+  return root.path.startsWith("/") ? root.path : `${bundle}/${root.path}`;
 }
 
 export interface NetworkHook {

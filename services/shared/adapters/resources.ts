@@ -29,7 +29,7 @@ export function createResourceProbe(deps: ResourceProbeDeps): () => Promise<Node
       readCpu(),
       readMemory(),
       readPressure(),
-      freeBytes(info.DockerRootDir),
+      freeForDocker(info),
       freeBytes(deps.stateDir),
       fastestLink(),
     ]);
@@ -48,6 +48,7 @@ export function createResourceProbe(deps: ResourceProbeDeps): () => Promise<Node
       docker: {
         version: version.Version,
         storageDriver: info.Driver,
+        imageStore: isContainerdStore(info) ? "containerd" : "docker",
         rootDir: info.DockerRootDir,
         cgroupVersion: info.CgroupVersion ?? "1",
         runtimes,
@@ -61,9 +62,23 @@ export function createResourceProbe(deps: ResourceProbeDeps): () => Promise<Node
 
 interface DockerInfo {
   Driver: string;
+  /** Pairs of name and value. */
+  DriverStatus?: string[][] | null;
   DockerRootDir: string;
   CgroupVersion?: string;
   Runtimes?: Record<string, unknown>;
+}
+
+const isContainerdStore = ({ DriverStatus }: DockerInfo): boolean =>
+  DriverStatus?.some(([name, value]) => name === "driver-type" && value === "io.containerd.snapshotter.v1") ?? false;
+
+/** Where containerd keeps images and layers unless its configuration says otherwise. */
+const containerdRootDir = "/var/lib/containerd";
+
+/** Volumes and logs are Docker's; layers may be containerd's, on a file system of their own. */
+async function freeForDocker(info: DockerInfo): Promise<number> {
+  const free = await freeBytes(info.DockerRootDir);
+  return isContainerdStore(info) ? Math.min(free, (await freeBytes(containerdRootDir)) || free) : free;
 }
 
 async function readVersions(): Promise<{ criuVersion?: string; runcVersion?: string }> {

@@ -16,6 +16,11 @@ export const containerRefSchema = z
   .string()
   .regex(/^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,254}$/, "must be a container id or name");
 export const imageIdSchema = z.string().regex(/^sha256:[0-9a-f]{64}$/, "must be an image id (sha256:…)");
+/** By which a registry has an image: `redis@sha256:…`, `registry.example:5000/team/app@sha256:…`. */
+export const repoDigestSchema = z
+  .string()
+  .max(512)
+  .regex(/^[a-z0-9][a-z0-9._:/-]*@sha256:[0-9a-f]{64}$/, "must be an image in a registry, by digest (name@sha256:…)");
 /** 32 random bytes as hex; the pre-shared key of a migration's data connections. */
 export const secretSchema = z.string().regex(/^[0-9a-f]{64}$/, "must be 64 hex digits");
 export const nodeNameSchema = z.string().regex(/^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$/, "must be a node name");
@@ -92,6 +97,8 @@ export const nodeResourcesSchema = z
     docker: z.object({
       version: z.string(),
       storageDriver: z.string(),
+      /** Who keeps the images: Docker itself, or containerd (the default from Docker 29 on). Their ids differ. */
+      imageStore: z.enum(["docker", "containerd"]).default("docker"),
       rootDir: z.string(),
       cgroupVersion: z.string(),
       runtimes: z.array(z.string()),

@@ -3,7 +3,7 @@
  * The dumper reads it on the source; the restorer takes it on the destination.
  */
 import { z } from "@hono/zod-openapi";
-import { containerIdSchema, countSchema, imageIdSchema, volumeNameSchema } from "./common.ts";
+import { containerIdSchema, countSchema, imageIdSchema, repoDigestSchema, volumeNameSchema } from "./common.ts";
 
 /** A named or anonymous local volume of the container. Its files are moved with it. */
 export const volumeSchema = z.strictObject({
@@ -52,6 +52,18 @@ export const imageLayersSchema = z.array(imageIdSchema).max(512).default([]);
 
 export const refusalSchema = z.object({ code: z.string(), message: z.string() });
 
+/** A log that Docker keeps in files of its own (json-file). */
+export const containerLogSchema = z.object({
+  /** In the file that is written to, and in those that were rotated. */
+  bytes: countSchema,
+  rotatedBytes: countSchema,
+  /** Lately. */
+  bytesPerSecond: z.number().min(0),
+  /** Docker rotates its files at some size. */
+  limited: z.boolean(),
+});
+export type ContainerLog = z.infer<typeof containerLogSchema>;
+
 export const containerProfileSchema = z
   .object({
     id: containerIdSchema,
@@ -66,6 +78,10 @@ export const containerProfileSchema = z
     imageBytes: countSchema,
     /** Digests of its layers as they are unpacked (diff ids), the lowest first. */
     imageLayers: imageLayersSchema,
+    /** By which registries have it; none for an image that was built here. */
+    repoDigests: z.array(repoDigestSchema).max(64).default([]),
+    /** Absent when Docker keeps the log elsewhere: then it does not move. */
+    log: containerLogSchema.optional(),
     memoryBytes: countSchema,
     processes: countSchema,
     /** Open TCP connections that a move without the address will drop. */

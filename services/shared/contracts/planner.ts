@@ -10,8 +10,10 @@ import {
   millisSchema,
   nodeNameSchema,
   nodeResourcesSchema,
+  repoDigestSchema,
 } from "./common.ts";
 import { refusalSchema } from "./container.ts";
+import { logRoomSchema } from "./restorer.ts";
 
 const urlSchema = z.url({ protocol: /^https?$/ }).max(512);
 
@@ -84,9 +86,13 @@ export const planSchema = z
     earlyPages: z.boolean(),
     compression: z.enum(["none", "zstd"]),
     shipImage: z.boolean(),
+    /** The missing image is pulled from a registry by this reference; absent when it is sent and nothing else. */
+    pull: repoDigestSchema.optional(),
     /** How many of the image's layers the destination has. */
     layersPresent: countSchema.default(0),
     moveBinds: z.array(bindPathSchema).default([]),
+    /** The container's log, and the room that is kept for what is added to it; absent when it does not move. */
+    log: logRoomSchema.optional(),
     /** Bytes expected to leave the source, and room checked on the destination. */
     expectedBytes: countSchema,
     reasons: z.array(z.string()),

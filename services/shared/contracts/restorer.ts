@@ -8,6 +8,7 @@ import {
   imageIdSchema,
   migrationIdSchema,
   millisSchema,
+  repoDigestSchema,
 } from "./common.ts";
 
 /**
@@ -17,10 +18,23 @@ import {
 export const restoreStateSchema = z.enum(["waiting", "resuming", "resumed", "finished", "failed"]);
 export type RestoreState = z.infer<typeof restoreStateSchema>;
 
+/** The file that Docker writes the container's log to is made so long, and will be filled by the shipper. */
+export const logRoomSchema = z.strictObject({
+  /** The log as it is now. */
+  bytes: countSchema,
+  /** For what is written to it until the source stands still; less where the log's limit leaves less. */
+  roomBytes: countSchema,
+  /** Docker rotates it at some size: then nothing of it may come late. */
+  limited: z.boolean(),
+});
+export type LogRoom = z.infer<typeof logRoomSchema>;
+
 export const createRestoreSchema = z.strictObject({
   migrationId: migrationIdSchema,
   container: containerSpecSchema,
   moveBinds: z.array(bindPathSchema).max(64).default([]),
+  /** Absent: the log begins anew. */
+  log: logRoomSchema.optional(),
   /**
    * A stopped container of the same name that an earlier migration left here. It is renamed out of the way, removed
    * by finish, and named back by a roll back. Any other container of that name is a conflict.
@@ -47,6 +61,8 @@ export const finishRestoreSchema = z.strictObject({
 });
 
 export const imageParams = z.object({ imageId: imageIdSchema });
+/** Asks this node's Docker to pull the image from a registry. */
+export const pullImageSchema = z.strictObject({ ref: repoDigestSchema });
 export const imagePresenceSchema = z.object({ imageId: imageIdSchema, present: z.boolean() }).openapi("ImagePresence");
 
 /** What would stop this container from being created here, before anything is created. */

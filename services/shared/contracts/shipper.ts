@@ -46,8 +46,8 @@ export const shipImageSchema = z.strictObject({
   layersPresent: countSchema.default(0),
 });
 export type ShipImage = z.infer<typeof shipImageSchema>;
-/** Query of POST …/images: with `when`, they are sent as soon as this node's dumper has sealed the checkpoint. */
-export const shipImagesQuery = z.strictObject({ when: z.literal("sealed").optional() });
+/** Query of POST …/images and …/log: with `when`, they are sent as soon as this node's dumper has sealed the checkpoint. */
+export const whenSealedQuery = z.strictObject({ when: z.literal("sealed").optional() });
 /** With `announce`, the destination is told which pages there are, and may ask for them before it has CRIU's images. */
 export const openMemorySchema = z.strictObject({
   processes: z.array(frozenProcessSchema).min(1).max(65_536),

@@ -1,7 +1,7 @@
 /** Where a container's writable layer and volumes lie on this node, as its Docker says. */
 import type Docker from "dockerode";
 import { findFreezer, type Freezer } from "../../shared/adapters/cgroup.ts";
-import { layerPathsOf, type LayerPaths } from "../../shared/adapters/overlay-layer.ts";
+import { requireLayer } from "../../shared/adapters/overlay-layer.ts";
 import type { TreeName } from "../../shared/core/frames/job-message.ts";
 import { DmigrateError } from "../../shared/errors.ts";
 import { askDocker } from "./ask-docker.ts";
@@ -19,19 +19,21 @@ export interface SourceTrees {
   freezer: Freezer;
 }
 
-/** Throws `not-found`, `conflict` when it does not run, `not-migratable` on another storage driver than overlay2. */
+/** Throws `not-found`, `conflict` when it does not run, `not-migratable` when its files are on no overlay. */
 export async function findSourceTrees(
   docker: Docker,
   containerId: string,
   { volumes, binds }: { volumes: readonly string[]; binds: readonly string[] },
 ): Promise<SourceTrees> {
-  const { layer, pid } = await inspect(docker, containerId);
+  const info = await askDocker(`container ${containerId.slice(0, 12)}`, docker.getContainer(containerId).inspect());
+  const pid = info.State.Pid;
   if (pid <= 0) throw new DmigrateError("conflict", `container ${containerId.slice(0, 12)} does not run`);
   if (!cgroupNames(pid, containerId))
     throw new DmigrateError(
       "upstream",
       `process ${pid} is not in a control group of container ${containerId.slice(0, 12)}`,
     );
+  const layer = await requireLayer(info);
   const trees: NamedTree[] = [
     {
       name: { kind: "layer" },
@@ -46,11 +48,6 @@ export async function findSourceTrees(
     trees.push({ name: { kind: "bind", path }, tree: { path, mergedPath: undefined, label: `bind mount ${path}` } });
   }
   return { trees, freezer: findFreezer(pid) };
-}
-
-async function inspect(docker: Docker, containerId: string): Promise<{ layer: LayerPaths; pid: number }> {
-  const info = await askDocker(`container ${containerId.slice(0, 12)}`, docker.getContainer(containerId).inspect());
-  return { layer: layerPathsOf(info), pid: info.State.Pid };
 }
 
 export async function volumePath(docker: Docker, name: string): Promise<string> {

@@ -3,18 +3,20 @@ import { PassThrough, Readable } from "node:stream";
 import { text } from "node:stream/consumers";
 import type Docker from "dockerode";
 import { dockerError } from "../../shared/adapters/docker.ts";
-import { jobHeaderBytes } from "../../shared/core/frames/job-message.ts";
 import { DmigrateError } from "../../shared/errors.ts";
 import { LayerFilter } from "../core/layer-filter.ts";
 import type { JobWork } from "../file-jobs.ts";
 import { askDocker } from "./ask-docker.ts";
+import { FrameFiller } from "./frame-filler.ts";
 
 /** Sends an image of this node, without its first `layersPresent` layers. Throws `not-found`, `upstream`. */
 export async function saveImage(
   docker: Docker,
   { imageId, layersPresent }: { imageId: string; layersPresent: number },
-  { takeFrame, send, signal }: JobWork,
+  job: JobWork,
 ): Promise<void> {
+  const { signal } = job;
+  const frames = new FrameFiller(job);
   const image = docker.getImage(imageId);
   const what = `image ${imageId}`;
   const { Layers = [] } = layersPresent > 0 ? (await askDocker(what, image.inspect())).RootFS : {};
@@ -25,22 +27,10 @@ export async function saveImage(
   };
   signal.addEventListener("abort", abort, { once: true });
   try {
-    let frame = takeFrame();
-    let end = jobHeaderBytes;
-    const add = async (chunk: Buffer): Promise<void> => {
-      for (let at = 0; at < chunk.length;) {
-        const taken = chunk.copy(frame, end, at);
-        at += taken;
-        end += taken;
-        if (end < frame.length) continue;
-        await send(frame);
-        frame = takeFrame();
-        end = jobHeaderBytes;
-      }
-    };
-    for await (const chunk of stream as AsyncIterable<Buffer>) for (const bytes of filter.push(chunk)) await add(bytes);
-    for (const bytes of filter.end()) await add(bytes);
-    if (end > jobHeaderBytes) await send(frame.subarray(0, end));
+    for await (const chunk of stream as AsyncIterable<Buffer>)
+      for (const bytes of filter.push(chunk)) await frames.add(bytes);
+    for (const bytes of filter.end()) await frames.add(bytes);
+    await frames.flush();
   } catch (error) {
     signal.throwIfAborted();
     throw dockerError(error, `saving image ${imageId}`);

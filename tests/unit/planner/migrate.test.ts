@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { openStore } from "../../../services/planner/adapters/store.ts";
-import { destinationId, sourceId } from "../../helpers/fake-world.ts";
+import { destinationId, fakeProfile, sourceId } from "../../helpers/fake-world.ts";
 import { createTestPlanner, type TestPlanner } from "../../helpers/test-planner.ts";
 
 /** Calls without the reports of progress, which come when they come. */
@@ -66,6 +66,53 @@ describe("a migration without failures", () => {
     expect(downtimeMs).toBeGreaterThan(1.5);
     expect(totalMs).toBeGreaterThan(downtimeMs);
     expect(bytesSent).toBe(4000);
+  });
+
+  test("sends the log before the freeze, after the resume, and when the source has ended", async () => {
+    await using planner = await createTestPlanner();
+    planner.world.profile = {
+      ...fakeProfile(),
+      log: { bytes: 1000, rotatedBytes: 0, bytesPerSecond: 10, limited: false },
+    };
+    const { id } = await planner.start();
+    expect(await planner.until(id)).toMatchObject({ phase: "committed", plan: { log: { bytes: 1000 } } });
+    const log = "a POST /transfers/:id/log";
+    const steps = ["a POST /checkpoints", "b POST /restores/:id/resume", "a POST /checkpoints/:id/commit"];
+    const order = callsOf(planner).filter((call) => call === log || steps.includes(call));
+    expect(order).toEqual([log, ...steps.slice(0, 2), log, steps[2], log]);
+    const rest = callsOf(planner).slice(callsOf(planner).lastIndexOf(log));
+    expect(rest).toContain("b DELETE /receives/:id");
+    expect(rest).toContain("a DELETE /transfers/:id");
+  });
+
+  test("sends what there is of a log that Docker rotates before the resume", async () => {
+    await using planner = await createTestPlanner();
+    planner.world.profile = {
+      ...fakeProfile(),
+      log: { bytes: 1000, rotatedBytes: 0, bytesPerSecond: 10, limited: true },
+    };
+    const { id } = await planner.start();
+    expect((await planner.until(id)).phase).toBe("committed");
+    const log = "a POST /transfers/:id/log";
+    const steps = ["a POST /checkpoints", "b POST /restores/:id/resume", "a POST /checkpoints/:id/commit"];
+    const order = callsOf(planner).filter((call) => call === log || steps.includes(call));
+    expect(order).toEqual([log, log, steps[0], log, steps[1], log, steps[2], log]);
+  });
+
+  test("commits without the last lines of a log that can't be sent, and says so", async () => {
+    await using planner = await createTestPlanner();
+    planner.world.profile = {
+      ...fakeProfile(),
+      log: { bytes: 1000, rotatedBytes: 0, bytesPerSecond: 10, limited: false },
+    };
+    const held = planner.b.hold("POST /restores/:id/resume");
+    const { id } = await planner.start();
+    await held.arrived;
+    planner.a.fail("POST /transfers/:id/log", { kind: "problem", times: 2 });
+    held.release();
+    expect((await planner.until(id)).phase).toBe("committed");
+    const events = await (await planner.request("GET", `/migrations/${id}/events?follow=false`)).text();
+    expect(events.match(/the last lines of the container's log did not come to node b/g)?.length).toBeGreaterThan(0);
   });
 
   test("hybrid: sends memory before the freeze", async () => {

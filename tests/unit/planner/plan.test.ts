@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { computePlan, size, type PlanInput } from "../../../services/planner/core/plan.ts";
+import { computePlan, type PlanInput } from "../../../services/planner/core/plan.ts";
+import { size } from "../../../services/planner/core/size.ts";
 import { createPagerSchema } from "../../../services/shared/contracts/pager.ts";
 import type { NodeResources } from "../../../services/shared/contracts/common.ts";
 import { fakeProfile, fakeResources } from "../../helpers/fake-world.ts";
@@ -17,6 +18,7 @@ const input = (changes: Partial<PlanInput> = {}): PlanInput => ({
   profile: { ...fakeProfile(), memoryBytes: 4 * GiB },
   shipImage: false,
   layersPresent: 0,
+  pullFrom: [],
   ...changes,
 });
 
@@ -140,7 +142,7 @@ test("expected bytes are all that will leave the source", () => {
 test("each number has one sentence, and what clients will notice has one too", () => {
   const profile = { ...fakeProfile(), tcpConnections: 2 };
   const { reasons } = computePlan(input({ profile, destination: node({ kernel: "6.12.1" }) }));
-  expect(reasons).toHaveLength(9);
+  expect(reasons).toHaveLength(10);
   expect(reasons.join("\n")).toContain("2 open TCP connections will be closed");
   expect(reasons.join("\n")).toContain("6.12.1");
 });

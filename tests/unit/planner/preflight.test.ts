@@ -55,6 +55,11 @@ test.each<[string, Partial<PreflightInput>, string[]]>([
     { destination: node({ docker: { ...fakeResources().docker, hasDmigrateRuntime: false } }) },
     ["no-runtime"],
   ],
+  [
+    "images that are kept in another way",
+    { destination: node({ docker: { ...fakeResources().docker, imageStore: "containerd" } }) },
+    ["image-store"],
+  ],
   ["little memory", { destination: node({ memoryAvailableBytes: 70 << 20 }) }, ["memory"]],
   ["little disk", { destination: node({ diskFreeBytes: 10 << 20 }) }, ["disk"]],
   ["disk without the image", { destination: node({ diskFreeBytes: 100 << 20 }) }, []],

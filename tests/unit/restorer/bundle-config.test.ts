@@ -5,6 +5,7 @@ import {
   networkHook,
   networkSysctls,
   parseBundleConfig,
+  rootOf,
 } from "../../../services/restorer/core/bundle-config.ts";
 
 const setKey = { path: "/proc/11/exe", args: ["libnetwork-setkey", "-exec-root=/var/run/docker", "id", "ctl"] };
@@ -21,6 +22,14 @@ test("numbers that JavaScript cannot hold stay as they are", () => {
   const mended = mendBundleConfig(parseBundleConfig(text({})), { networkPath: "/n" }, "/c");
   expect(mended).toContain('"hard":18446744073709551615');
   expect(mended).toContain('"soft":1.50');
+});
+
+test.each([
+  ["/var/lib/docker/rootfs/overlayfs/1", "/var/lib/docker/rootfs/overlayfs/1"],
+  ["rootfs", "/run/bundle/rootfs"],
+])("the root at %s of a bundle", (path, root) => {
+  const config = parseBundleConfig(`{"root":{"path":"${path}"},"linux":{"namespaces":[]}}`);
+  expect(rootOf(config, "/run/bundle")).toBe(root);
 });
 
 test("finds Docker's network hook, and where Docker keeps namespaces", () => {

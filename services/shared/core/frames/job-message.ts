@@ -11,7 +11,7 @@
  * Control frames are small and rare, so they are JSON, validated by schema.
  */
 import { z } from "zod";
-import { bindPathSchema, imageIdSchema, volumeNameSchema } from "../../contracts/common.ts";
+import { bindPathSchema, countSchema, imageIdSchema, volumeNameSchema } from "../../contracts/common.ts";
 import { allocateFrame, FrameError, frameHeaderBytes, frameOf } from "./frame.ts";
 
 const numberBytes = 4;
@@ -37,6 +37,9 @@ export function readJobPayload(payload: Buffer): { number: number; body: Buffer 
   return { number: payload.readUInt32LE(0), body: payload.subarray(numberBytes) };
 }
 
+/** A container whose log is kept in more files than these does not get the oldest. */
+export const maxLogFiles = 1_000;
+
 /** What a tree is the content of. */
 const treeSchema = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("layer") }),
@@ -47,10 +50,19 @@ const treeSchema = z.discriminatedUnion("kind", [
 ]);
 export type TreeName = z.infer<typeof treeSchema>;
 
-/** `trees`: records as in tree-record.ts. `image`: the bytes of `docker save`. */
+/**
+ * `trees`: records as in tree-record.ts. `image`: the bytes of `docker save`. `log`: those of a log file of the container, from
+ * byte `from` of it on as the destination has it: file 0 is the one that Docker writes to, 1 was rotated last; `packed` by gzip.
+ */
 const jobSchema = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("trees"), trees: z.array(treeSchema).min(1).max(321) }),
   z.strictObject({ kind: z.literal("image"), imageId: imageIdSchema, imageRef: z.string().max(512) }),
+  z.strictObject({
+    kind: z.literal("log"),
+    file: z.int().min(0).max(maxLogFiles),
+    packed: z.boolean(),
+    from: countSchema,
+  }),
 ]);
 export type JobSpec = z.infer<typeof jobSchema>;
 

@@ -1,0 +1,164 @@
+/**
+ * The log of a container that comes here. Its first file is Docker's already, and as long as the room that the restorer has made
+ * (container-log.ts): it is filled in place, never beyond, while Docker appends behind it. What is left of the room becomes spaces. Files that
+ * were rotated at the source are put beside it.
+ */
+import { constants } from "node:fs";
+import { open, rename, rm, stat, type FileHandle } from "node:fs/promises";
+import type { NotedLog } from "../../shared/adapters/container-log.ts";
+import { FrameError } from "../../shared/core/frames/frame.ts";
+import type { JobSpec } from "../../shared/core/frames/job-message.ts";
+import { DmigrateError } from "../../shared/errors.ts";
+import type { JobSink } from "../receive-jobs.ts";
+
+type LogSpec = Extract<JobSpec, { kind: "log" }>;
+
+/** A line longer than this is several to Docker, so its files are beyond their limit by no more. */
+const slackBytes = 1 << 20;
+/** Kept for the line that says what found no room. */
+const noticeBytes = 256;
+const lineEnd = 0x0a;
+const spaces = Buffer.alloc(64 * 1024, " ");
+
+export class TargetLog {
+  readonly #log: NotedLog;
+  readonly #handle: FileHandle;
+  readonly #inode: bigint;
+  /** Bytes of the log that have come, and those of them that are in the file: whole lines once there is no more room. */
+  #came = 0;
+  #written = 0;
+  /** Behind the last line that leaves room for the notice. */
+  #lastLine = 0;
+  /** Up to where the file has anything but spaces, or holes. */
+  #filled: number;
+
+  private constructor(log: NotedLog, handle: FileHandle, inode: bigint) {
+    this.#log = log;
+    this.#handle = handle;
+    this.#inode = inode;
+    this.#filled = log.bytes;
+  }
+
+  /** Opens the file that the restorer has noted. Throws what the file system throws. */
+  static async open(log: NotedLog): Promise<TargetLog> {
+    const handle = await open(log.path, constants.O_WRONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    const { ino } = await handle.stat({ bigint: true });
+    return new TargetLog(log, handle, ino);
+  }
+
+  close(): Promise<void> {
+    return this.#handle.close();
+  }
+
+  /** What takes the bytes of one job. */
+  sink(spec: LogSpec): JobSink {
+    return spec.file === 0 ? this.#fillCurrent(spec) : this.#addRotated(spec);
+  }
+
+  #fillCurrent({ from, packed }: LogSpec): JobSink {
+    if (packed || (from !== 0 && from !== this.#came))
+      throw new FrameError(`a log from byte ${from} on, where ${this.#came} have come`);
+    if (from === 0) {
+      this.#came = 0;
+      this.#written = 0;
+      this.#lastLine = 0;
+    }
+    return {
+      write: async (bytes, release) => {
+        await this.#append(bytes);
+        release();
+      },
+      finish: async () => {
+        await this.#pad();
+        return { files: 1 };
+      },
+      abort: () => Promise.resolve(),
+    };
+  }
+
+  async #append(bytes: Buffer): Promise<void> {
+    const before = this.#came;
+    this.#came += bytes.length;
+    const fits = this.#log.bytes - before;
+    if (fits <= 0) return;
+    const taken = bytes.subarray(0, fits);
+    this.#filled = Math.max(this.#filled, before + taken.length);
+    await writeAll(this.#handle, taken, before);
+    this.#written = before + taken.length;
+    const noticeAt = this.#log.bytes - noticeBytes - before;
+    if (noticeAt > 0) {
+      const line = taken.lastIndexOf(lineEnd, noticeAt - 1);
+      if (line >= 0) this.#lastLine = before + line + 1;
+    }
+  }
+
+  async #pad(): Promise<void> {
+    let end = this.#written;
+    if (this.#came > this.#log.bytes) {
+      const notice = noticeOf(this.#came - this.#lastLine);
+      end = this.#lastLine;
+      if (end + notice.length <= this.#log.bytes) {
+        await writeAll(this.#handle, notice, end);
+        end += notice.length;
+      }
+    }
+    for (let at = end; at < this.#filled; at += spaces.length)
+      await writeAll(this.#handle, spaces.subarray(0, this.#filled - at), at);
+    this.#filled = end;
+  }
+
+  #addRotated({ file, packed }: LogSpec): JobSink {
+    const { maxBytes, maxFiles, path } = this.#log;
+    if (maxBytes === undefined || file >= maxFiles)
+      throw new FrameError(`a file ${file} of a log that is kept in ${maxBytes === undefined ? 1 : maxFiles}`);
+    const name = `${path}.${file}`;
+    const arriving = `${name}.dmigrate`;
+    const opening = open(
+      arriving,
+      constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW,
+      0o640,
+    );
+    opening.catch(() => undefined); // met by the first write, or the end
+    let at = 0;
+    let closing: Promise<void> | undefined;
+    const close = (): Promise<void> => (closing ??= opening.then((handle) => handle.close()));
+    return {
+      write: async (bytes, release) => {
+        if (at + bytes.length > maxBytes + slackBytes)
+          throw new FrameError(`file ${file} of a log is larger than the ${maxBytes} bytes that Docker allows it here`);
+        await writeAll(await opening, bytes, at);
+        at += bytes.length;
+        release();
+      },
+      finish: async () => {
+        await close();
+        await this.#mustBeCurrent();
+        await rename(arriving, packed ? `${name}.gz` : name);
+        await rm(packed ? name : `${name}.gz`, { force: true });
+        return { files: 1 };
+      },
+      abort: async () => {
+        await close().catch(() => undefined);
+        await rm(arriving, { force: true });
+      },
+    };
+  }
+
+  /** Once Docker has rotated here, its files bear other numbers than those at the source. */
+  async #mustBeCurrent(): Promise<void> {
+    const { ino } = await stat(this.#log.path, { bigint: true });
+    if (ino !== this.#inode)
+      throw new DmigrateError("conflict", "Docker has rotated the container's log here before the rest of it had come");
+  }
+}
+
+/** Says in the log itself what is missing from it. */
+function noticeOf(bytes: number): Buffer {
+  const log = `dmigrate: ${bytes} bytes of this log found no room here; they are in the log on the node it came from\n`;
+  return Buffer.from(`${JSON.stringify({ log, stream: "stderr", time: new Date().toISOString() })}\n`);
+}
+
+async function writeAll(handle: FileHandle, bytes: Buffer, position: number): Promise<void> {
+  for (let done = 0; done < bytes.length;)
+    done += (await handle.write(bytes, done, bytes.length - done, position + done)).bytesWritten;
+}

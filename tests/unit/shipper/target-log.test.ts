@@ -1,0 +1,117 @@
+/** A log file that Docker goes on appending to while what came with the container is filled in before it. */
+import { appendFile, mkdtemp, readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import type { JobSpec } from "../../../services/shared/core/frames/job-message.ts";
+import { TargetLog } from "../../../services/shipper/adapters/target-log.ts";
+
+let dir: string;
+let path: string;
+let log: TargetLog;
+beforeEach(async () => {
+  dir = await mkdtemp(join(tmpdir(), "target-log-"));
+  path = join(dir, "x-json.log");
+});
+afterEach(async () => {
+  await log.close();
+  await rm(dir, { recursive: true });
+});
+
+const line = (log: string): string => `${JSON.stringify({ log: `${log}\n` })}\n`;
+const openFor = async (bytes: number, limits: { maxBytes?: number; maxFiles: number } = { maxFiles: 1 }) => {
+  await writeFile(path, "");
+  await truncate(path, bytes);
+  log = await TargetLog.open({ path, bytes, ...limits });
+};
+const current = (from: number): Extract<JobSpec, { kind: "log" }> => ({ kind: "log", file: 0, packed: false, from });
+const send = async (spec: Extract<JobSpec, { kind: "log" }>, ...parts: string[]): Promise<void> => {
+  const sink = log.sink(spec);
+  for (const part of parts) await sink.write(Buffer.from(part), () => undefined);
+  await sink.finish();
+};
+/** The log as Docker decodes it: values of JSON with white space between them. */
+const read = async (): Promise<string[]> =>
+  (await readFile(path, "utf8"))
+    .split("\n")
+    .filter((text) => text.trim() !== "")
+    .map((text) => (JSON.parse(text) as { log: string }).log.trimEnd());
+
+describe("the file that Docker writes to", () => {
+  test("has what came before what was written there, in whatever order they came", async () => {
+    await openFor(1000);
+    await send(current(0), line("one"), line("two"));
+    await appendFile(path, line("four"));
+    const sent = line("one").length + line("two").length;
+    await send(current(sent), line("thr").slice(0, 5), line("thr").slice(5));
+    expect(await read()).toEqual(["one", "two", "thr", "four"]);
+    expect((await readFile(path)).indexOf(0)).toBe(-1);
+    expect((await readFile(path)).length).toBe(1000 + line("four").length);
+  });
+
+  test("begins anew when the source's did, with less in it", async () => {
+    await openFor(1000);
+    await send(current(0), line("one"), line("two"));
+    await send(current(0), line("six"));
+    await appendFile(path, line("seven"));
+    expect(await read()).toEqual(["six", "seven"]);
+  });
+
+  test("says how much found no room, after whole lines, and grows by nothing", async () => {
+    await openFor(1000);
+    const lines = Array.from({ length: 60 }, (_, at) => line(`line ${at}`));
+    await send(current(0), lines.slice(0, 30).join(""), lines.slice(30).join(""));
+    await send(current(lines.join("").length), line("later"));
+    await appendFile(path, line("own"));
+    const there = await read();
+    const notice = there.at(-2) ?? "";
+    const kept = there.slice(0, -2);
+    expect(kept).toEqual(kept.map((_, at) => `line ${at}`));
+    expect(kept.length).toBeGreaterThan(20);
+    const lost = lines.slice(kept.length).join("").length + line("later").length;
+    expect(notice).toContain(`dmigrate: ${lost} bytes`);
+    expect(there.at(-1)).toBe("own");
+    expect((await readFile(path)).length).toBe(1000 + line("own").length);
+  });
+
+  test("refuses bytes that do not follow those before them", async () => {
+    await openFor(1000);
+    await send(current(0), line("one"));
+    expect(() => log.sink(current(3))).toThrow(/from byte 3 on/);
+  });
+});
+
+describe("files that were rotated", () => {
+  const rotated = (file: number, packed = false) => ({ kind: "log", file, packed, from: 0 }) as const;
+
+  test("are put beside it, each in place of the other form of it", async () => {
+    await openFor(100, { maxBytes: 1000, maxFiles: 3 });
+    await send(current(0));
+    await send(rotated(2), "second");
+    await send(rotated(1), "first");
+    await send(rotated(1, true), "packed");
+    expect((await readdir(dir)).toSorted()).toEqual(["x-json.log", "x-json.log.1.gz", "x-json.log.2"]);
+    expect(await readFile(`${path}.1.gz`, "utf8")).toBe("packed");
+  });
+
+  test("are no more and no larger than Docker's limits here", async () => {
+    await openFor(100, { maxBytes: 1000, maxFiles: 3 });
+    expect(() => log.sink(rotated(3))).toThrow(/kept in 3/);
+    const sink = log.sink(rotated(1));
+    await expect(sink.write(Buffer.alloc(1 << 21), () => undefined)).rejects.toThrow(/larger than the 1000 bytes/);
+    await sink.abort();
+    expect(await readdir(dir)).toEqual(["x-json.log"]);
+  });
+
+  test("are refused once Docker has rotated here", async () => {
+    await openFor(100, { maxBytes: 1000, maxFiles: 3 });
+    await rm(path);
+    await writeFile(path, "");
+    await expect(send(rotated(1), "late")).rejects.toThrow(/Docker has rotated/);
+  });
+
+  test("are refused where none ever is", async () => {
+    await openFor(100);
+    expect(() => log.sink(rotated(1))).toThrow(/kept in 1/);
+  });
+});
