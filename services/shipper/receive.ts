@@ -18,6 +18,7 @@ import { migrationPaths } from "../shared/node-paths.ts";
 import { volumePath } from "./adapters/container-trees.ts";
 import { ImageLoad } from "./adapters/image.ts";
 import { TreesJob, type TreePlace } from "./adapters/trees-job.ts";
+import { probeSink } from "./probe-link.ts";
 import { ReceiveJobs, type JobSink } from "./receive-jobs.ts";
 
 export interface ReceiveDeps {
@@ -202,6 +203,7 @@ export class Receive {
       const job = new TreesJob(spec.trees, (tree) => this.#placeOf(tree), this.#ended.signal);
       return spec.trees.some(({ kind }) => kind === "images") ? this.#marking(job) : job;
     }
+    if (spec.kind === "probe") return probeSink();
     const load = new ImageLoad(this.#deps.docker, spec.imageId, spec.imageRef);
     return {
       write: (payload) => load.write(payload),

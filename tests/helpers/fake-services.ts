@@ -226,6 +226,8 @@ const answers: Record<string, Answer> = {
       state: "ready",
       cached: false,
       pagesHeld: 0,
+      pagesAnnounced: 0,
+      pagesAwaited: 0,
       pagesTotal: 0,
       pagesFaulted: 0,
       pagesPrefetched: 0,

@@ -36,6 +36,11 @@ export class FrameCompressor {
     return { frame: packed, flags: jobDataFlags.zstd };
   }
 
+  /** The link was measured. */
+  noteLink(bytesPerSecond: number): void {
+    this.#choice.noteLink(bytesPerSecond, 1_000);
+  }
+
   /** So many bytes have crossed the link. */
   noteApplied(bytes: number, waiting: boolean): void {
     const now = performance.now();

@@ -19,6 +19,8 @@ const numberBytes = 4;
 export const jobHeaderBytes = frameHeaderBytes + numberBytes;
 /** Bytes of one job that may be under way, sent and not applied: what a receiver must be ready to keep. */
 export const maxUnappliedBytes = 8 * 1024 * 1024;
+/** Most bytes of a probe. */
+export const maxProbeBytes = 64 * 1024 * 1024;
 export const jobDataFlags = { zstd: 1 } as const;
 
 /** A frame for `bytes` of a job, behind the room that its number takes. */
@@ -44,10 +46,11 @@ const treeSchema = z.discriminatedUnion("kind", [
 ]);
 export type TreeName = z.infer<typeof treeSchema>;
 
-/** `trees`: records as in tree-record.ts. `image`: the bytes of `docker save`. */
+/** `trees`: records as in tree-record.ts. `image`: the bytes of `docker save`. `probe`: bytes that nobody keeps. */
 const jobSchema = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("trees"), trees: z.array(treeSchema).min(1).max(321) }),
   z.strictObject({ kind: z.literal("image"), imageId: imageIdSchema, imageRef: z.string().max(512) }),
+  z.strictObject({ kind: z.literal("probe") }),
 ]);
 export type JobSpec = z.infer<typeof jobSchema>;
 
