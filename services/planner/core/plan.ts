@@ -5,11 +5,16 @@
 import type { NodeResources } from "../../shared/contracts/common.ts";
 import type { ContainerProfile } from "../../shared/contracts/container.ts";
 import type { MigrationMode, Plan } from "../../shared/contracts/planner.ts";
+import type { LinkSpeed } from "./link-speed.ts";
+import { count, percent, rate, size } from "./plan-text.ts";
 
 export interface PlanInput {
   mode: MigrationMode;
   source: NodeResources;
   destination: NodeResources;
+  link: LinkSpeed;
+  /** Connections for files that are open already; a plan made anew keeps them. */
+  openStreams?: number;
   profile: Pick<
     ContainerProfile,
     "memoryBytes" | "writableLayerBytes" | "volumeBytes" | "imageBytes" | "imageLayers" | "processes" | "tcpConnections"
@@ -26,6 +31,7 @@ export type PlanNumbers = Pick<
   | "streams"
   | "chunkBytes"
   | "windowBytes"
+  | "earlyBytes"
   | "precopy"
   | "earlyPages"
   | "compression"
@@ -49,11 +55,12 @@ const readerBytes = 64 * MiB;
 export function computePlan(input: PlanInput): PlanNumbers {
   const { source, destination, profile } = input;
   const readers = planReaders(source, profile.memoryBytes);
-  const link = linkBytesPerSecond(source, destination);
-  const streams = planStreams(source, destination, link);
+  const link = input.link.bytesPerSecond;
+  const streams = planStreams(input, link);
   const chunk = planChunk(link);
   const window = planWindow(destination, profile.memoryBytes);
-  const precopy = planPrecopy(input, link);
+  const earlyBytes = roomAhead(destination, profile.memoryBytes);
+  const precopy = planPrecopy(input, link, earlyBytes);
   const early = planEarlyPages(input, precopy.value);
   const compression = planCompression(source, destination, link);
   const expectedBytes =
@@ -67,11 +74,13 @@ export function computePlan(input: PlanInput): PlanNumbers {
     streams: streams.value,
     chunkBytes: chunk.value,
     windowBytes: window.value,
+    earlyBytes: precopy.value ? earlyBytes : window.value,
     precopy: precopy.value,
     earlyPages: early.value,
     compression: compression.value,
     expectedBytes,
     reasons: [
+      input.link.reason,
       readers.reason,
       streams.reason,
       chunk.reason,
@@ -117,15 +126,9 @@ function planReaders(source: NodeResources, memoryBytes: number): Choice<number>
   };
 }
 
-/** The slower of the two links; undefined when neither is known (virtual links tell no speed). */
-function linkBytesPerSecond(source: NodeResources, destination: NodeResources): number | undefined {
-  const known = [source.linkMbitPerSecond, destination.linkMbitPerSecond].filter(
-    (mbit): mbit is number => mbit !== undefined && mbit > 0,
-  );
-  return known.length === 0 ? undefined : Math.min(...known) * 125_000;
-}
-
-function planStreams(source: NodeResources, destination: NodeResources, link: number | undefined): Choice<number> {
+function planStreams({ source, destination, openStreams }: PlanInput, link: number | undefined): Choice<number> {
+  if (openStreams !== undefined)
+    return { value: openStreams, reason: `${count(openStreams, "stream")}: opened before the link was measured` };
   const cores = Math.min(source.cores, destination.cores);
   const active = Math.max(source.activeMigrations, destination.activeMigrations);
   // One stream more than the bulk needs, so that an urgent frame never waits for it.
@@ -169,12 +172,19 @@ function planWindow(destination: NodeResources, memoryBytes: number): Choice<num
   };
 }
 
+/** Memory that is ahead of its process is here twice for a while, as the process gets it: so half of what is free at most. */
+function roomAhead(destination: NodeResources, memoryBytes: number): number {
+  const free = destination.memoryAvailableBytes / 2 / (destination.activeMigrations + 1);
+  // What it announces when it is looked at may be more than what it had at the time of the plan.
+  return Math.floor(clamp(free, 1 * MiB, Math.max(16 * MiB, 1.5 * memoryBytes)) / MiB) * MiB;
+}
+
 /** Hashing memory takes the processor longer than a faster link takes to move it. */
 const hashedBytesPerSecond = 6e8;
 const leastPrecopyBytes = 32 * MiB;
 
 /** Whether memory is sent while the container runs: only then worth it when less than all of it is sent again. */
-function planPrecopy({ mode, profile }: PlanInput, link: number | undefined): Choice<boolean> {
+function planPrecopy({ mode, profile }: PlanInput, link: number | undefined, roomBytes: number): Choice<boolean> {
   const no = (reason: string): Choice<boolean> => ({ value: false, reason: `no pre-copy: ${reason}` });
   if (mode === "post-copy") return no("the mode is post-copy");
   if (profile.memoryBytes < leastPrecopyBytes) return no(`${size(profile.memoryBytes)} of memory follow at once`);
@@ -183,7 +193,9 @@ function planPrecopy({ mode, profile }: PlanInput, link: number | undefined): Ch
   const speed = link === undefined ? "a link of unknown speed" : rate(link);
   return {
     value: true,
-    reason: `pre-copy: ${size(profile.memoryBytes)} over ${speed} are sent while the container runs`,
+    reason:
+      `pre-copy: ${size(profile.memoryBytes)} over ${speed} are sent while the container runs; ` +
+      `the destination has room for ${size(roomBytes)}`,
   };
 }
 
@@ -242,25 +254,4 @@ function notes({ profile, source, destination }: PlanInput): string[] {
   if (source.kernel !== destination.kernel)
     said.push(`kernels differ: ${source.kernel} at the source, ${destination.kernel} at the destination`);
   return said;
-}
-
-const count = (n: number, noun: string): string => `${n} ${noun}${n === 1 ? "" : "s"}`;
-
-const percent = (share: number | undefined): string => `${(share ?? 0).toFixed(0)} %`;
-
-function rate(bytesPerSecond: number): string {
-  const mbit = bytesPerSecond / 125_000;
-  return mbit >= 1000 ? `${Number((mbit / 1000).toFixed(1))} Gbit/s` : `${Number(mbit.toFixed(0))} Mbit/s`;
-}
-
-/** Bytes for people: `1.5 GiB`. */
-export function size(bytes: number): string {
-  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
-  let value = bytes;
-  let unit = 0;
-  while (value >= 1024 && unit < units.length - 1) {
-    value /= 1024;
-    unit++;
-  }
-  return `${Number(value.toFixed(value < 10 ? 1 : 0))} ${units[unit] ?? "B"}`;
 }

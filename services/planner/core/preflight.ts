@@ -7,7 +7,8 @@ import type { ContainerProfile } from "../../shared/contracts/container.ts";
 import type { MigrationMode } from "../../shared/contracts/planner.ts";
 import type { Refusal } from "../../shared/errors.ts";
 import { missingFlags } from "./cpu-flags.ts";
-import { criuImageBytes, size } from "./plan.ts";
+import { criuImageBytes } from "./plan.ts";
+import { size } from "./plan-text.ts";
 import { compareVersions, isOlder, parseVersion, type Version } from "./versions.ts";
 
 export interface PreflightInput {

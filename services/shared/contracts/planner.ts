@@ -77,7 +77,9 @@ export const planSchema = z
     readers: z.int().min(1),
     streams: z.int().min(1),
     chunkBytes: countSchema,
-    windowBytes: countSchema,
+  windowBytes: countSchema,
+    /** Memory that may be at the destination before its process is there. */
+    earlyBytes: countSchema.default(0),
     /** Memory is sent before the freeze too. */
     precopy: z.boolean(),
     /** Memory is sent from the freeze on, not only from the resume on. */
