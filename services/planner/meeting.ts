@@ -12,7 +12,12 @@ export interface Meeting {
   end(): void;
 }
 
-export function createMeeting({ clock, links, source, destination }: Run): Meeting {
+export function createMeeting({
+  clock,
+  links,
+  source,
+  destination,
+}: Pick<Run, "clock" | "links"> & { source: { name: string }; destination: { name: string } }): Meeting {
   let first: { atMs: number; bytes: number } | undefined;
   let last: { atMs: number; bytes: number } | undefined;
   return {
