@@ -77,7 +77,7 @@ export const planSchema = z
     readers: z.int().min(1),
     streams: z.int().min(1),
     chunkBytes: countSchema,
-  windowBytes: countSchema,
+    windowBytes: countSchema,
     /** Memory that may be at the destination before its process is there. */
     earlyBytes: countSchema.default(0),
     /** Memory is sent before the freeze too. */

@@ -16,7 +16,9 @@ type Make = (...args: unknown[]) => unknown;
 const makeContext = openssl.func("void *EVP_CIPHER_CTX_new()") as Make;
 const freeContext = openssl.func("void EVP_CIPHER_CTX_free(void *)") as Make;
 const aes128Gcm = openssl.func("const void *EVP_aes_128_gcm()") as Make;
-const begin = openssl.func("int EVP_CipherInit_ex(void *, const void *, void *, const void *, const void *, int)") as Call;
+const begin = openssl.func(
+  "int EVP_CipherInit_ex(void *, const void *, void *, const void *, const void *, int)",
+) as Call;
 const update = openssl.func("int EVP_CipherUpdate(void *, void *, void *, const void *, int)") as Call;
 const end = openssl.func("int EVP_CipherFinal_ex(void *, void *, void *)") as Call;
 const control = openssl.func("int EVP_CIPHER_CTX_ctrl(void *, int, int, void *)") as Call;

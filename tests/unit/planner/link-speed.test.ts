@@ -23,7 +23,13 @@ test.each<[string, MeasuredLink | undefined, number, number | undefined, string]
     25e6,
     "link a -> b: 200 Mbit/s, met by the last migration; 940 Mbit/s, measured 2 minutes ago",
   ],
-  ["never measured", undefined, at, 1.25e9, "link a -> b: 10 Gbit/s by what the interfaces say; a migration measures it"],
+  [
+    "never measured",
+    undefined,
+    at,
+    1.25e9,
+    "link a -> b: 10 Gbit/s by what the interfaces say; a migration measures it",
+  ],
 ])("%s", (_what, link, now, bytesPerSecond, reason) => {
   expect(linkSpeed(ends(10_000, 40_000), link, now)).toEqual({ bytesPerSecond, reason });
 });

@@ -97,7 +97,12 @@ describe("a migration without failures", () => {
     expect(plan).toMatchObject({ precopy: true, earlyPages: false, streams: before.streams, chunkBytes: 64 * 1024 });
     expect(plan?.reasons[0]).toBe("link a -> b: 1 Gbit/s, measured just now");
     const calls = callsOf(planner);
-    const order = ["b POST /receives", "a POST /transfers/:id/probe", "b POST /pagers", "a POST /transfers/:id/precopy"];
+    const order = [
+      "b POST /receives",
+      "a POST /transfers/:id/probe",
+      "b POST /pagers",
+      "a POST /transfers/:id/precopy",
+    ];
     expect(calls.filter((call) => order.includes(call))).toEqual(order);
 
     planner.world.a.containers.set(sourceId, "running");
