@@ -20,7 +20,7 @@ export const jobHeaderBytes = frameHeaderBytes + numberBytes;
 /** Bytes of one job that may be under way, sent and not applied: what a receiver must be ready to keep. */
 export const maxUnappliedBytes = 8 * 1024 * 1024;
 /** Most bytes of a probe. */
-export const maxProbeBytes = 64 * 1024 * 1024;
+export const maxProbeBytes = 32 * 1024 * 1024;
 export const jobDataFlags = { zstd: 1 } as const;
 
 /** A frame for `bytes` of a job, behind the room that its number takes. */
