@@ -5,11 +5,11 @@
  *
  *     transfer ── receive ── probe ─┬─ target, first pass ─┬─ pre-copy ── last look
  *                                   ├─ pager ──────────────┤
- *     restore ──────────────────────┴──────────────────────┘
+ *                         restore ──┴──────────────────────┘
  *
- * The probe measures the link, unless its speed is known, and the rest goes by the plan that follows from it. An image
- * that is missing at the destination goes between probe and restore. Memory that is sent ahead comes last, so that little
- * of it changes before the freeze.
+ * The probe measures the link, unless its speed is known, and the rest goes by the plan that follows from it; the restore
+ * waits for it only then, since Docker's work would be measured too. An image that is missing at the destination goes
+ * between probe and restore. Memory that is sent ahead comes last, so that little of it changes before the freeze.
  */
 import { randomBytes } from "node:crypto";
 import type { Endpoint } from "../shared/contracts/common.ts";
@@ -20,7 +20,7 @@ import { receiveSchema, shippedSchema, transferSchema } from "../shared/contract
 import { DmigrateError } from "../shared/errors.ts";
 import type { Inspection } from "./inspect.ts";
 import { precopy } from "./precopy.ts";
-import { probe } from "./probe.ts";
+import { isProbeDue, probe } from "./probe.ts";
 import { anything, throwIfCancelled, create, together, type Run } from "./run.ts";
 import { moveTimeoutMs } from "./timing.ts";
 
@@ -122,9 +122,10 @@ export async function prepare(run: Run, inspection: Inspection): Promise<void> {
   const linked = link();
   const received = linked.then(receive);
   const probed = received.then(() => probe(run, inspection, signal));
-  const restored = plan.shipImage ? probed.then(image).then(restore) : restore();
+  const measured = isProbeDue(run) ? probed : Promise.resolve();
+  const restored = plan.shipImage ? probed.then(image).then(restore) : measured.then(restore);
   const filesCopied = Promise.all([probed, restored]).then(([, containerId]) => firstPass(containerId));
-  const paged = Promise.all([linked, probed]).then(([from, measured]) => pager(from, measured));
+  const paged = Promise.all([linked, probed]).then(([from, newPlan]) => pager(from, newPlan));
   // Each by itself as well: none may be under way any more when this one fails.
   const [{ precopy: isSentAhead }] = await together(
     [probed, linked, received, restored, filesCopied, paged] as const,

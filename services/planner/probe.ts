@@ -5,6 +5,10 @@ import { DmigrateError } from "../shared/errors.ts";
 import type { Inspection } from "./inspect.ts";
 import type { Run } from "./run.ts";
 
+/** Whether the link's speed is not known, or not any more. */
+export const isProbeDue = ({ links, source, destination }: Run): boolean =>
+  links.isProbeDue(source.name, destination.name);
+
 /**
  * Answers the plan to go on with, which is the migration's from now on: made anew from what was measured, or as it was
  * when the speed is known already. A probe that fails rules nothing out. Throws what aborted `signal`.
@@ -12,7 +16,7 @@ import type { Run } from "./run.ts";
 export async function probe(run: Run, { plan, planAnew }: Inspection, signal: AbortSignal): Promise<Plan> {
   const { id, journal, source, destination, links, timing } = run;
   const [from, to] = [source.name, destination.name];
-  if (!links.isProbeDue(from, to)) return plan;
+  if (!isProbeDue(run)) return plan;
   try {
     const call = { timeoutMs: timing.callMs, signal };
     const { bytesPerSecond } = await source.shipper.post(`/transfers/${id}/probe`, undefined, linkProbeSchema, call);

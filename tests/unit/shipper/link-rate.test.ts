@@ -40,3 +40,13 @@ test("a token bucket's burst, and a slow start, do not count", () => {
     }),
   );
 });
+
+test("what stands still for a while is not taken for a slow link", () => {
+  const samples: Acknowledged[] = [];
+  for (let ms = 1; ms <= 60; ms++) samples.push({ ms, bytes: ms * 1000 });
+  for (let ms = 95; ms <= 100; ms++) samples.push({ ms, bytes: (60 + ms - 94) * 1000 });
+  // Of the later part only 20 ms are without the stop, and a stretch is 30 ms long.
+  expect(linkRate(samples)).toBeLessThan(1e6);
+  for (let ms = 101; ms <= 140; ms++) samples.push({ ms, bytes: (60 + ms - 94) * 1000 });
+  expect(linkRate(samples)).toBeCloseTo(1e6, 0);
+});
