@@ -57,13 +57,13 @@ async function sendFor(job: JobWork, samples: Acknowledged[]): Promise<void> {
   const started = performance.now();
   let inFlightBytes = firstInFlightBytes;
   let [sent, acknowledged] = [0, 0];
-  let isOver = false;
+  const time = { isOver: false };
   const end = async (ms: number): Promise<void> => {
     await sleep(ms, undefined, { ref: false });
-    isOver = true;
+    time.isOver = true;
   };
   let ended = end(patienceMs);
-  while (!isOver) {
+  while (!time.isOver) {
     while (sent < maxProbeBytes && job.unappliedBytes() < inFlightBytes) {
       const whole = Math.max(leastFrameBytes, Math.min(maxDataBytes, Math.floor(inFlightBytes / framesInFlight)));
       const bytes = Math.min(whole, maxProbeBytes - sent);
