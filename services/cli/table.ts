@@ -13,6 +13,10 @@ export function renderTable(rows: readonly (readonly string[])[], right: readonl
   return rows.map((row) => `${line(row)}\n`).join("");
 }
 
+/** A title and its lines; nothing without any. */
+export const renderList = (title: string, lines: readonly string[]): string =>
+  lines.length === 0 ? "" : `${title}:\n${lines.map((line) => `  - ${line}\n`).join("")}`;
+
 export function formatBytes(bytes: number): string {
   const units = ["B", "KiB", "MiB", "GiB", "TiB"];
   let value = bytes;

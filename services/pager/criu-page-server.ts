@@ -63,6 +63,8 @@ export class CriuPageServer implements PageServer {
       faultLatencyMs: faultLatency.summary(),
       bytesReceived: this.#options.source.bytesReceived,
       pagesHeld: 0,
+      pagesAnnounced: 0,
+      pagesAwaited: 0,
     };
   }
 

@@ -17,6 +17,9 @@ export interface PageServerStats {
   bytesReceived: number;
   /** Pages that came before their process, and wait for it. */
   pagesHeld: number;
+  /** Pages that the source has told of before the images did, and how many of them will come still. */
+  pagesAnnounced: number;
+  pagesAwaited: number;
 }
 
 export const noStats: PageServerStats = {
@@ -27,6 +30,8 @@ export const noStats: PageServerStats = {
   faultLatencyMs: new LatencyHistogram().summary(),
   bytesReceived: 0,
   pagesHeld: 0,
+  pagesAnnounced: 0,
+  pagesAwaited: 0,
 };
 
 export interface PageServer {

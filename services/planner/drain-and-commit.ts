@@ -8,6 +8,7 @@ import { restoreSchema } from "../shared/contracts/restorer.ts";
 import { transferSchema } from "../shared/contracts/shipper.ts";
 import { DmigrateError } from "../shared/errors.ts";
 import type { LeftoverTable } from "./adapters/leftover-table.ts";
+import { createMeeting } from "./meeting.ts";
 import { memoryLost } from "./memory-lost.ts";
 import { shipLog } from "./ship-log.ts";
 import { anything, insist, pause, stage, Stopped, type Run } from "./run.ts";
@@ -36,6 +37,7 @@ async function drain(run: Run): Promise<void> {
   const { id, journal, destination, clock, timing } = run;
   const path = `/pagers/${id}?until=drained&waitMs=${timing.pollMs}`;
   const options = { timeoutMs: timing.callMs + timing.pollMs, signal: run.resting };
+  const meeting = createMeeting(run);
   for (;;) {
     const asked = clock.now();
     const pager = await insist(run, () => destination.pager.get(path, pagerSchema, options), {
@@ -51,6 +53,7 @@ async function drain(run: Run): Promise<void> {
     const counts = { pagesTotal, pagesFaulted, pagesPrefetched };
     if (pager.state === "drained") {
       journal.update(counts);
+      meeting.end();
       return;
     }
     if (pager.state === "failed") {
@@ -58,6 +61,8 @@ async function drain(run: Run): Promise<void> {
       throw await memoryLost(run, pager.error ?? "its pager gave no reason");
     }
     journal.progress(drained(pager), counts);
+    // What was sent ahead is only confirmed, so that little crosses the link.
+    if (journal.migration.plan?.precopy !== true) meeting.look(pager.bytesReceived);
     // A pager that does not wait as it was asked to must not be asked without end.
     if (clock.now() - asked < timing.pollMs / 2) await pause(run, timing.pollMs);
   }

@@ -6,13 +6,17 @@ import type { CreateMigration, Plan } from "../shared/contracts/planner.ts";
 import { restoreCheckSchema } from "../shared/contracts/restorer.ts";
 import type { LeftoverTable } from "./adapters/leftover-table.ts";
 import type { NodeClients, NodePool } from "./adapters/node-clients.ts";
+import { linkSpeed, type LinkSpeed, type MeasuredLink } from "./core/link-speed.ts";
 import { computePlan } from "./core/plan.ts";
 import { findRefusals } from "./core/preflight.ts";
-import type { Timing } from "./timing.ts";
+import type { Links } from "./links.ts";
+import type { Clock, Timing } from "./timing.ts";
 
 export interface InspectDeps {
   pool: NodePool;
   leftovers: LeftoverTable;
+  links: Links;
+  clock: Clock;
   timing: Timing;
   /** Registries that destinations may pull from. */
   pullFrom: readonly string[];
@@ -20,6 +24,8 @@ export interface InspectDeps {
 
 export interface Inspection {
   plan: Plan;
+  /** The plan once the link was measured, for a migration that has opened its connections by the plan before. */
+  planAnew: (plan: Plan, link: MeasuredLink) => Plan;
   profile: ContainerProfile;
   source: NodeClients;
   destination: NodeClients;
@@ -65,22 +71,14 @@ export async function inspect(deps: InspectDeps, request: CreateMigration): Prom
         );
   const { layersPresent } = check;
   const shipImage = !check.imagePresent;
-  const numbers = computePlan({
-    mode: request.mode,
-    source: here,
-    destination: there,
-    profile,
-    shipImage,
-    layersPresent,
-    pullFrom,
-  });
+  const { from, to, mode } = request;
+  const ends = { from, to, source: here, destination: there };
+  const facts = { mode, source: here, destination: there, profile, shipImage, layersPresent, pullFrom };
+  const speed = (link: MeasuredLink | undefined): LinkSpeed => linkSpeed(ends, link, deps.clock.epoch());
   const refusals = findRefusals({
-    from: request.from,
-    to: request.to,
+    ...ends,
     profile,
-    source: here,
-    destination: there,
-    mode: request.mode,
+    mode,
     sharedPaths: request.sharedPaths,
     moveBinds,
     shipImage,
@@ -89,14 +87,18 @@ export async function inspect(deps: InspectDeps, request: CreateMigration): Prom
   const plan: Plan = {
     container: profile.spec.name,
     containerId: profile.id,
-    from: request.from,
-    to: request.to,
-    mode: request.mode,
-    ...numbers,
+    from,
+    to,
+    mode,
+    ...computePlan({ ...facts, link: speed(deps.links.find(from, to)) }),
     shipImage,
     layersPresent,
     moveBinds,
     refusals,
   };
-  return { plan, profile, source, destination, replaces };
+  const planAnew: Inspection["planAnew"] = (before, link) => ({
+    ...before,
+    ...computePlan({ ...facts, link: speed(link), openStreams: before.streams }),
+  });
+  return { plan, planAnew, profile, source, destination, replaces };
 }

@@ -1,12 +1,11 @@
 /** Runs one migration from its plan to its end, and takes up one that a predecessor of this process had to leave. */
-import type { ContainerProfile } from "../shared/contracts/container.ts";
-import type { Plan } from "../shared/contracts/planner.ts";
 import { asDmigrateError, DmigrateError } from "../shared/errors.ts";
 import { rollBack } from "./abort.ts";
 import type { LeftoverTable } from "./adapters/leftover-table.ts";
 import { isCancellable } from "./core/phase.ts";
 import { drainAndCommit } from "./drain-and-commit.ts";
 import { freezeAndResume } from "./freeze-and-resume.ts";
+import type { Inspection } from "./inspect.ts";
 import { prepare } from "./prepare.ts";
 import { cancelError, stage, Stopped, type Run } from "./run.ts";
 
@@ -14,18 +13,13 @@ import { cancelError, stage, Stopped, type Run } from "./run.ts";
  * Resolves once committed. Throws the migration's error once it is `aborted` or `failed`, and `Stopped` when the
  * planner ends first.
  */
-export async function migrate(
-  run: Run,
-  profile: ContainerProfile,
-  plan: Plan,
-  leftovers: LeftoverTable,
-): Promise<void> {
+export async function migrate(run: Run, inspection: Inspection, leftovers: LeftoverTable): Promise<void> {
   const { journal, source, destination } = run;
   try {
     journal.advance("planned", `preparing node ${destination.name}`);
-    await stage(run, "prepare", () => prepare(run, profile, plan));
+    await stage(run, "prepare", () => prepare(run, inspection));
     journal.advance("prepared", `freezing the container on node ${source.name}`);
-    await freezeAndResume(run, profile);
+    await freezeAndResume(run, inspection.profile);
   } catch (error) {
     await giveUp(run, error);
   }

@@ -16,6 +16,7 @@ import { findObstacle } from "./core/admission.ts";
 import { isCancellable, isTerminal } from "./core/phase.ts";
 import { inspect } from "./inspect.ts";
 import { createJournal } from "./journal.ts";
+import { createLinks } from "./links.ts";
 import type { Measurements } from "./measurements.ts";
 import { migrate } from "./migrate.ts";
 import { attributesOf, newRecord, refused, tooLate } from "./record.ts";
@@ -70,7 +71,8 @@ export function createMigrations(deps: MigrationsDeps): Migrations {
   const active = new Map<string, Active>();
   const stopping = new AbortController();
   const resting = new AbortController();
-  const inspecting = { pool: deps.pool, leftovers: store.leftovers, timing, pullFrom: deps.pullFrom };
+  const links = createLinks(store.links, clock, log);
+  const inspecting = { pool: deps.pool, leftovers: store.leftovers, links, clock, timing, pullFrom: deps.pullFrom };
 
   const using = (node: string): string[] =>
     [...active.values()]
@@ -108,6 +110,7 @@ export function createMigrations(deps: MigrationsDeps): Migrations {
       journal,
       source: deps.pool.connect(migration.from),
       destination: deps.pool.connect(migration.to),
+      links,
       clock,
       timing,
       linkSecurity,
@@ -167,7 +170,7 @@ export function createMigrations(deps: MigrationsDeps): Migrations {
         () => undefined,
       );
       accepted.resolve(record.migration);
-      await follow(entry, () => migrate(entry.run, inspected.profile, inspected.plan, store.leftovers));
+      await follow(entry, () => migrate(entry.run, inspected, store.leftovers));
       span.setAttribute("dmigrate.bytes", entry.run.journal.migration.bytesSent);
     });
     ended.catch((error: unknown) =>

@@ -3,10 +3,12 @@ import { nodeResourcesSchema } from "../shared/contracts/common.ts";
 import type { Node, PutNode } from "../shared/contracts/planner.ts";
 import { DmigrateError, messageOf } from "../shared/errors.ts";
 import { dataHostOf, type NodePool } from "./adapters/node-clients.ts";
+import type { LinkTable } from "./adapters/link-table.ts";
 import type { NodeTable, StoredNode } from "./adapters/node-table.ts";
 
 export interface NodesDeps {
   table: NodeTable;
+  links: LinkTable;
   pool: NodePool;
   /** How long a node may take to tell its resources, milliseconds. */
   reachMs: number;
@@ -23,7 +25,7 @@ export interface Nodes {
 }
 
 export function createNodes(deps: NodesDeps): Nodes {
-  const { table, pool, reachMs } = deps;
+  const { table, links, pool, reachMs } = deps;
   const show = async (node: StoredNode): Promise<Node> => {
     const shown = {
       name: node.name,
@@ -50,6 +52,7 @@ export function createNodes(deps: NodesDeps): Nodes {
     put: (name, node) => {
       const stored = { name, ...node };
       table.put(stored);
+      links.forget(name);
       pool.forget(name);
       return show(stored);
     },
@@ -58,6 +61,7 @@ export function createNodes(deps: NodesDeps): Nodes {
       if (id !== undefined)
         throw new DmigrateError("conflict", `migration ${id} still needs node ${name}; remove it when that has ended`);
       pool.forget(name);
+      links.forget(name);
       return table.delete(name);
     },
   };

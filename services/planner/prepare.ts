@@ -3,30 +3,34 @@
  * container at the destination waiting for its processes, a first pass over the files, and the pager; side by side
  * wherever one does not need the other.
  *
- *     transfer ─┬─ receive ─┬─ target, first pass ─┬─ last look
- *               └─ pager ───┼──────────────────────┤
- *     restore ──────────────┴──────────────────────┘
+ *     transfer ── receive ── probe ─┬─ target, first pass ─┬─ pre-copy ── last look
+ *                                   ├─ pager ──────────────┤
+ *                         restore ──┴──────────────────────┘
  *
- * An image that is missing at the destination goes between receive and restore. Memory that is sent ahead comes last, so
- * that little of it changes before the freeze.
+ * The probe measures the link, unless its speed is known, and the rest goes by the plan that follows from it; the restore
+ * waits for it only then, since Docker's work would be measured too. An image that is missing at the destination goes
+ * between probe and restore. Memory that is sent ahead comes last, so that little of it changes before the freeze.
  */
 import { randomBytes } from "node:crypto";
 import type { Endpoint } from "../shared/contracts/common.ts";
-import type { ContainerProfile } from "../shared/contracts/container.ts";
 import { pagerSchema } from "../shared/contracts/pager.ts";
 import type { Plan } from "../shared/contracts/planner.ts";
 import { restoreSchema } from "../shared/contracts/restorer.ts";
-import { precopySchema, receiveSchema, shippedSchema, transferSchema } from "../shared/contracts/shipper.ts";
+import { receiveSchema, shippedSchema, transferSchema } from "../shared/contracts/shipper.ts";
 import { DmigrateError } from "../shared/errors.ts";
 import { bringImage } from "./bring-image.ts";
 import { logBytes } from "./core/plan.ts";
+import type { Inspection } from "./inspect.ts";
+import { precopy } from "./precopy.ts";
+import { isProbeDue, probe } from "./probe.ts";
+import { anything, throwIfCancelled, create, together, type Run } from "./run.ts";
 import { shipLog } from "./ship-log.ts";
-import { anything, throwIfCancelled, create, pause, together, type Run } from "./run.ts";
 import { moveTimeoutMs } from "./timing.ts";
 
 /** Throws at the first failure, or `cancelled`, once nothing that was asked for is under way; the caller rolls back. */
-export async function prepare(run: Run, profile: ContainerProfile, plan: Plan): Promise<void> {
+export async function prepare(run: Run, inspection: Inspection): Promise<void> {
   const { id, journal, source, destination, timing, linkSecurity: security } = run;
+  const { profile, plan } = inspection;
   const call = { timeoutMs: timing.callMs };
   const failed = new AbortController();
   const signal = AbortSignal.any([run.cancelled, failed.signal]);
@@ -71,13 +75,12 @@ export async function prepare(run: Run, profile: ContainerProfile, plan: Plan): 
     );
     goOn();
   };
-  const pager = async (from: Endpoint): Promise<void> => {
-    const { windowBytes, chunkBytes } = plan;
+  const pager = async (from: Endpoint, { windowBytes, earlyBytes, chunkBytes }: Plan): Promise<void> => {
     const whole = plan.mode === "stop-and-copy";
     await create(run, "pager", () =>
       destination.pager.post(
         "/pagers",
-        { migrationId: id, secret, source: from, windowBytes, chunkBytes, whole },
+        { migrationId: id, secret, source: from, windowBytes, earlyBytes, chunkBytes, whole },
         pagerSchema,
         call,
       ),
@@ -137,46 +140,22 @@ export async function prepare(run: Run, profile: ContainerProfile, plan: Plan): 
 
   const linked = link();
   const received = linked.then(receive);
-  const restored = plan.shipImage ? received.then(image).then(restore) : restore();
-  const filesCopied = Promise.all([received, restored]).then(([, containerId]) => firstPass(containerId));
+  const probed = received.then(() => probe(run, inspection, signal));
+  const measured = isProbeDue(run) ? probed : Promise.resolve();
+  const restored = plan.shipImage ? probed.then(image).then(restore) : measured.then(restore);
+  const filesCopied = Promise.all([probed, restored]).then(([, containerId]) => firstPass(containerId));
+  const paged = Promise.all([linked, probed]).then(([from, newPlan]) => pager(from, newPlan));
   // Each by itself as well: none may be under way any more when this one fails.
-  await together([linked, received, restored, filesCopied, linked.then(pager)], failed);
+  const [{ precopy: isSentAhead }] = await together(
+    [probed, linked, received, restored, filesCopied, paged] as const,
+    failed,
+  );
   throwIfCancelled(run);
-  if (plan.precopy) await precopy(run, profile);
+  if (isSentAhead) await precopy(run, profile);
   // So that little of it is left for the downtime.
   if (plan.log?.limited === true) await shipLog(run);
   await lastLook(run);
   throwIfCancelled(run);
-}
-
-/** The pager holds this much of what it was told of: the rest has changed its place, or would take longer than it is worth. */
-const enoughPages = 0.98;
-/** Nothing came for so long: nothing more will. */
-const precopyStillMs = 500;
-
-/**
- * Sends memory while the container runs, once: pages that change meanwhile are sent again after the freeze. Ends when the
- * pager has what it was told of, or has as much as it can hold, or nothing came for a while.
- */
-async function precopy(run: Run, profile: ContainerProfile): Promise<void> {
-  const { id, journal, source, destination, clock, timing } = run;
-  const { pagesAnnounced } = await source.shipper.post(`/transfers/${id}/precopy`, undefined, precopySchema, {
-    timeoutMs: timing.moveMs,
-    signal: run.cancelled,
-  });
-  const deadline = clock.now() + moveTimeoutMs(timing, profile.memoryBytes);
-  let held = 0;
-  let movedAt = clock.now();
-  for (;;) {
-    const pager = await destination.pager.get(`/pagers/${id}`, pagerSchema, { timeoutMs: timing.callMs });
-    const now = clock.now();
-    if (pager.pagesHeld !== held) movedAt = now;
-    held = pager.pagesHeld;
-    journal.progress(`${held} of ${pagesAnnounced} pages were sent ahead`, {});
-    if (held >= pagesAnnounced * enoughPages || now - movedAt > precopyStillMs || now > deadline) return;
-    await pause(run, timing.pollMs);
-    throwIfCancelled(run);
-  }
 }
 
 /**

@@ -6,6 +6,7 @@ import { DmigrateError } from "../shared/errors.ts";
 import { withSpan } from "../shared/telemetry.ts";
 import type { NodeClients } from "./adapters/node-clients.ts";
 import type { Journal } from "./journal.ts";
+import type { Links } from "./links.ts";
 import type { Clock, Timing } from "./timing.ts";
 
 /** What a migration creates on the nodes. Only what was attempted is undone. */
@@ -16,6 +17,7 @@ export interface Run {
   readonly journal: Journal;
   readonly source: NodeClients;
   readonly destination: NodeClients;
+  readonly links: Links;
   readonly clock: Clock;
   readonly timing: Timing;
   /** How files go between the nodes. */

@@ -52,7 +52,10 @@ export function createPlanner(deps: PlannerDeps): Planner {
     linkSecurity,
     pullFrom,
   });
-  const nodes = createNodes({ table: store.nodes, pool, reachMs: 2_000, using: (node) => migrations.using(node) });
+  const nodes = createNodes({
+    ...{ table: store.nodes, links: store.links, pool, reachMs: 2_000 },
+    using: (node) => migrations.using(node),
+  });
   const streamsEnded = new AbortController();
   migrations.recoverAll();
   return {

@@ -41,6 +41,12 @@ export interface JobWork {
    * Rejects once the job has failed.
    */
   send: (frame: Buffer) => Promise<void>;
+  /** The same, never compressed. */
+  sendPlain: (frame: Buffer) => Promise<void>;
+  /** Bytes of the job that the destination has not applied yet. */
+  unappliedBytes: () => number;
+  /** Resolves as soon as it has applied more. Rejects once the job has ended. */
+  applied: () => Promise<void>;
   /** Aborted when the job has failed or was cancelled. */
   signal: AbortSignal;
 }
@@ -69,6 +75,11 @@ export class FileJobs {
     this.#scheduler.add(link);
     void link.closed.then((reason) => this.#lost(reason));
     return (frame) => this.#handle(frame);
+  }
+
+  /** The link carries so much, as far as is known by other means than the jobs themselves. */
+  noteLink(bytesPerSecond: number): void {
+    this.#compressor.noteLink(bytesPerSecond);
   }
 
   close(reason: Error): void {
@@ -112,14 +123,24 @@ export class FileJobs {
       fail(new DmigrateError("cancelled", "the transfer was cancelled", { cause: signal.reason }));
     signal.addEventListener("abort", cancel, { once: true });
     if (!this.open) fail(new DmigrateError("transfer-failed", "the connection to the destination was lost"));
-    const send = async (frame: Buffer): Promise<void> => {
-      stop.signal.throwIfAborted();
-      await frames.sendData(frame);
+    const job: JobWork = {
+      takeFrame: () => this.#pool.take(),
+      send: async (frame) => {
+        stop.signal.throwIfAborted();
+        await frames.sendData(frame);
+      },
+      sendPlain: async (frame) => {
+        stop.signal.throwIfAborted();
+        await frames.send(frameTypes.jobData, frame);
+      },
+      unappliedBytes: () => frames.unappliedBytes,
+      applied: () => frames.applied(),
+      signal: stop.signal,
     };
     try {
       await frames.send(frameTypes.jobBegin, encodeJob(spec));
       // A failure of the destination ends the job at once, whatever the work is waiting for.
-      await Promise.race([work({ takeFrame: () => this.#pool.take(), send, signal: stop.signal }), done]);
+      await Promise.race([work(job), done]);
       await frames.send(frameTypes.jobEnd, allocateJobFrame(0));
       return await done;
     } catch (error) {

@@ -47,6 +47,17 @@ export class JobFrames {
     this.#priority = priority;
   }
 
+  /** Bytes sent and not applied yet, as they were before compression. */
+  get unappliedBytes(): number {
+    return this.#keptBytes;
+  }
+
+  /** Resolves as soon as more was applied. Rejects when the job has ended. */
+  applied(): Promise<void> {
+    if (this.#ended !== undefined) return Promise.reject(this.#ended);
+    return new Promise<void>((resolve, reject) => this.#room.push({ resolve, reject }));
+  }
+
   /** Sends a frame of data, compressed if that pays. */
   async sendData(frame: Buffer): Promise<void> {
     const { frame: packed, flags } = await this.#compressor.pack(frame, this.#scheduler.waiting > 0);
@@ -58,7 +69,7 @@ export class JobFrames {
   /** Sends a frame from `allocateJobFrame`; waits while too much was not applied yet. Rejects when the job has ended. */
   async send(type: FrameType, frame: Buffer, flags = 0, bytes = frame.length): Promise<void> {
     while (this.#ended === undefined && (this.#keptBytes > fullBytes || this.#kept.size > fullFrames))
-      await new Promise<void>((resolve, reject) => this.#room.push({ resolve, reject }));
+      await this.applied();
     if (this.#ended !== undefined) throw this.#ended;
     const number = this.#next++;
     numberJobFrame(frame, number);

@@ -20,6 +20,7 @@ import { volumePath } from "./adapters/container-trees.ts";
 import { ImageLoad } from "./adapters/image.ts";
 import { TargetLog } from "./adapters/target-log.ts";
 import { TreesJob, type TreePlace } from "./adapters/trees-job.ts";
+import { probeSink } from "./probe-link.ts";
 import { ReceiveJobs, type JobSink } from "./receive-jobs.ts";
 
 export interface ReceiveDeps {
@@ -216,6 +217,7 @@ export class Receive {
         throw new DmigrateError("conflict", "no room was made here for the container's log");
       return this.#containerLog.sink(spec);
     }
+    if (spec.kind === "probe") return probeSink();
     const load = new ImageLoad(this.#deps.docker, spec.imageId, spec.imageRef);
     return {
       write: (payload) => load.write(payload),

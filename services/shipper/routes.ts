@@ -4,6 +4,7 @@ import { migrationParams } from "../shared/contracts/common.ts";
 import {
   createReceiveSchema,
   createTransferSchema,
+  linkProbeSchema,
   openMemorySchema,
   precopySchema,
   receiveSchema,
@@ -40,6 +41,19 @@ export function registerTransferRoutes(app: App, transfers: Transfers): void {
       responses: { 200: json(transferSchema, "as it is now"), ...problems },
     }),
     (c) => c.json(transfers.get(c.req.valid("param").id).report(), 200),
+  );
+  app.openapi(
+    createRoute({
+      method: "post",
+      path: "/transfers/{id}/probe",
+      summary: "Source: measure what the connections to the destination carry, for about 100 ms",
+      request: { params: migrationParams },
+      responses: { 200: json(linkProbeSchema, "as the destination has acknowledged it"), ...problems },
+    }),
+    async (c) => {
+      const transfer = transfers.get(c.req.valid("param").id);
+      return c.json(await withSpan("probe link", {}, () => transfer.probe(c.req.raw.signal)), 200);
+    },
   );
   app.openapi(
     createRoute({

@@ -2,7 +2,7 @@
  * The source's side of one migration: what is sent over the connections of the destination. Those for files are served
  * here, those for pages by threads of their own (page-threads.ts).
  *
- *     image · first pass · pre-copy (the container runs) · memory, pages on request (it is frozen) · delta · images
+ *     probe · image · first pass · pre-copy (the container runs) · memory, pages on request (it is frozen) · delta · images
  *
  * The container's log comes at any time, the last of it when the container has ended here.
  */
@@ -13,6 +13,7 @@ import { readProcess } from "../shared/adapters/processes.ts";
 import type { FrozenProcess } from "../shared/contracts/dumper.ts";
 import type {
   CreateTransfer,
+  LinkProbe,
   LinkSecurity,
   OpenMemory,
   Precopy,
@@ -36,6 +37,7 @@ import { FileJobs } from "./file-jobs.ts";
 import type { TransferRecord } from "./core/transfer-record.ts";
 import type { PageCounters } from "./page-thread/counters.ts";
 import type { PageThreads } from "./page-threads.ts";
+import { probeLink } from "./probe-link.ts";
 import { shipAll, shipChanges, type Pass, type SentTrees } from "./ship-trees.ts";
 import { shipImages } from "./ship-images.ts";
 
@@ -128,6 +130,15 @@ export class Transfer implements Attachable {
       zeroPages: sum((each) => each.zeroPages),
       filesSent: this.#filesSent,
     };
+  }
+
+  /** Measures what the connections carry. Throws `transfer-failed` when nothing comes through, or `cancelled`. */
+  async probe(signal: AbortSignal): Promise<LinkProbe> {
+    const bounded = AbortSignal.any([signal, this.#ended.signal]);
+    const jobs = await this.#whenConnected(bounded);
+    const probe = await probeLink(jobs, bounded);
+    jobs.noteLink(probe.bytesPerSecond);
+    return probe;
   }
 
   /** Sends the image as `docker save` writes it, without the layers that the destination has. */

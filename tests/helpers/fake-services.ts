@@ -23,6 +23,7 @@ import {
 import {
   createReceiveSchema,
   createTransferSchema,
+  linkProbeSchema,
   openMemorySchema,
   precopySchema,
   receiveSchema,
@@ -131,6 +132,11 @@ const answers: Record<string, Answer> = {
     return transfer(node, migrationId);
   },
   "GET /transfers/:id": ({ node, id }) => transfer(node, id),
+  "POST /transfers/:id/probe": ({ world, node, id }) => {
+    connected(node, id);
+    if (world.linkBytesPerSecond === undefined) throw new FakeProblem("transfer-failed", "nothing came through");
+    return linkProbeSchema.parse({ bytesPerSecond: world.linkBytesPerSecond, bytes: 12_000_000, ms: 100 });
+  },
   "POST /transfers/:id/image": ({ world, node, id, body }) => {
     read(shipImageSchema, body);
     connected(node, id);
@@ -156,7 +162,7 @@ const answers: Record<string, Answer> = {
   },
   "POST /transfers/:id/precopy": ({ world, node, id }) => {
     demand(node.checkpoints.get(id) === undefined, "the container is frozen");
-    need(world.b.pagers.get(id), `pager ${id}`).pagesHeld = 990;
+    need(world.b.pagers.get(id), `pager ${id}`).pagesAnnounced = 1000;
     done(node, id, "precopy");
     return precopySchema.parse({ pagesAnnounced: 1000 });
   },
@@ -242,6 +248,8 @@ const answers: Record<string, Answer> = {
       state: "ready",
       cached: false,
       pagesHeld: 0,
+      pagesAnnounced: 0,
+      pagesAwaited: 0,
       pagesTotal: 0,
       pagesFaulted: 0,
       pagesPrefetched: 0,

@@ -36,6 +36,8 @@ export interface FakeWorld {
   readonly a: FakeNodeState;
   readonly b: FakeNodeState;
   profile: ContainerProfile;
+  /** What a probe of the link finds; undefined when it fails. */
+  linkBytesPerSecond: number | undefined;
   /** Calls in the order in which they arrived: `a POST /checkpoints/:id/dump`. */
   readonly calls: string[];
   readonly violations: string[];
@@ -130,6 +132,7 @@ export function createFakeWorld(): FakeWorld {
     a,
     b,
     profile: fakeProfile(),
+    linkBytesPerSecond: 125e6,
     calls: [],
     violations,
     check: (what) => {

@@ -14,7 +14,7 @@ import { exitCodes, type ExitCode } from "../exit-codes.ts";
 import { printError, printJson, type CliIo } from "../io.ts";
 import type { PlannerClient } from "../planner-client.ts";
 import { createProgress } from "../progress.ts";
-import { formatBytes, renderMigration, renderTable } from "../table.ts";
+import { formatBytes, renderList, renderMigration, renderTable } from "../table.ts";
 import { DmigrateError, statusOf, type ErrorCode } from "../../shared/errors.ts";
 
 interface MoveOptions extends CommonOptions {
@@ -132,8 +132,6 @@ function renderPlan(plan: Plan): string {
     ["image", plan.shipImage ? "is sent" : "is there"],
     ["expected", formatBytes(plan.expectedBytes)],
   ]);
-  const list = (title: string, lines: readonly string[]): string =>
-    lines.length === 0 ? "" : `${title}:\n${lines.map((line) => `  - ${line}\n`).join("")}`;
   const refusals = plan.refusals.map(({ code, message }) => `${message} [${code}]`);
-  return table + list("because", plan.reasons) + list("it cannot move", refusals);
+  return table + renderList("because", plan.reasons) + renderList("it cannot move", refusals);
 }

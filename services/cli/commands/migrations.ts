@@ -6,7 +6,7 @@ import { migrationIdSchema } from "../../shared/contracts/common.ts";
 import { askPlanner, withPlanner, type CommandContext, type CommonOptions } from "../command.ts";
 import { exitCodes } from "../exit-codes.ts";
 import { printJson } from "../io.ts";
-import { formatMs, renderMigration, renderTable } from "../table.ts";
+import { formatMs, renderList, renderMigration, renderTable } from "../table.ts";
 
 interface EventsOptions extends CommonOptions {
   follow?: boolean;
@@ -27,7 +27,7 @@ export function addMigrations(program: Command, context: CommandContext): void {
         if (id !== undefined) {
           const migration = await api.get(`/migrations/${checkId(id)}`, migrationSchema);
           if (options.json === true) printJson(io, migration);
-          else io.stdout.write(renderMigration(migration));
+          else io.stdout.write(renderMigration(migration) + renderList("planned", migration.plan?.reasons ?? []));
           return undefined;
         }
         const list = await api.get("/migrations", migrationListSchema);

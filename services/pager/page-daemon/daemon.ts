@@ -223,8 +223,10 @@ export class PageDaemon {
   }
 
   #look(): void {
-    if (this.#socket.connection !== undefined || this.#finishedAt !== undefined)
-      this.#tell({ kind: "stats", stats: this.stats() });
+    const stats = this.stats();
+    // Until it is used there is nothing to tell of, unless pages come ahead of their processes.
+    if (this.#socket.connection !== undefined || this.#finishedAt !== undefined || stats.pagesAnnounced > 0)
+      this.#tell({ kind: "stats", stats });
   }
 
   #guard(work: () => void): void {

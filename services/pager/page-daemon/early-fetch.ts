@@ -4,7 +4,7 @@
  *     announced ──fetch──> provisional ──(the images are known) confirm──> confirmed ──(the process runs)──> filled
  *                    └──(the source was frozen)─────────────────────────────────^
  *
- * Until the images are known, what to fetch is what the source announces, within the window. What the images do not
+ * Until the images are known, what to fetch is what the source announces, as far as there is room. What the images do not
  * have of it is never used.
  */
 import type { MemoryMap } from "../../shared/core/frames/memory-map.ts";
@@ -20,18 +20,35 @@ export interface EarlyRange extends PageRange {
 }
 
 export class EarlyFetch {
-  readonly #windowBytes: number;
+  readonly #mostBytes: number;
   readonly held = new EarlyPages();
   /** By process; what was announced and not asked for. */
   readonly #announced = new Map<number, WantedPages>();
   /** By process; provisional pages that the images lack, and that were not asked to be confirmed. */
   readonly #unconfirmed = new Map<number, WantedPages>();
   #askedBytes = 0;
+  #announcedPages = 0;
+  #takenPages = 0;
   #isKnown = false;
 
-  /** Speculatively fetched are at most `windowBytes`. */
-  constructor(windowBytes: number) {
-    this.#windowBytes = windowBytes;
+  /** Speculatively fetched are at most `mostBytes`. */
+  constructor(mostBytes: number) {
+    this.#mostBytes = mostBytes;
+  }
+
+  /** Pages that the source has told of, while that counts. */
+  get pagesAnnounced(): number {
+    return this.#announcedPages;
+  }
+
+  /** How many of these will come still, as things are: those that there is no room for will not. */
+  get pagesAwaited(): number {
+    const unasked = this.#announced.size > 0 && this.#hasRoom ? this.#announcedPages - this.#takenPages : 0;
+    return this.#askedBytes / pageBytes + unasked;
+  }
+
+  get #hasRoom(): boolean {
+    return this.held.bytes + this.#askedBytes < this.#mostBytes;
   }
 
   /** The source tells of pages. Once the images are known, they say it better. */
@@ -39,17 +56,21 @@ export class EarlyFetch {
     if (this.#isKnown) return;
     let wanted = this.#announced.get(pid);
     if (wanted === undefined) this.#announced.set(pid, (wanted = new WantedPages([])));
-    for (const { page, pages } of runs) wanted.add(page, pages);
+    for (const { page, pages } of runs) {
+      wanted.add(page, pages);
+      this.#announcedPages += pages;
+    }
   }
 
   /** The next speculative fetch, if there is one and room for it. */
   nextAnnounced(): EarlyRange | undefined {
-    if (this.held.bytes + this.#askedBytes >= this.#windowBytes) return undefined;
+    if (!this.#hasRoom) return undefined;
     for (const [pid, wanted] of this.#announced) {
       const run = wanted.takeNext(blockPages);
       if (run === undefined) this.#announced.delete(pid);
       else {
         this.#askedBytes += run.pages * pageBytes;
+        this.#takenPages += run.pages;
         return { pid, ...run };
       }
     }

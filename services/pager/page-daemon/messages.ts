@@ -20,6 +20,8 @@ export const outcomeSchema = z.object({
     faultLatencyMs: z.object({ p50: millisSchema, p99: millisSchema, max: millisSchema }),
     bytesReceived: countSchema,
     pagesHeld: countSchema,
+    pagesAnnounced: countSchema,
+    pagesAwaited: countSchema,
   }),
 });
 export type Outcome = z.infer<typeof outcomeSchema>;
@@ -32,6 +34,8 @@ export interface StartDaemon {
   workDir: string;
   /** Most bytes asked for in the background and not yet there. */
   windowBytes: number;
+  /** Most bytes of announced pages that may be here before their process. */
+  earlyBytes: number;
   /** Fetch everything before the restore (stop-and-copy). */
   whole: boolean;
   /** How long a lost link may stay away. */

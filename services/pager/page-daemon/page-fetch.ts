@@ -64,8 +64,8 @@ export class PageFetch {
   constructor(options: PageFetchOptions) {
     this.#options = options;
     const { start, signal, onUrgent, onLink, onFailure } = options;
-    const { migrationId, secret, source, reconnectMs, windowBytes } = start;
-    this.#early = new EarlyFetch(windowBytes);
+    const { migrationId, secret, source, reconnectMs, earlyBytes } = start;
+    this.#early = new EarlyFetch(earlyBytes);
     this.#urgent = new PageLane({
       onAnswer: (answer) => this.#urgentArrived(answer),
       onRefused: (request) => this.#answered(request),
@@ -126,10 +126,12 @@ export class PageFetch {
     this.pump();
   }
 
-  get stats(): Pick<PageServerStats, "bytesReceived" | "pagesHeld"> {
+  get stats(): Pick<PageServerStats, "bytesReceived" | "pagesHeld" | "pagesAnnounced" | "pagesAwaited"> {
     return {
       bytesReceived: this.#options.bulk.bytesReceived + this.#urgent.bytesReceived,
       pagesHeld: this.#early.held.pages,
+      pagesAnnounced: this.#early.pagesAnnounced,
+      pagesAwaited: this.#early.pagesAwaited,
     };
   }
 

@@ -7,6 +7,7 @@ import { chmodSync, closeSync, mkdirSync, openSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { DmigrateError, messageOf } from "../../shared/errors.ts";
+import { createLinkTable, linkSchema, type LinkTable } from "./link-table.ts";
 import { createLeftoverTable, type LeftoverTable } from "./leftover-table.ts";
 import { createMigrationTable, type MigrationTable } from "./migration-table.ts";
 import { createNodeTable, type NodeTable } from "./node-table.ts";
@@ -15,6 +16,7 @@ export interface Store {
   readonly nodes: NodeTable;
   readonly migrations: MigrationTable;
   readonly leftovers: LeftoverTable;
+  readonly links: LinkTable;
   /** Writes and syncs something; throws `unavailable` when the disk refuses. */
   probe(): void;
   close(): void;
@@ -23,7 +25,7 @@ export interface Store {
 /** Runs `work`; whatever SQLite throws becomes `unavailable` with what was being done. */
 export type Guard = <T>(doing: string, work: () => T) => T;
 
-const schemaVersion = 1;
+const schemaVersion = 2;
 
 const schema = `
   CREATE TABLE nodes (name TEXT PRIMARY KEY, record TEXT NOT NULL) STRICT;
@@ -39,6 +41,7 @@ const schema = `
   CREATE TABLE leftovers (
     node TEXT NOT NULL, name TEXT NOT NULL, container_id TEXT NOT NULL, PRIMARY KEY (node, name)
   ) STRICT, WITHOUT ROWID;
+  ${linkSchema}
   CREATE TABLE probe (id INTEGER PRIMARY KEY CHECK (id = 1), count INTEGER NOT NULL) STRICT;
   INSERT INTO probe VALUES (1, 0);
 `;
@@ -68,6 +71,7 @@ export function openStore(stateDir: string): Store {
     nodes: createNodeTable(db, guard),
     migrations: createMigrationTable(db, guard),
     leftovers: createLeftoverTable(db, guard),
+    links: createLinkTable(db, guard),
     probe: () => guard("being probed", () => void bump.run()),
     close: () => db.close(),
   };
@@ -86,8 +90,10 @@ function prepare(db: DatabaseSync, path: string): void {
   db.exec("BEGIN IMMEDIATE");
   const found = Number(db.prepare("PRAGMA user_version").get()?.["user_version"]);
   if (found === 0) db.exec(`${schema} PRAGMA user_version = ${schemaVersion};`);
+  // The first version knew nothing of links.
+  if (found === 1) db.exec(`${linkSchema} PRAGMA user_version = ${schemaVersion};`);
   db.exec("COMMIT");
-  if (found !== 0 && found !== schemaVersion) {
+  if (found > schemaVersion) {
     throw new DmigrateError(
       "unavailable",
       `${path} was written by another version of the planner (schema ${found}, this one knows ${schemaVersion}); ` +

@@ -1,7 +1,7 @@
 /** How much room the container's log gets at the destination beyond what there is of it. Pure. */
 import type { ContainerProfile } from "../../shared/contracts/container.ts";
 import type { LogRoom } from "../../shared/contracts/restorer.ts";
-import { size } from "./size.ts";
+import { size } from "./plan-text.ts";
 
 const KiB = 1024;
 const MiB = 1024 * KiB;

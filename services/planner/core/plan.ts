@@ -5,14 +5,18 @@
 import type { NodeResources } from "../../shared/contracts/common.ts";
 import type { ContainerProfile } from "../../shared/contracts/container.ts";
 import type { MigrationMode, Plan } from "../../shared/contracts/planner.ts";
+import type { LinkSpeed } from "./link-speed.ts";
 import { planLogRoom } from "./log-room.ts";
+import { count, percent, rate, size } from "./plan-text.ts";
 import { planPull } from "./pull.ts";
-import { size } from "./size.ts";
 
 export interface PlanInput {
   mode: MigrationMode;
   source: NodeResources;
   destination: NodeResources;
+  link: LinkSpeed;
+  /** Connections for files that are open already; a plan made anew keeps them. */
+  openStreams?: number;
   profile: Pick<
     ContainerProfile,
     | "memoryBytes"
@@ -39,6 +43,7 @@ export type PlanNumbers = Pick<
   | "streams"
   | "chunkBytes"
   | "windowBytes"
+  | "earlyBytes"
   | "precopy"
   | "earlyPages"
   | "compression"
@@ -64,11 +69,12 @@ const readerBytes = 64 * MiB;
 export function computePlan(input: PlanInput): PlanNumbers {
   const { source, destination, profile } = input;
   const readers = planReaders(source, profile.memoryBytes);
-  const link = linkBytesPerSecond(source, destination);
-  const streams = planStreams(source, destination, link);
+  const link = input.link.bytesPerSecond;
+  const streams = planStreams(input, link);
   const chunk = planChunk(link);
   const window = planWindow(destination, profile.memoryBytes);
-  const precopy = planPrecopy(input, link);
+  const earlyBytes = roomAhead(destination, profile.memoryBytes);
+  const precopy = planPrecopy(input, link, earlyBytes);
   const early = planEarlyPages(input, precopy.value);
   const compression = planCompression(source, destination, link);
   const { log, reason: logReason } = planLogRoom(profile);
@@ -85,6 +91,7 @@ export function computePlan(input: PlanInput): PlanNumbers {
     streams: streams.value,
     chunkBytes: chunk.value,
     windowBytes: window.value,
+    earlyBytes: precopy.value ? earlyBytes : window.value,
     precopy: precopy.value,
     earlyPages: early.value,
     compression: compression.value,
@@ -92,6 +99,7 @@ export function computePlan(input: PlanInput): PlanNumbers {
     ...(pull.ref !== undefined && { pull: pull.ref }),
     expectedBytes,
     reasons: [
+      input.link.reason,
       readers.reason,
       streams.reason,
       chunk.reason,
@@ -143,15 +151,9 @@ function planReaders(source: NodeResources, memoryBytes: number): Choice<number>
   };
 }
 
-/** The slower of the two links; undefined when neither is known (virtual links tell no speed). */
-function linkBytesPerSecond(source: NodeResources, destination: NodeResources): number | undefined {
-  const known = [source.linkMbitPerSecond, destination.linkMbitPerSecond].filter(
-    (mbit): mbit is number => mbit !== undefined && mbit > 0,
-  );
-  return known.length === 0 ? undefined : Math.min(...known) * 125_000;
-}
-
-function planStreams(source: NodeResources, destination: NodeResources, link: number | undefined): Choice<number> {
+function planStreams({ source, destination, openStreams }: PlanInput, link: number | undefined): Choice<number> {
+  if (openStreams !== undefined)
+    return { value: openStreams, reason: `${count(openStreams, "stream")}: opened before the link was measured` };
   const cores = Math.min(source.cores, destination.cores);
   const active = Math.max(source.activeMigrations, destination.activeMigrations);
   // One stream more than the bulk needs, so that an urgent frame never waits for it.
@@ -195,21 +197,30 @@ function planWindow(destination: NodeResources, memoryBytes: number): Choice<num
   };
 }
 
-/** Hashing memory takes the processor longer than a faster link takes to move it. */
-const hashedBytesPerSecond = 6e8;
+/** Memory that is ahead of its process is here twice for a while, as the process gets it: so half of what is free at most. */
+function roomAhead(destination: NodeResources, memoryBytes: number): number {
+  const free = destination.memoryAvailableBytes / 2 / (destination.activeMigrations + 1);
+  // What it announces when it is looked at may be more than what it had at the time of the plan.
+  return Math.floor(clamp(free, 1 * MiB, Math.max(16 * MiB, 1.5 * memoryBytes)) / MiB) * MiB;
+}
+
+/** Memory that was sent ahead is confirmed and filled in at this rate (1.1 GB in 1.8 s, two cores being both nodes). */
+const confirmedBytesPerSecond = 6e8;
 const leastPrecopyBytes = 32 * MiB;
 
 /** Whether memory is sent while the container runs: only then worth it when less than all of it is sent again. */
-function planPrecopy({ mode, profile }: PlanInput, link: number | undefined): Choice<boolean> {
+function planPrecopy({ mode, profile }: PlanInput, link: number | undefined, roomBytes: number): Choice<boolean> {
   const no = (reason: string): Choice<boolean> => ({ value: false, reason: `no pre-copy: ${reason}` });
   if (mode === "post-copy") return no("the mode is post-copy");
   if (profile.memoryBytes < leastPrecopyBytes) return no(`${size(profile.memoryBytes)} of memory follow at once`);
-  if (link !== undefined && link > hashedBytesPerSecond)
-    return no(`${rate(link)} move memory faster than one core compares it`);
+  if (link !== undefined && link > confirmedBytesPerSecond)
+    return no(`${rate(link)} move memory as fast as it would be confirmed`);
   const speed = link === undefined ? "a link of unknown speed" : rate(link);
   return {
     value: true,
-    reason: `pre-copy: ${size(profile.memoryBytes)} over ${speed} are sent while the container runs`,
+    reason:
+      `pre-copy: ${size(profile.memoryBytes)} over ${speed} are sent while the container runs; ` +
+      `the destination has room for ${size(roomBytes)}`,
   };
 }
 
@@ -268,13 +279,4 @@ function notes({ profile, source, destination }: PlanInput): string[] {
   if (source.kernel !== destination.kernel)
     said.push(`kernels differ: ${source.kernel} at the source, ${destination.kernel} at the destination`);
   return said;
-}
-
-const count = (n: number, noun: string): string => `${n} ${noun}${n === 1 ? "" : "s"}`;
-
-const percent = (share: number | undefined): string => `${(share ?? 0).toFixed(0)} %`;
-
-function rate(bytesPerSecond: number): string {
-  const mbit = bytesPerSecond / 125_000;
-  return mbit >= 1000 ? `${Number((mbit / 1000).toFixed(1))} Gbit/s` : `${Number(mbit.toFixed(0))} Mbit/s`;
 }

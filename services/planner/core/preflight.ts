@@ -9,7 +9,7 @@ import type { Refusal } from "../../shared/errors.ts";
 import { missingFlags } from "./cpu-flags.ts";
 import { planLogRoom } from "./log-room.ts";
 import { criuImageBytes, logBytes } from "./plan.ts";
-import { size } from "./size.ts";
+import { size } from "./plan-text.ts";
 import { compareVersions, isOlder, parseVersion, type Version } from "./versions.ts";
 
 export interface PreflightInput {

@@ -8,6 +8,11 @@ export const createPagerSchema = z.strictObject({
   source: endpointSchema,
   /** Most bytes of pages that may wait in the pager's cache. */
   windowBytes: z.int().min(1 << 20),
+  /** Most bytes of pages that may be here before their process is; as many as `windowBytes` when absent. */
+  earlyBytes: z
+    .int()
+    .min(1 << 20)
+    .optional(),
   /** Largest answer to a background request of CRIU, bytes; small keeps faults quick. */
   chunkBytes: z
     .int()
@@ -31,6 +36,9 @@ export const pagerSchema = z
     cached: z.boolean(),
     /** Pages that came before their process, and wait for it. */
     pagesHeld: countSchema,
+    /** Pages that the source has told of ahead of the images, and how many of them will come still. */
+    pagesAnnounced: countSchema,
+    pagesAwaited: countSchema,
     /** Lazy pages in the images; 0 until serving. */
     pagesTotal: countSchema,
     /** Pages given to CRIU in answer to faults, and in answer to its background requests. */

@@ -80,6 +80,8 @@ export const planSchema = z
     streams: z.int().min(1),
     chunkBytes: countSchema,
     windowBytes: countSchema,
+    /** Memory that may be at the destination before its process is there. */
+    earlyBytes: countSchema.default(0),
     /** Memory is sent before the freeze too. */
     precopy: z.boolean(),
     /** Memory is sent from the freeze on, not only from the resume on. */

@@ -39,6 +39,12 @@ export type CreateTransfer = z.infer<typeof createTransferSchema>;
 export const shippedSchema = z.object({ files: countSchema, bytes: countSchema, ms: millisSchema }).openapi("Shipped");
 export type Shipped = z.infer<typeof shippedSchema>;
 
+/** What the connections for files carry from the source to the destination, as a short probe has found. */
+export const linkProbeSchema = z
+  .object({ bytesPerSecond: z.number().positive(), bytes: countSchema, ms: millisSchema })
+  .openapi("LinkProbe");
+export type LinkProbe = z.infer<typeof linkProbeSchema>;
+
 export const shipImageSchema = z.strictObject({
   imageId: imageIdSchema,
   imageRef: z.string().max(512),

@@ -39,6 +39,11 @@ export class FrameCompressor {
     return { frame: packed, flags: jobDataFlags.zstd };
   }
 
+  /** The link was measured, with bytes that were not compressed. */
+  noteLink(bytesPerSecond: number): void {
+    this.#choice.noteLink(bytesPerSecond, 1_000, false);
+  }
+
   /** So many bytes have crossed the link; `compressed`: some of them were. */
   noteApplied(bytes: number, { waiting, compressed }: { waiting: boolean; compressed: boolean }): void {
     const now = performance.now();

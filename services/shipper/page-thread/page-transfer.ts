@@ -1,6 +1,7 @@
 /** One transfer in a page thread: its connection, and the memory that it is answered from. */
 import type { Connection } from "../../shared/link/connection.ts";
 import { ContainerMemory, lostMemory } from "../adapters/memory.ts";
+import { GmacPageHasher } from "../adapters/page-hasher.ts";
 import { PageHashes } from "../core/page-hashes.ts";
 import type { PageReader } from "../serve-pages.ts";
 import type { PageCounters } from "./counters.ts";
@@ -9,7 +10,8 @@ import { PageConnection } from "./page-connection.ts";
 
 export class PageTransfer {
   readonly #counters: PageCounters;
-  readonly #hashes = new PageHashes();
+  readonly #hasher = new GmacPageHasher();
+  readonly #hashes = new PageHashes(this.#hasher);
   #memory: (PageReader & { close: () => void }) | undefined;
   #attached: { id: number; connection: PageConnection } | undefined;
   /** A connection is its owner's again, and why. */
@@ -56,6 +58,7 @@ export class PageTransfer {
     this.#detach("the transfer was ended");
     this.#memory?.close();
     this.#memory = undefined;
+    this.#hasher.close();
   }
 
   #detach(reason: string): void {

@@ -1,4 +1,5 @@
 /** The link between the nodes: as fast as it goes, or shaped with a token bucket on both ends. */
+import { registerNode } from "../lab/lab.ts";
 import type { BenchLab } from "./bench-lab.ts";
 
 export const links = ["unlimited", "1gbit", "100mbit"] as const;
@@ -17,4 +18,16 @@ export async function setLink({ a, b }: BenchLab, link: Link): Promise<void> {
   const command =
     shape === undefined ? "tc qdisc del dev eth0 root 2>/dev/null; true" : `tc qdisc replace dev eth0 root ${shape}`;
   await Promise.all([a.run(command, { quiet: true }), b.run(command, { quiet: true })]);
+}
+
+/** The link of the run before. */
+const usedLinks = new WeakMap<BenchLab, Link>();
+
+/** The link of a run. The nodes of a run over another link are other nodes, as far as the planner knows. */
+export async function useLink(bench: BenchLab, link: Link): Promise<void> {
+  await setLink(bench, link);
+  if (usedLinks.get(bench) === link) return;
+  const { planner, nodes } = bench.lab;
+  await Promise.all([registerNode(planner, nodes.a), registerNode(planner, nodes.b)]);
+  usedLinks.set(bench, link);
 }

@@ -7,7 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 import type { BenchLab } from "./bench-lab.ts";
 import { readCounters, readServicePeaks, resetServicePeaks } from "./counters.ts";
-import { setLink, type Link } from "./link.ts";
+import { setLink, useLink, type Link } from "./link.ts";
 import { latencies, longestGap, recoveredAfterMs } from "./probe/analysis.ts";
 import { startProbe } from "./probe/probe.ts";
 import type { Address } from "./probe/seek.ts";
@@ -76,7 +76,7 @@ export async function measureRun(bench: BenchLab, options: RunOptions): Promise<
     exec: (command, commandMs = 120_000) =>
       at.run(`${system.exec} bash -c '${command.replaceAll("'", `'\\''`)}'`, { quiet: true, timeoutMs: commandMs }),
   });
-  await setLink(bench, link);
+  await useLink(bench, link);
   await resetServicePeaks(bench);
   const load = new AsyncDisposableStack();
   load.defer(await prepared.startLoad());

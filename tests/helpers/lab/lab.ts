@@ -114,7 +114,7 @@ export async function startLab({
       ]);
     }),
   ]);
-  await all([register(planner, a), register(planner, b)]);
+  await all([registerNode(planner, a), registerNode(planner, b)]);
 
   const rest = cleanup.move();
   let stopped: Promise<void> | undefined;
@@ -135,7 +135,8 @@ export async function startLab({
   };
 }
 
-async function register(planner: PlannerFacts, { name, agentUrl, token }: NodeFacts): Promise<void> {
+/** Tells the planner of a node; of one that it knows, it forgets what it has learnt. */
+export async function registerNode(planner: PlannerFacts, { name, agentUrl, token }: NodeFacts): Promise<void> {
   const answer = await fetch(`${planner.url}/nodes/${name}`, {
     method: "PUT",
     headers: { authorization: `Bearer ${planner.token}`, "content-type": "application/json" },

@@ -150,7 +150,7 @@ describe("plan", () => {
     const { code, stdout } = await cli.run("plan", "web", "--from", "a", "--to", "b");
     expect(code).toBe(0);
     expect(stdout).toMatch(/^readers +1$/m);
-    expect(stdout).toContain("because:\n  - 1 reader:");
+    expect(stdout).toContain("because:\n  - link a -> b: of unknown speed; a migration measures it\n  - 1 reader:");
   });
   test("refused: 3, and still the plan", async () => {
     await using cli = await createCli();
@@ -179,7 +179,9 @@ describe("status, events, cancel", () => {
     await using cli = await createCli();
     const { id } = await cli.planner.start();
     await cli.planner.until(id);
-    expect((await cli.run("status", id)).stdout).toMatch(/^phase +committed$/m);
+    const status = await cli.run("status", id);
+    expect(status.stdout).toMatch(/^phase +committed$/m);
+    expect(status.stdout).toContain("planned:\n  - link a -> b: 1 Gbit/s, measured");
     expect((await cli.run("status")).stdout).toMatch(new RegExp(`^${id} +web +a +b +committed`, "m"));
     expect(JSON.parse((await cli.run("status", "--json")).stdout)).toMatchObject({ migrations: [{ id }] });
     const events = JSON.parse((await cli.run("events", id, "--json")).stdout) as MigrationEvent[];

@@ -40,6 +40,7 @@ beforeEach(() => {
       for (const fd of fds) spaces.hear(fd);
     },
     isExpecting: () => false,
+    onIdle: () => false,
   });
   spaces = new AddressSpaces({
     watch: (fd) => epoll.add(fd),

@@ -68,6 +68,33 @@ test("what is announced is fetched by blocks, within the window", () => {
   expect(early.nextAnnounced()).toBeDefined();
 });
 
+test("says how many announced pages will come still: those that there is room for", () => {
+  const early = new EarlyFetch(100 * 64 * pageBytes);
+  expect([early.pagesAnnounced, early.pagesAwaited]).toEqual([0, 0]);
+  early.announce({ pid: 1, runs: [{ page: 0, pages: 640 }] });
+  early.announce({ pid: 2, runs: [{ page: 64, pages: 128 }] });
+  expect([early.pagesAnnounced, early.pagesAwaited]).toEqual([768, 768]);
+  const first = early.nextAnnounced() ?? expect.fail();
+  expect(early.pagesAwaited).toBe(768);
+  early.keep(run(0, 64, true), undefined);
+  early.ended(first);
+  expect(early.pagesAwaited).toBe(704);
+  for (let next = early.nextAnnounced(); next !== undefined; next = early.nextAnnounced()) early.ended(next);
+  // Not all have come, and none will.
+  expect([early.pagesAnnounced, early.pagesAwaited]).toEqual([768, 0]);
+
+  const full = new EarlyFetch(2 * 64 * pageBytes);
+  full.announce({ pid: 1, runs: [{ page: 0, pages: 640 }] });
+  for (const page of [0, 64]) {
+    const next = full.nextAnnounced() ?? expect.fail();
+    expect(full.pagesAwaited).toBeGreaterThan(0);
+    full.keep(run(page, 64, true), undefined);
+    full.ended(next);
+  }
+  expect(full.nextAnnounced()).toBeUndefined();
+  expect(full.pagesAwaited).toBe(0);
+});
+
 test("once the images are known, what is held is not fetched again, and provisional pages are confirmed", () => {
   const early = new EarlyFetch(megabyte);
   early.keep(run(0, 64, true), undefined);

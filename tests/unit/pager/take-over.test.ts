@@ -46,6 +46,7 @@ const request = () => ({
   secret,
   source: { host: "127.0.0.1", port: listener.port },
   windowBytes: 4 << 20,
+  earlyBytes: 4 << 20,
   chunkBytes: 256 << 10,
   whole: false,
 });

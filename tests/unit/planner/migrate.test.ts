@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { openStore } from "../../../services/planner/adapters/store.ts";
+import { planSchema, type Plan } from "../../../services/shared/contracts/planner.ts";
 import { destinationId, fakeProfile, sourceId } from "../../helpers/fake-world.ts";
 import { createTestPlanner, type TestPlanner } from "../../helpers/test-planner.ts";
 
@@ -123,6 +124,59 @@ describe("a migration without failures", () => {
     expect(calls.indexOf("a POST /transfers/:id/precopy")).toBeGreaterThan(calls.indexOf("b POST /pagers"));
     expect(calls.indexOf("a POST /transfers/:id/precopy")).toBeLessThan(calls.indexOf("a POST /checkpoints"));
     expect(planner.world.violations).toEqual([]);
+  });
+
+  test("measures the link once, plans on by it, and remembers it for the next plan", async () => {
+    await using planner = await createTestPlanner();
+    // 10 Gbit/s, as a virtual link claims; it carries 1 Gbit/s.
+    for (const { resources } of [planner.world.a, planner.world.b]) resources.linkMbitPerSecond = 10_000;
+    const request = { container: "web", from: "a", to: "b", mode: "hybrid" };
+    const dryRun = async (): Promise<Plan> =>
+      planSchema.parse(await (await planner.request("POST", "/plans", request)).json());
+    const before = await dryRun();
+    expect(before).toMatchObject({ precopy: false, earlyPages: true });
+    expect(before.reasons[0]).toBe("link a -> b: 10 Gbit/s by what the interfaces say; a migration measures it");
+    expect(planner.world.calls).not.toContain("a POST /transfers/:id/probe");
+
+    const { id } = await planner.start({ mode: "hybrid" });
+    const { phase, plan } = await planner.until(id);
+    expect(phase).toBe("committed");
+    expect(plan).toMatchObject({ precopy: true, earlyPages: false, streams: before.streams, chunkBytes: 64 * 1024 });
+    expect(plan?.reasons[0]).toBe("link a -> b: 1 Gbit/s, measured just now");
+    const calls = callsOf(planner);
+    const order = [
+      "b POST /receives",
+      "a POST /transfers/:id/probe",
+      "b POST /pagers",
+      "a POST /transfers/:id/precopy",
+    ];
+    expect(calls.filter((call) => order.includes(call))).toEqual(order);
+
+    planner.world.a.containers.set(sourceId, "running");
+    planner.world.b.containers.clear();
+    expect((await dryRun()).reasons[0]).toBe("link a -> b: 1 Gbit/s, measured just now");
+    const again = await planner.start({ mode: "hybrid" });
+    await planner.until(again.id);
+    expect(callsOf(planner).filter((call) => call.endsWith("/probe"))).toHaveLength(1);
+  });
+
+  test("goes on without a measurement when the probe fails", async () => {
+    await using planner = await createTestPlanner();
+    planner.world.linkBytesPerSecond = undefined;
+    const { id } = await planner.start({ mode: "hybrid" });
+    expect((await planner.until(id)).phase).toBe("committed");
+    const events = await (await planner.request("GET", `/migrations/${id}/events?follow=false`)).text();
+    expect(events).toContain("was not measured: ");
+    expect(planner.world.violations).toEqual([]);
+  });
+
+  test("a node that is registered anew is another machine: nothing is known of its links", async () => {
+    await using planner = await createTestPlanner();
+    await planner.until((await planner.start()).id);
+    const { url, token } = planner.b;
+    await planner.request("PUT", "/nodes/b", { agent: { url, token } });
+    const response = await planner.request("POST", "/plans", { container: "web", from: "a", to: "b" });
+    expect(planSchema.parse(await response.json()).reasons[0]).toContain("unknown");
   });
 
   test("stop-and-copy: resumes when all memory is there", async () => {

@@ -1,7 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { linkSpeed } from "../../../services/planner/core/link-speed.ts";
+import { size } from "../../../services/planner/core/plan-text.ts";
 import { computePlan, type PlanInput } from "../../../services/planner/core/plan.ts";
-import { size } from "../../../services/planner/core/size.ts";
 import { createPagerSchema } from "../../../services/shared/contracts/pager.ts";
 import type { NodeResources } from "../../../services/shared/contracts/common.ts";
 import { fakeProfile, fakeResources } from "../../helpers/fake-world.ts";
@@ -11,16 +12,20 @@ const MiB = 1024 * KiB;
 const GiB = 1024 * MiB;
 
 const node = (changes: Partial<NodeResources> = {}): NodeResources => ({ ...fakeResources(), ...changes });
-const input = (changes: Partial<PlanInput> = {}): PlanInput => ({
-  mode: "post-copy",
-  source: node(),
-  destination: node(),
-  profile: { ...fakeProfile(), memoryBytes: 4 * GiB },
-  shipImage: false,
-  layersPresent: 0,
-  pullFrom: [],
-  ...changes,
-});
+const input = (changes: Partial<PlanInput> = {}): PlanInput => {
+  const { source = node(), destination = node() } = changes;
+  return {
+    mode: "post-copy",
+    source,
+    destination,
+    link: linkSpeed({ from: "a", to: "b", source, destination }, undefined, 0),
+    profile: { ...fakeProfile(), memoryBytes: 4 * GiB },
+    shipImage: false,
+    layersPresent: 0,
+    pullFrom: [],
+    ...changes,
+  };
+};
 
 describe("readers", () => {
   test.each([
@@ -89,6 +94,21 @@ describe("link", () => {
     expect(over(100_000).chunkBytes).toBe(256 * KiB);
     expect(over(undefined).chunkBytes).toBe(256 * KiB);
   });
+  test("what was measured counts, not what the interfaces say; streams that are open stay", () => {
+    const fast = node({ linkMbitPerSecond: 10_000 });
+    const measured = { bytesPerSecond: 12.5e6, measuredAt: 0 };
+    const ends = { from: "a", to: "b", source: fast, destination: fast };
+    const link = linkSpeed(ends, measured, 60_000);
+    const slow = input({ mode: "hybrid", source: fast, destination: fast, link });
+    expect(computePlan({ ...slow, link: linkSpeed(ends, undefined, 0) })).toMatchObject({
+      precopy: false,
+      compression: "none",
+      chunkBytes: 256 * KiB,
+    });
+    expect(computePlan(slow)).toMatchObject({ precopy: true, compression: "zstd", chunkBytes: 16 * KiB });
+    expect(computePlan(slow).reasons[0]).toBe("link a -> b: 100 Mbit/s, measured 1 minute ago");
+    expect(computePlan({ ...slow, openStreams: 5 })).toMatchObject({ streams: 5 });
+  });
   test("the slower end counts", () => {
     const source = node({ linkMbitPerSecond: 10_000 });
     const destination = node({ linkMbitPerSecond: 100 });
@@ -125,6 +145,17 @@ describe("window", () => {
   });
 });
 
+test("room for memory that is sent ahead is half of what is free, shared, and little more than there is", () => {
+  const room = (changes: Partial<NodeResources>, memoryBytes: number, mode: PlanInput["mode"] = "hybrid") =>
+    computePlan(input({ mode, destination: node(changes), profile: { ...fakeProfile(), memoryBytes } })).earlyBytes;
+  expect(room({ memoryAvailableBytes: 6 * GiB }, 4 * GiB)).toBe(3 * GiB);
+  expect(room({ memoryAvailableBytes: 6 * GiB, activeMigrations: 2 }, 4 * GiB)).toBe(GiB);
+  expect(room({ memoryAvailableBytes: 64 * GiB }, 4 * GiB)).toBe(6 * GiB);
+  expect(room({ memoryAvailableBytes: 0 }, 4 * GiB)).toBe(MiB);
+  // Memory that is sent from the freeze on is not sent again: it takes part of the window.
+  expect(room({ memoryAvailableBytes: 6 * GiB }, 4 * GiB, "post-copy")).toBe(512 * MiB);
+});
+
 test("expected bytes are all that will leave the source", () => {
   const profile = {
     ...fakeProfile(),
@@ -142,7 +173,7 @@ test("expected bytes are all that will leave the source", () => {
 test("each number has one sentence, and what clients will notice has one too", () => {
   const profile = { ...fakeProfile(), tcpConnections: 2 };
   const { reasons } = computePlan(input({ profile, destination: node({ kernel: "6.12.1" }) }));
-  expect(reasons).toHaveLength(10);
+  expect(reasons).toHaveLength(11);
   expect(reasons.join("\n")).toContain("2 open TCP connections will be closed");
   expect(reasons.join("\n")).toContain("6.12.1");
 });
@@ -166,8 +197,10 @@ test("whatever is measured, the numbers are ones that the services accept", () =
   fc.assert(
     fc.property(anyNode, anyNode, bytes, fc.nat(65_536), (source, destination, memoryBytes, processes) => {
       const plan = computePlan(input({ source, destination, profile: { ...fakeProfile(), memoryBytes, processes } }));
-      const { windowBytes, chunkBytes } = plan;
-      createPagerSchema.pick({ windowBytes: true, chunkBytes: true }).parse({ windowBytes, chunkBytes });
+      const { windowBytes, earlyBytes, chunkBytes } = plan;
+      createPagerSchema
+        .pick({ windowBytes: true, earlyBytes: true, chunkBytes: true })
+        .parse({ windowBytes, earlyBytes, chunkBytes });
       expect(plan.readers).toBeGreaterThanOrEqual(1);
       expect(plan.readers).toBeLessThanOrEqual(Math.min(8, source.cores));
       expect(plan.streams).toBeGreaterThanOrEqual(2);

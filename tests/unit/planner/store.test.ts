@@ -45,6 +45,10 @@ test("what was written is there after it was opened again", () => {
   store.nodes.put(node);
   store.migrations.save(record(1), [event(1, 1), event(1, 2)]);
   store.leftovers.put({ node: "a", name: "web", containerId: "f".repeat(64) });
+  const link = { bytesPerSecond: 117.5e6, measuredAt: 1_700_000_000_000 };
+  store.links.put("a", "b", { ...link, metBytesPerSecond: 1 });
+  store.links.put("a", "b", link);
+  store.links.put("b", "a", { ...link, metBytesPerSecond: 2e6 });
   store.close();
   store = openStore(directory);
   expect(store.nodes.list()).toEqual([node]);
@@ -53,7 +57,43 @@ test("what was written is there after it was opened again", () => {
   expect(store.migrations.lastSeq(idOf(1))).toBe(2);
   expect(store.leftovers.find("a", "web")).toBe("f".repeat(64));
   expect(store.migrations.get(idOf(2))).toBeUndefined();
+  expect(store.links.find("a", "b")).toEqual(link);
+  expect(store.links.find("b", "a")).toEqual({ ...link, metBytesPerSecond: 2e6 });
   store.close();
+});
+
+test("what is known of a node's links goes with it, and of no other's", () => {
+  const store = openStore(directory);
+  const link = { bytesPerSecond: 1e6, measuredAt: 1 };
+  for (const [from, to] of [
+    ["a", "b"],
+    ["c", "a"],
+    ["b", "c"],
+  ] as const)
+    store.links.put(from, to, link);
+  store.links.forget("a");
+  expect([store.links.find("a", "b"), store.links.find("c", "a"), store.links.find("b", "c")]).toEqual([
+    undefined,
+    undefined,
+    link,
+  ]);
+  store.close();
+});
+
+test("the first version's file is taken over", () => {
+  const first = openStore(directory);
+  first.migrations.save(record(1), [event(1, 1)]);
+  first.close();
+  const db = new DatabaseSync(join(directory, "planner.db"));
+  db.exec("DROP TABLE links; PRAGMA user_version = 1");
+  db.close();
+  for (let turn = 0; turn < 2; turn++) {
+    const store = openStore(directory);
+    expect(store.migrations.get(idOf(1))).toEqual(record(1));
+    store.links.put("a", "b", { bytesPerSecond: 1, measuredAt: turn });
+    expect(store.links.find("a", "b")?.measuredAt).toBe(turn);
+    store.close();
+  }
 });
 
 test("only its owner can read it", () => {

@@ -22,6 +22,8 @@ export const maxUnappliedBytes = 8 * 1024 * 1024;
 /** Files of one job that others may be copied from: what a receiver must be ready to remember. */
 export const maxOrigins = 65_536;
 export const maxOriginPathBytes = 16 * 1024 * 1024;
+/** Most bytes of a probe. */
+export const maxProbeBytes = 32 * 1024 * 1024;
 export const jobDataFlags = { zstd: 1 } as const;
 
 /** A frame for `bytes` of a job, behind the room that its number takes. */
@@ -53,6 +55,7 @@ export type TreeName = z.infer<typeof treeSchema>;
 /**
  * `trees`: records as in tree-record.ts. `image`: the bytes of `docker save`. `log`: those of a log file of the container, from
  * byte `from` of it on as the destination has it: file 0 is the one that Docker writes to, 1 was rotated last; `packed` by gzip.
+ * `probe`: bytes that nobody keeps.
  */
 const jobSchema = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("trees"), trees: z.array(treeSchema).min(1).max(321) }),
@@ -63,6 +66,7 @@ const jobSchema = z.discriminatedUnion("kind", [
     packed: z.boolean(),
     from: countSchema,
   }),
+  z.strictObject({ kind: z.literal("probe") }),
 ]);
 export type JobSpec = z.infer<typeof jobSchema>;
 
