@@ -56,6 +56,11 @@ describe("memory before the resume", () => {
       { mode: "hybrid", ...over(10_000) },
       { precopy: false, earlyPages: true },
     ],
+    [
+      "hybrid over one that is not much slower",
+      { mode: "hybrid", ...over(2_500) },
+      { precopy: false, earlyPages: true },
+    ],
     ["hybrid over a slow one", { mode: "hybrid", ...over(1_000) }, { precopy: true, earlyPages: false }],
     [
       "hybrid of a small container: from the freeze on",
