@@ -40,6 +40,7 @@ beforeEach(() => {
       for (const fd of fds) spaces.hear(fd);
     },
     isExpecting: () => false,
+    onIdle: () => spaces.lookAround(),
   });
   spaces = new AddressSpaces({
     watch: (fd) => epoll.add(fd),
