@@ -21,6 +21,7 @@ const longestPauseMs = 2_000;
 export class PageDialer {
   readonly #options: PageDialerOptions;
   #connection: Connection | undefined;
+  #connectedAt = -Infinity;
 
   constructor(options: PageDialerOptions) {
     this.#options = options;
@@ -35,6 +36,7 @@ export class PageDialer {
       throw new DmigrateError("cancelled", "the connection to the source was cancelled");
     }
     this.#connection = connection;
+    this.#connectedAt = performance.now();
     this.#options.onConnection(connection);
   }
 
@@ -45,11 +47,14 @@ export class PageDialer {
     if (signal.aborted) return;
     onLink(reason);
     const deadline = performance.now() + reconnectMs;
+    // One that is lost again and again is not made again without end in no time.
+    if (performance.now() - this.#connectedAt < firstPauseMs) await sleep(firstPauseMs);
     const isOver = (): boolean => signal.aborted;
     for (let pauseMs = firstPauseMs; !isOver(); pauseMs = Math.min(2 * pauseMs, longestPauseMs)) {
       try {
         await this.connect();
-        onLink(undefined);
+        // Unless that one was lost while it was handed over.
+        if (this.#connection !== undefined) onLink(undefined);
         return;
       } catch (error) {
         if (isOver()) return;

@@ -117,8 +117,8 @@ export class PageLane implements Watched {
     this.#socket = new RecordSocket(connection, (bytes) => this.#pool.take(bytes));
     this.#unwritten = [...this.#unanswered.keys()];
     this.#later = [];
-    // What came with it is not heard of from the system.
-    this.onReady();
+    do this.onReady();
+    while (this.#socket?.hasAhead === true);
   }
 
   /** Nothing more is asked; the connection is its owner's again. */

@@ -2,8 +2,7 @@
  * Takes a connection out of Node's socket, for another protocol or another thread: the threads of a process share their
  * descriptors, though not their sockets. What the peer had sent already goes with it.
  */
-import { closeSync } from "node:fs";
-import { Socket, type OnReadOpts } from "node:net";
+import { Socket, type OnReadOpts, type SocketConstructorOpts } from "node:net";
 import koffi from "koffi";
 import { LinuxError } from "./linux.ts";
 
@@ -45,13 +44,9 @@ export function takeOut(socket: Socket): HandedSocket {
   return { fd, ahead: Uint8Array.from(ahead) };
 }
 
-/** The socket of a connection that was taken out; what was read ahead is the caller's to use first. Throws. */
-export function putIn({ fd }: HandedSocket, onread?: OnReadOpts): Socket {
-  const options = { fd, readable: true, writable: true, ...(onread && { onread }) };
-  try {
-    return new Socket(options);
-  } catch (error) {
-    closeSync(fd);
-    throw error;
-  }
-}
+/**
+ * The socket of a connection that was taken out; what was read ahead is the caller's to use first. The descriptor is the
+ * socket's from now on, unless this throws.
+ */
+export const putIn = ({ fd }: HandedSocket, onread?: OnReadOpts): Socket =>
+  new Socket({ fd, readable: true, writable: true, ...(onread && { onread }) } as SocketConstructorOpts);

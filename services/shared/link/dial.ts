@@ -2,7 +2,7 @@
 import type { Endpoint } from "../contracts/common.ts";
 import type { LinkSecurity } from "../contracts/shipper.ts";
 import { DmigrateError } from "../errors.ts";
-import type { Connection } from "./connection.ts";
+import { closeConnection, type Connection } from "./connection.ts";
 import { openConnection, type FramedLink, type FramedLinkOptions } from "./framed.ts";
 import { connectPlain } from "./plain-psk.ts";
 import type { Role } from "./preamble.ts";
@@ -28,7 +28,14 @@ export function dial({ migrationId, secret, security = "tls", ...rest }: DialOpt
 
 /** The same, on the event loop. Aborting `signal` closes the link, also later. */
 export async function openLink(options: DialOptions, handling: FramedLinkOptions): Promise<FramedLink> {
-  const link = openConnection(await dial(options), handling);
+  const connection = await dial(options);
+  let link: FramedLink;
+  try {
+    link = openConnection(connection, handling);
+  } catch (error) {
+    closeConnection(connection);
+    throw error;
+  }
   const { signal } = options;
   const abort = (): void => link.close(new DmigrateError("cancelled", "the data connection was cancelled"));
   if (signal.aborted) abort();

@@ -43,7 +43,7 @@ export interface FramedLinkOptions {
   allocate?: (bytes: number) => Buffer;
 }
 
-/** Takes over a connection. What `onFrame` throws ends the link. Throws when the connection is gone. */
+/** Takes over a connection, unless it throws: when that is gone. What `onFrame` throws ends the link. */
 export function openConnection(connection: Connection, options: FramedLinkOptions): FramedLink {
   const fed: { link?: FedLink } = {};
   // One buffer for all reads, which spares an allocation for each.

@@ -55,6 +55,11 @@ export class RecordSocket {
     return this.#outStart < this.#outEnd;
   }
 
+  /** There is more to read of what came with the connection: the system does not tell of that. */
+  get hasAhead(): boolean {
+    return this.#ahead.length > 0;
+  }
+
   /** Whether a frame of so many bytes can be written now. */
   hasRoom(frameBytes: number): boolean {
     return this.#outEnd + recordHeadBytes + frameBytes + this.#ciphers.send.tagBytes <= outBytes;

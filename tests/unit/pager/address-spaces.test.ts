@@ -40,7 +40,7 @@ beforeEach(() => {
       for (const fd of fds) spaces.hear(fd);
     },
     isExpecting: () => false,
-    onIdle: () => false,
+    onIdle: () => spaces.lookAround(),
   });
   spaces = new AddressSpaces({
     watch: (fd) => epoll.add(fd),
