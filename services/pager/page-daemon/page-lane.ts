@@ -118,7 +118,7 @@ export class PageLane implements Watched {
     this.#unwritten = [...this.#unanswered.keys()];
     this.#later = [];
     do this.onReady();
-    while (this.#socket?.hasAhead === true);
+    while (this.#hasAhead());
   }
 
   /** Nothing more is asked; the connection is its owner's again. */
@@ -237,6 +237,11 @@ export class PageLane implements Watched {
       this.#drop();
       this.#options.onLost(messageOf(error));
     }
+  }
+
+  /** Not any more when the connection was lost meanwhile. */
+  #hasAhead(): boolean {
+    return this.#socket?.hasAhead === true;
   }
 
   #drop(): void {

@@ -2,7 +2,7 @@
  * Takes a connection out of Node's socket, for another protocol or another thread: the threads of a process share their
  * descriptors, though not their sockets. What the peer had sent already goes with it.
  */
-import { Socket, type OnReadOpts, type SocketConstructorOpts } from "node:net";
+import { Socket, type OnReadOpts } from "node:net";
 import koffi from "koffi";
 import { LinuxError } from "./linux.ts";
 
@@ -49,4 +49,4 @@ export function takeOut(socket: Socket): HandedSocket {
  * socket's from now on, unless this throws.
  */
 export const putIn = ({ fd }: HandedSocket, onread?: OnReadOpts): Socket =>
-  new Socket({ fd, readable: true, writable: true, ...(onread && { onread }) } as SocketConstructorOpts);
+  new Socket({ fd, readable: true, writable: true, ...(onread && { onread }) });
