@@ -29,8 +29,6 @@ export interface EpollOptions {
   onReady: (fds: number[]) => void;
   /** Something is to be expected within a millisecond. */
   isExpecting: () => boolean;
-  /** Nothing is ready: time for a little of what is less urgent. False when there is no more of it. */
-  onIdle: () => boolean;
 }
 
 export class Epoll {
@@ -82,15 +80,12 @@ export class Epoll {
   #expect(): void {
     const until = performance.now() + expectMs;
     while (!this.#stopped && this.#options.isExpecting()) {
-      let ready = this.poll();
-      if (ready.length === 0 && this.#options.onIdle()) continue;
-      if (ready.length === 0) ready = this.poll(expectMs);
+      const ready = this.poll(expectMs);
       if (ready.length > 0) this.#options.onReady(ready);
       if (performance.now() < until) continue;
       setImmediate(() => this.#expect());
       return;
     }
-    while (!this.#stopped && this.#options.onIdle());
     if (this.#stopped) closeSync(this.#fd);
     else this.#wait();
   }

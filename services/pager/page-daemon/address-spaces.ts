@@ -342,19 +342,17 @@ export class AddressSpaces {
     this.#faulted.push({ space, page });
   }
 
-  /** Looks what is worth having soon after a fault, one at a time: it is less urgent than the next one. False: no more. */
-  lookAround(): boolean {
-    const next = this.#faulted.shift();
-    if (next === undefined) return false;
-    const { space, page } = next;
-    const wanted = this.wanted.get(space.pid);
-    for (const ahead of space.pattern.next(page)) {
-      for (const place of space.missing.within(ahead.page, ahead.pages)) {
-        for (const run of wanted?.takeWithin(place.image, place.pages, nearPages) ?? [])
-          this.#options.onNear(space.pid, run.page, run.pages);
+  /** Asks for what is worth having soon after the faults that were heard of: less urgent than they are. */
+  lookAround(): void {
+    for (const { space, page } of this.#faulted.splice(0)) {
+      const wanted = this.wanted.get(space.pid);
+      for (const ahead of space.pattern.next(page)) {
+        for (const place of space.missing.within(ahead.page, ahead.pages)) {
+          for (const run of wanted?.takeWithin(place.image, place.pages, nearPages) ?? [])
+            this.#options.onNear(space.pid, run.page, run.pages);
+        }
       }
     }
-    return true;
   }
 
   /** A page that the images do not have: zero, unless somebody filled it a moment ago. */

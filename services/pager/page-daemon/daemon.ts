@@ -43,7 +43,6 @@ export class PageDaemon {
   #finishedAt: number | undefined;
   #lastFaultAt = 0;
   #ended = false;
-  #choresDue = false;
   #goesOnSoon = false;
   #retrying = false;
 
@@ -55,7 +54,6 @@ export class PageDaemon {
       onReady: (fds) => this.#guard(() => this.#ready(fds)),
       // An answer to a fault comes within a fraction of a millisecond, and the next fault soon after it.
       isExpecting: () => this.#fetch.isWaiting || performance.now() - this.#lastFaultAt < expectMs,
-      onIdle: () => this.#chore(),
     });
     this.#spaces = new AddressSpaces({
       watch: (fd) => this.#epoll.add(fd),
@@ -159,7 +157,7 @@ export class PageDaemon {
     const calmAt = Math.min(Math.max(finishedAt + leastQuietMs, this.#lastFaultAt + calmMs), finishedAt + mostQuietMs);
     if (now >= calmAt) {
       this.#fetch.stage = "calm";
-      this.#guard(() => this.#goOn());
+      this.#guard(() => this.#afterwards());
     } else setTimeout(() => this.#awaitCalm(finishedAt), Math.ceil(calmAt - now));
   }
 
@@ -168,22 +166,13 @@ export class PageDaemon {
     for (const fd of this.#epoll.poll()) if (fd !== this.#urgent) this.#spaces.hear(fd);
   }
 
-  /** Some of what may wait while threads wait for their pages. */
-  #chore(): boolean {
-    if (this.#spaces.lookAround()) return true;
-    if (!this.#choresDue) return false;
-    this.#choresDue = false;
-    this.#guard(() => {
-      if (!this.#ended) this.#fetch.pump();
-      this.#fetch.flush();
-    });
-    return false;
-  }
-
   #afterwards(): void {
     this.#fetch.answerLocally();
     this.#endIfDrained();
-    this.#choresDue = true;
+    // What threads wait for was asked for before all this.
+    this.#spaces.lookAround();
+    if (!this.#ended) this.#fetch.pump();
+    this.#fetch.flush();
     if ((!this.#spaces.unsettled && !this.#fetch.unsettled) || this.#retrying) return;
     this.#retrying = true;
     setTimeout(() => {
@@ -191,26 +180,19 @@ export class PageDaemon {
       this.#guard(() => {
         this.#spaces.hearAll();
         this.#fetch.askAgain();
-        this.#goOn();
+        this.#afterwards();
       });
     }, changingPauseMs);
   }
 
   /** Once, whatever comes together. */
   #goOnSoon(): void {
-    this.#choresDue = true;
     if (this.#goesOnSoon) return;
     this.#goesOnSoon = true;
     setImmediate(() => {
       this.#goesOnSoon = false;
-      this.#guard(() => this.#goOn());
+      this.#guard(() => this.#afterwards());
     });
-  }
-
-  /** In a turn of Node's, in which nobody is being waited for. */
-  #goOn(): void {
-    this.#afterwards();
-    while (this.#chore());
   }
 
   #endIfDrained(): void {

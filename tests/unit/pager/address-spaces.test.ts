@@ -40,7 +40,6 @@ beforeEach(() => {
       for (const fd of fds) spaces.hear(fd);
     },
     isExpecting: () => false,
-    onIdle: () => spaces.lookAround(),
   });
   spaces = new AddressSpaces({
     watch: (fd) => epoll.add(fd),
