@@ -38,8 +38,8 @@ export class PageDaemon {
   readonly #bulk: BulkLane;
   readonly #fetch: PageFetch;
   readonly #abort = new AbortController();
-  /** Descriptor of the faults' connection. */
-  #urgent = -1;
+  /** Descriptor of the faults' connection, while there is one: its number may by then be another file's. */
+  #urgent: number | undefined;
   #finishedAt: number | undefined;
   #lastFaultAt = 0;
   #ended = false;
@@ -73,8 +73,10 @@ export class PageDaemon {
       onProgress: () => this.#goOnSoon(),
       onCached: () => tell({ kind: "cached" }),
       onUrgent: (fd) => {
+        if (this.#urgent !== undefined) this.#epoll.delete(this.#urgent);
+        this.#urgent = undefined;
+        if (fd !== undefined) this.#epoll.add(fd);
         this.#urgent = fd;
-        this.#epoll.add(fd);
       },
       onLink: (lost) => tell({ kind: "link", lost }),
       onFailure: (error) => this.#fail(error),
@@ -170,12 +172,16 @@ export class PageDaemon {
 
   /** Some of what may wait while threads wait for their pages. */
   #chore(): boolean {
-    if (this.#spaces.lookAround()) return true;
+    let hasMore = false as boolean;
+    this.#guard(() => (hasMore = this.#spaces.lookAround()));
+    if (hasMore) return true;
     if (!this.#choresDue) return false;
     this.#choresDue = false;
     this.#guard(() => {
       if (!this.#ended) this.#fetch.pump();
       this.#fetch.flush();
+      // To place pages is to hear what the kernel tells, of faults among it.
+      this.#retryLater();
     });
     return false;
   }
@@ -184,6 +190,10 @@ export class PageDaemon {
     this.#fetch.answerLocally();
     this.#endIfDrained();
     this.#choresDue = true;
+    this.#retryLater();
+  }
+
+  #retryLater(): void {
     if ((!this.#spaces.unsettled && !this.#fetch.unsettled) || this.#retrying) return;
     this.#retrying = true;
     setTimeout(() => {
