@@ -117,13 +117,26 @@ export class PageThreads {
   async #replace(role: PageRole, reason: string): Promise<void> {
     this.#log.error({ role, reason }, "a page thread failed; it is started anew");
     for (const { counters } of this.#known.values()) counters[role].links = 0;
-    await sleep(restartPauseMs);
-    if (this.#stopped) return;
-    const thread = this.#start(role);
+    let thread: PageThread | undefined;
+    while (thread === undefined) {
+      await sleep(restartPauseMs);
+      if (this.#stopped) return;
+      thread = this.#tryStart(role);
+    }
     this.#threads[role] = thread;
     for (const [migrationId, known] of this.#known)
       for (const order of [beginOf(known, role), known.memory])
         if (order !== undefined) thread.ask(migrationId, order).catch((error: unknown) => this.#report(error));
+  }
+
+  /** Undefined when there is just now no room for one, or no descriptor. */
+  #tryStart(role: PageRole): PageThread | undefined {
+    try {
+      return this.#start(role);
+    } catch (error) {
+      this.#log.error({ role, reason: messageOf(error) }, "a page thread could not be started; trying again");
+      return undefined;
+    }
   }
 
   #report(error: unknown): void {

@@ -5,7 +5,7 @@
  *
  *     push ──> PriorityQueue ──(room on a connection)──> link.write
  *
- * In flight on a connection are at most `windowBytes` and one frame, and the kernel holds little more (link/tls-psk.ts).
+ * In flight on a connection are at most `windowBytes` and one frame, and the kernel holds little more (link/connect.ts).
  */
 import type { FrameType } from "../shared/core/frames/frame.ts";
 import type { FramedLink } from "../shared/link/framed.ts";

@@ -154,7 +154,7 @@ export class BulkLane {
     const worker = new Worker(program, { workerData });
     let reason = "it ended";
     worker.on("message", (messages: readonly FromBulk[]) => {
-      for (const message of messages) this.#take(message);
+      for (const message of messages) this.#guard(() => this.#hear(message));
     });
     worker.on("error", (error) => (reason = messageOf(error)));
     this.#ended = new Promise((resolve) => worker.once("exit", () => resolve()));
@@ -181,7 +181,8 @@ export class BulkLane {
     void this.#dialer?.lost(reason);
     const filling = [...this.#filling.values()];
     this.#filling.clear();
-    for (const { generation, onResult } of filling) onResult({ generation, filled: [], outcome: "hindered" });
+    for (const { generation, onResult } of filling)
+      this.#guard(() => onResult({ generation, filled: [], outcome: "hindered" }));
   }
 
   #post(message: ToBulk): void {
@@ -189,9 +190,9 @@ export class BulkLane {
   }
 
   /** Whatever one message comes to, the others are heard. */
-  #take(message: FromBulk): void {
+  #guard(work: () => void): void {
     try {
-      this.#hear(message);
+      work();
     } catch (error) {
       this.#events?.onFailure(asDmigrateError(error, "internal", "the page daemon failed"));
     }

@@ -38,8 +38,8 @@ export class PageDaemon {
   readonly #bulk: BulkLane;
   readonly #fetch: PageFetch;
   readonly #abort = new AbortController();
-  /** Descriptor of the faults' connection. */
-  #urgent = -1;
+  /** Descriptor of the faults' connection, while there is one: its number may by then be another file's. */
+  #urgent: number | undefined;
   #finishedAt: number | undefined;
   #lastFaultAt = 0;
   #ended = false;
@@ -71,8 +71,10 @@ export class PageDaemon {
       onProgress: () => this.#goOnSoon(),
       onCached: () => tell({ kind: "cached" }),
       onUrgent: (fd) => {
+        if (this.#urgent !== undefined) this.#epoll.delete(this.#urgent);
+        this.#urgent = undefined;
+        if (fd !== undefined) this.#epoll.add(fd);
         this.#urgent = fd;
-        this.#epoll.add(fd);
       },
       onLink: (lost) => tell({ kind: "link", lost }),
       onFailure: (error) => this.#fail(error),

@@ -22,6 +22,7 @@ export class PageDialer {
   readonly #options: PageDialerOptions;
   #connection: Connection | undefined;
   #connectedAt = -Infinity;
+  #isDialing = false;
 
   constructor(options: PageDialerOptions) {
     this.#options = options;
@@ -37,7 +38,12 @@ export class PageDialer {
     }
     this.#connection = connection;
     this.#connectedAt = performance.now();
-    this.#options.onConnection(connection);
+    try {
+      this.#options.onConnection(connection);
+    } catch (error) {
+      this.#close();
+      throw error;
+    }
   }
 
   /** Nobody uses the connection any more: closes it, and makes another one, or says that it can't. */
@@ -46,25 +52,29 @@ export class PageDialer {
     this.#close();
     if (signal.aborted) return;
     onLink(reason);
+    // It may be lost while it is handed over: then whoever made it makes the next one. Two at it would make two.
+    if (this.#isDialing) return;
+    this.#isDialing = true;
     const deadline = performance.now() + reconnectMs;
     // One that is lost again and again is not made again without end in no time.
     if (performance.now() - this.#connectedAt < firstPauseMs) await sleep(firstPauseMs);
     const isOver = (): boolean => signal.aborted;
     for (let pauseMs = firstPauseMs; !isOver(); pauseMs = Math.min(2 * pauseMs, longestPauseMs)) {
-      try {
-        await this.connect();
-        // Unless that one was lost while it was handed over.
-        if (this.#connection !== undefined) onLink(undefined);
+      const error = await this.connect().then(() => undefined, messageOf);
+      if (isOver()) return;
+      if (this.#connection !== undefined) {
+        // In the turn that looks: who loses this one is to make the next.
+        this.#isDialing = false;
+        onLink(undefined);
         return;
-      } catch (error) {
-        if (isOver()) return;
-        if (performance.now() + pauseMs > deadline) {
-          const text = `the source stayed away for ${reconnectMs / 1000} s: ${messageOf(error)}`;
-          onFailure(new DmigrateError("unavailable", text));
-          return;
-        }
-        await sleep(pauseMs);
       }
+      if (performance.now() + pauseMs > deadline) {
+        this.#isDialing = false;
+        const text = `the source stayed away for ${reconnectMs / 1000} s: ${error ?? "it closes each connection at once"}`;
+        onFailure(new DmigrateError("unavailable", text));
+        return;
+      }
+      await sleep(pauseMs);
     }
   }
 

@@ -39,8 +39,11 @@ export interface PageFetchOptions {
   onProgress: () => void;
   /** Every page is here, before the restore: when the migration is to be whole. */
   onCached: () => void;
-  /** The faults' connection is another one now: what comes by it is to be taken with `takeUrgent`. */
-  onUrgent: (fd: number) => void;
+  /**
+   * The faults' connection is another one now: what comes by it is to be taken with `takeUrgent`. Undefined: there is
+   * none, and its descriptor is about to be closed.
+   */
+  onUrgent: (fd: number | undefined) => void;
   /** With a reason when a link is lost, without when it is back. */
   onLink: (lost: string | undefined) => void;
   onFailure: (error: DmigrateError) => void;
@@ -71,14 +74,18 @@ export class PageFetch {
       onRefused: (request) => this.#answered(request),
       // It is told over the other connection.
       onMap: () => undefined,
-      onLost: (reason) => void this.#dialer.lost(reason),
+      onLost: (reason) => {
+        onUrgent(undefined);
+        void this.#dialer.lost(reason);
+      },
       onFailure,
     });
     this.#dialer = new PageDialer({
       ...{ migrationId, secret, source, reconnectMs, signal, role: "faults", onLink, onFailure },
       onConnection: (connection) => {
-        this.#urgent.use(connection, reconnectMs);
+        // Before it is used: by then it may be lost again.
         onUrgent(connection.fd);
+        this.#urgent.use(connection, reconnectMs);
       },
     });
     signal.addEventListener("abort", () => this.#urgent.end(), { once: true });

@@ -61,6 +61,8 @@ const notYetPauseMs = 250;
 const requestFrameBytes = 64;
 /** Records that are taken in one turn: then others have theirs. */
 const mostAtOnce = 4;
+/** What the source may tell of its pages, in all: more is passed over, since the images tell of it too. */
+const mostMapBytes = 32 << 20;
 
 export class PageLane implements Watched {
   readonly #options: PageLaneOptions;
@@ -74,6 +76,7 @@ export class PageLane implements Watched {
   #lastChannel = 0;
   #patienceMs = 0;
   #bytesOfLostConnections = 0;
+  #mapBytes = 0;
   /** Since when the source has had nothing but "not yet" to say. */
   #refusedSince: number | undefined;
 
@@ -118,7 +121,7 @@ export class PageLane implements Watched {
     this.#unwritten = [...this.#unanswered.keys()];
     this.#later = [];
     do this.onReady();
-    while (this.#hasAhead());
+    while (this.#hasAhead);
   }
 
   /** Nothing more is asked; the connection is its owner's again. */
@@ -160,6 +163,10 @@ export class PageLane implements Watched {
     this.flush();
   }
 
+  get #hasAhead(): boolean {
+    return this.#socket?.hasAhead === true;
+  }
+
   #write(socket: RecordSocket): void {
     let written = 0;
     for (const channel of this.#unwritten) {
@@ -187,11 +194,13 @@ export class PageLane implements Watched {
 
   #take({ type, channel, flags, payload }: Frame, memory: Buffer, keep: () => void): void {
     if (type === frameTypes.memoryMap) {
-      this.#options.onMap(decodeMemoryMap(payload));
+      this.#mapBytes += payload.length;
+      if (this.#mapBytes <= mostMapBytes) this.#options.onMap(decodeMemoryMap(payload));
       return;
     }
     const request = this.#unanswered.get(channel);
-    if (request === undefined) throw new FrameError(`the source answered request ${channel}, which was not asked`);
+    if (request === undefined || this.#isToBeAsked(channel))
+      throw new FrameError(`the source answered request ${channel}, which was not asked`);
     if (type === frameTypes.pageError) {
       this.#refused(channel, request, flags, payload);
       return;
@@ -223,6 +232,11 @@ export class PageLane implements Watched {
     }
   }
 
+  /** Not asked yet, or to be asked again: an answer to that is no peer's of ours, and would be counted twice. */
+  #isToBeAsked(channel: number): boolean {
+    return this.#unwritten.includes(channel) || this.#later.some((later) => later.channel === channel);
+  }
+
   #hasTime(): boolean {
     this.#refusedSince ??= performance.now();
     return performance.now() - this.#refusedSince < this.#patienceMs;
@@ -240,10 +254,6 @@ export class PageLane implements Watched {
   }
 
   /** Not any more when the connection was lost meanwhile. */
-  #hasAhead(): boolean {
-    return this.#socket?.hasAhead === true;
-  }
-
   #drop(): void {
     if (this.#socket === undefined) return;
     this.#bytesOfLostConnections += this.#socket.bytesReceived;

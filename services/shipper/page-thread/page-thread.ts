@@ -28,9 +28,14 @@ export class PageThread {
   readonly #gone: Promise<void>;
   #ended: ThreadEnded | undefined;
 
-  /** `onEnd` is told why, when what was asked is about to reject. */
+  /** `onEnd` is told why, when what was asked is about to reject. Throws when there can be no thread. */
   constructor(start: StartWorker, options: Omit<PageThreadOptions, "bell">, onEnd: (reason: string) => void) {
-    this.#worker = start({ ...options, bell: this.#bell });
+    try {
+      this.#worker = start({ ...options, bell: this.#bell });
+    } catch (error) {
+      closeBell(this.#bell);
+      throw error;
+    }
     this.#worker.on("message", (message: FromThread) => this.#hear(message));
     this.#worker.on("error", (error) => (this.#failure = messageOf(error)));
     this.#gone = new Promise((resolve) => this.#worker.once("exit", () => resolve()));

@@ -137,6 +137,18 @@ test("a thread that dies is replaced: it is asked again, and what it was filling
   expect(links.at(-1)).toBeUndefined();
 });
 
+test("a result of a thread that has died, that its owner cannot take, costs none of the others", async () => {
+  const payload = Buffer.from(new SharedArrayBuffer(pageBytes));
+  const run = { pid: 1, page: 7, pages: 1, spans: [{ first: 0, pages: 1, at: 0 }], payload, provisional: false };
+  const results: FillResult[] = [];
+  lane.fill(run, placeAt(7, 1, noSuchDescriptor), () => {
+    throw new Error("no room");
+  });
+  killThread(results);
+  await expect.poll(() => results, { timeout: 5_000 }).toMatchObject([{ outcome: "hindered" }]);
+  expect(failures).toMatchObject([{ message: expect.stringContaining("no room") as string }]);
+});
+
 test("the next thread looks for a source that is away just then, and fills in nothing that the last may have died of", async () => {
   const { port } = listener;
   await listener.close();

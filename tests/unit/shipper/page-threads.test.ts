@@ -37,6 +37,8 @@ interface Started {
 }
 
 let workers: Started[];
+/** How many threads are still to fail to start. */
+let startsThatFail: number;
 let threads: PageThreads;
 let listener: DataListener;
 let memory: OwnMemory;
@@ -50,8 +52,10 @@ const relays: Relay[] = [];
 
 beforeEach(async () => {
   [workers, answers, maps, told, failures] = [[], [], [], [], []];
+  startsThatFail = 0;
   stop = new AbortController();
   threads = new PageThreads(log, (options) => {
+    if (startsThatFail-- > 0) throw new Error("no room for a thread");
     const worker = startWorker(options);
     workers.push({ role: options.role, worker, bell: options.bell });
     return worker;
@@ -228,6 +232,22 @@ describe("a thread that dies", () => {
     await expectAnswer(2, 3);
     // The one connection there is has an end here, and one there.
     await expect.poll(openDescriptors).toBeLessThanOrEqual(before + 2);
+  });
+
+  test("is replaced as soon as there is room for another, and nothing is lost meanwhile", async () => {
+    begin();
+    await open();
+    const lane = laneOf("pages");
+    await lane.connect();
+    lane.request(request(1, 1, 3));
+    await expectAnswer(1, 1);
+    const before = openDescriptors();
+    startsThatFail = 2;
+    await end(workers.find(({ role }) => role === "pages"));
+    lane.request(request(5, 2, 3));
+    await expectAnswer(5, 2);
+    expect(startsThatFail).toBeLessThan(0);
+    await expect.poll(openDescriptors).toBeLessThanOrEqual(before);
   });
 
   test("takes no order with it, nor a transfer that begins while there is none", async () => {

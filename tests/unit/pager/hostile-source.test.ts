@@ -1,0 +1,70 @@
+/** A source that knows the secret, and says on a page connection what none of ours would. */
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { PageLane } from "../../../services/pager/page-daemon/page-lane.ts";
+import { frameTypes } from "../../../services/shared/core/frames/frame.ts";
+import { encodeMemoryMap } from "../../../services/shared/core/frames/memory-map.ts";
+import { encodePageError, pageErrorFlags } from "../../../services/shared/core/frames/page-message.ts";
+import { RecordSocket } from "../../../services/shared/link/record-socket.ts";
+import { socketPair, type SocketPair } from "../../helpers/socket-pair.ts";
+
+let pair: SocketPair;
+let source: RecordSocket;
+let lane: PageLane;
+let lost: string[];
+let maps: number;
+
+beforeEach(() => {
+  [lost, maps] = [[], 0];
+  pair = socketPair("tls", 1 << 20);
+  source = new RecordSocket(pair.connections[1], (bytes) => Buffer.allocUnsafeSlow(bytes));
+  lane = new PageLane({
+    onAnswer: () => undefined,
+    onRefused: () => undefined,
+    onMap: () => {
+      maps += 1;
+    },
+    onLost: (reason) => lost.push(reason),
+    onFailure: () => undefined,
+  });
+  lane.use(pair.connections[0], 60_000);
+});
+afterEach(() => {
+  lane.end();
+  source.close();
+  pair.closeAll();
+});
+
+const sayNotYet = (): void => {
+  source.write(frameTypes.pageError, 1, encodePageError("not open yet"), pageErrorFlags.notYet);
+  source.flush();
+  lane.onReady();
+};
+
+test("what is to be asked again is not put off a second time before it is: the list would have no end", () => {
+  lane.request({ pid: 1, page: 1, pages: 1, priority: 0, known: false, speculative: false });
+  lane.flush();
+  sayNotYet();
+  expect(lost).toEqual([]);
+  expect(lane.nextAt).toBeDefined();
+  sayNotYet();
+  expect(lost).toEqual([expect.stringContaining("was not asked")]);
+});
+
+test("what it tells of its pages is heard up to a bound, and passed over from then on", () => {
+  const runs = Array.from({ length: 20_000 }, (_each, at) => ({ page: 2 * at, pages: 1 }));
+  const [frame] = encodeMemoryMap({ pid: 1, runs });
+  if (frame === undefined) throw new Error("no frame");
+  const sent = 200;
+  for (let at = 0; at < sent; at++) {
+    source.write(frameTypes.memoryMap, 0, frame);
+    source.flush();
+    while (source.isWriting) {
+      lane.onReady();
+      source.flush();
+    }
+    lane.onReady();
+  }
+  expect(lost).toEqual([]);
+  expect(maps).toBeGreaterThan(100);
+  expect(maps).toBeLessThan(sent);
+});
