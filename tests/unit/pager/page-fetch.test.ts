@@ -40,7 +40,14 @@ beforeEach(async () => {
   const endpoint = { host: "127.0.0.1", port: listener.port };
   fetch = new PageFetch({
     start: {
-      ...{ migrationId: "m-0123456789abcdef", secret, source: endpoint, workDir: "/", whole: false, earlyBytes: 1 << 30 },
+      ...{
+        migrationId: "m-0123456789abcdef",
+        secret,
+        source: endpoint,
+        workDir: "/",
+        whole: false,
+        earlyBytes: 1 << 30,
+      },
       ...{ windowBytes: 1 << 20, reconnectMs: 5_000 },
     },
     ...{ bulk, signal: stop.signal, hear: nothing, onProgress: nothing, onCached: nothing, onLink: nothing },
