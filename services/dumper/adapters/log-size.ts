@@ -20,8 +20,8 @@ export async function measureLog({ LogPath, HostConfig }: Inspected, now: number
   try {
     handle = await open(LogPath, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   } catch (error) {
-    // Docker opens the file when it starts the container.
-    if (hasErrno(error, "ENOENT")) return undefined;
+    // Docker opens the file when it starts the container. A link leads to where its owner keeps it, by other rules.
+    if (hasErrno(error, "ENOENT", "ELOOP")) return undefined;
     throw error;
   }
   try {

@@ -27,10 +27,14 @@ export class TargetLog {
   /** Bytes of the log that have come, and those of them that are in the file: whole lines once there is no more room. */
   #came = 0;
   #written = 0;
+  /** Behind the last whole line. */
+  #wholeLines = 0;
   /** Behind the last line that leaves room for the notice. */
   #lastLine = 0;
   /** Up to where the file has anything but spaces, or holes. */
   #filled: number;
+  /** A first pass is over: the room is lines and spaces, and Docker may append behind it. */
+  #padded = false;
 
   private constructor(log: NotedLog, handle: FileHandle, inode: bigint) {
     this.#log = log;
@@ -61,19 +65,40 @@ export class TargetLog {
     if (from === 0) {
       this.#came = 0;
       this.#written = 0;
+      this.#wholeLines = 0;
       this.#lastLine = 0;
     }
+    let appending: Promise<void> = Promise.resolve();
+    let over = false;
     return {
       write: async (bytes, release) => {
-        await this.#append(bytes);
+        appending = this.#append(bytes);
+        await appending;
         release();
       },
       finish: async () => {
         await this.#pad();
+        over = true;
         return { files: 1 };
       },
-      abort: () => Promise.resolve(),
+      abort: async () => {
+        if (over) return;
+        over = true;
+        await appending.catch(() => undefined);
+        await this.#cutBack();
+      },
     };
+  }
+
+  /** A part of a line would keep Docker from reading on to its own lines. */
+  async #cutBack(): Promise<void> {
+    // Before a first pass is over nothing runs here, nor will if that one fails.
+    if (!this.#padded) return;
+    if (this.#came <= this.#log.bytes) {
+      this.#came = this.#wholeLines;
+      this.#written = this.#wholeLines;
+    }
+    await this.#pad();
   }
 
   async #append(bytes: Buffer): Promise<void> {
@@ -85,6 +110,8 @@ export class TargetLog {
     this.#filled = Math.max(this.#filled, before + taken.length);
     await writeAll(this.#handle, taken, before);
     this.#written = before + taken.length;
+    const wholeLines = taken.lastIndexOf(lineEnd);
+    if (wholeLines >= 0) this.#wholeLines = before + wholeLines + 1;
     const noticeAt = this.#log.bytes - noticeBytes - before;
     if (noticeAt > 0) {
       const line = taken.lastIndexOf(lineEnd, noticeAt - 1);
@@ -105,6 +132,7 @@ export class TargetLog {
     for (let at = end; at < this.#filled; at += spaces.length)
       await writeAll(this.#handle, spaces.subarray(0, this.#filled - at), at);
     this.#filled = end;
+    this.#padded = true;
   }
 
   #addRotated({ file, packed }: LogSpec): JobSink {

@@ -1,4 +1,4 @@
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -33,6 +33,9 @@ test("adds up what is log, but not the room in it", async () => {
 test("knows nothing of a log that Docker keeps elsewhere, or has not begun", async () => {
   expect(await measureLog(inspected({ Type: "journald" }), at)).toBeUndefined();
   expect(await measureLog(inspected(jsonFile, "absent"), at)).toBeUndefined();
+  await writeFile(join(dir, "elsewhere"), line(0));
+  await symlink(join(dir, "elsewhere"), join(dir, "linked"));
+  expect(await measureLog(inspected(jsonFile, "linked"), at)).toBeUndefined();
 });
 
 test("tells how fast lines came", () => {
