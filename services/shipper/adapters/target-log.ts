@@ -35,6 +35,9 @@ export class TargetLog {
   #filled: number;
   /** A first pass is over: the room is lines and spaces, and Docker may append behind it. */
   #padded = false;
+  /** The job that fills it; one before may still be ending. */
+  #turn = 0;
+  #busy: Promise<void> = Promise.resolve();
 
   private constructor(log: NotedLog, handle: FileHandle, inode: bigint) {
     this.#log = log;
@@ -51,7 +54,7 @@ export class TargetLog {
   }
 
   close(): Promise<void> {
-    return this.#handle.close();
+    return this.#busy.then(() => this.#handle.close());
   }
 
   /** What takes the bytes of one job. */
@@ -62,32 +65,39 @@ export class TargetLog {
   #fillCurrent({ from, packed }: LogSpec): JobSink {
     if (packed || (from !== 0 && from !== this.#came))
       throw new FrameError(`a log from byte ${from} on, where ${this.#came} have come`);
-    if (from === 0) {
-      this.#came = 0;
-      this.#written = 0;
-      this.#wholeLines = 0;
-      this.#lastLine = 0;
-    }
-    let appending: Promise<void> = Promise.resolve();
+    const turn = ++this.#turn;
+    if (from === 0) void this.#inTurn(turn, () => this.#beginAnew());
     let over = false;
     return {
       write: async (bytes, release) => {
-        appending = this.#append(bytes);
-        await appending;
+        await this.#inTurn(turn, () => this.#append(bytes));
         release();
       },
       finish: async () => {
-        await this.#pad();
+        await this.#inTurn(turn, () => this.#pad());
         over = true;
         return { files: 1 };
       },
       abort: async () => {
         if (over) return;
         over = true;
-        await appending.catch(() => undefined);
-        await this.#cutBack();
+        await this.#inTurn(turn, () => this.#cutBack());
       },
     };
+  }
+
+  /** One thing after the other. What is left of a job that another one has followed is passed over: it was given up. */
+  #inTurn(turn: number, work: () => Promise<void> | void): Promise<void> {
+    const done = this.#busy.then(() => (turn === this.#turn ? work() : undefined));
+    this.#busy = done.catch(() => undefined);
+    return done;
+  }
+
+  #beginAnew(): void {
+    this.#came = 0;
+    this.#written = 0;
+    this.#wholeLines = 0;
+    this.#lastLine = 0;
   }
 
   /** A part of a line would keep Docker from reading on to its own lines. */

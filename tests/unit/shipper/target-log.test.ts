@@ -86,6 +86,23 @@ describe("the file that Docker writes to", () => {
     expect(await read()).toEqual(["one", "two", "three", "own"]);
   });
 
+  test.each<["before" | "after"]>([["before"], ["after"]])(
+    "keeps what comes anew when the end of the one before it is told %s that",
+    async (when) => {
+      await openFor(1000);
+      await send(current(0), line("one"));
+      const given = log.sink(current(line("one").length));
+      await given.write(Buffer.from(line("two").slice(0, 9)), () => undefined);
+      const ending = when === "before" ? given.abort() : undefined;
+      const anew = log.sink(current(0));
+      await anew.write(Buffer.from(line("one") + line("two")), () => undefined);
+      await (ending ?? given.abort());
+      await anew.write(Buffer.from(line("three")), () => undefined);
+      await anew.finish();
+      expect(await read()).toEqual(["one", "two", "three"]);
+    },
+  );
+
   test("keeps what came when a sending is ended that is over", async () => {
     await openFor(1000);
     const sink = log.sink(current(0));
