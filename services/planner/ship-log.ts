@@ -37,9 +37,11 @@ export async function shipSealedLog(run: Run, options: CallOptions): Promise<voi
 }
 
 function warn({ journal, source, destination }: Run, error: unknown): void {
+  const where = journal.job.removeSource
+    ? `they go with the container that is removed on node ${source.name}`
+    : `docker logs of the stopped container on node ${source.name} has them`;
   journal.warn(
-    `the last lines of the container's log did not come to node ${destination.name}; docker logs of the stopped container ` +
-      `on node ${source.name} has them: ${messageOf(error)}`,
+    `the last lines of the container's log did not come to node ${destination.name}; ${where}: ${messageOf(error)}`,
   );
 }
 

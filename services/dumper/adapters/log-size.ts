@@ -10,7 +10,9 @@ import type { Inspected } from "./engine.ts";
 const tailBytes = 1 << 20;
 /** Room that was left over where the log came from is a long row of spaces, of which so much is enough to be known by. */
 const probeBytes = 512;
-const probeEvery = 64 * 1024;
+const leastProbeStep = 64 * 1024;
+/** A log of many gigabytes is looked at here and there: each look may be a seek of a disk. */
+const mostProbes = 1_000;
 
 /** Undefined for a log that does not move. `now`: milliseconds since the epoch. */
 export async function measureLog({ LogPath, HostConfig }: Inspected, now: number): Promise<ContainerLog | undefined> {
@@ -20,8 +22,8 @@ export async function measureLog({ LogPath, HostConfig }: Inspected, now: number
   try {
     handle = await open(LogPath, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   } catch (error) {
-    // Docker opens the file when it starts the container.
-    if (hasErrno(error, "ENOENT")) return undefined;
+    // Docker opens the file when it starts the container. A link leads to where its owner keeps it, by other rules.
+    if (hasErrno(error, "ENOENT", "ELOOP")) return undefined;
     throw error;
   }
   try {
@@ -54,14 +56,18 @@ async function readTail(handle: FileHandle, size: number): Promise<string> {
   return buffer.toString("latin1", 0, bytesRead);
 }
 
-/** Nearly: to a few of the steps in which it is looked for. */
+/** Nearly: less by up to two of the steps in which it is looked for, and never more, lest the log be given too little room. */
 async function paddingBytes(handle: FileHandle, size: number): Promise<number> {
+  const step = Math.max(leastProbeStep, Math.ceil(size / mostProbes));
   const probe = Buffer.alloc(probeBytes);
   const empty = Buffer.alloc(probeBytes, " ");
   let bytes = 0;
-  for (let at = 0; at + probeEvery <= size; at += probeEvery) {
+  let wasEmpty = false;
+  for (let at = 0; at + step <= size; at += step) {
     await handle.read(probe, 0, probeBytes, at);
-    if (probe.equals(empty)) bytes += probeEvery;
+    const isEmpty = probe.equals(empty);
+    if (isEmpty && wasEmpty) bytes += step;
+    wasEmpty = isEmpty;
   }
   return bytes;
 }

@@ -16,7 +16,8 @@ export type LogRoomInput = Pick<ContainerProfile, "log" | "writableLayerBytes" |
 
 /** From the start of the container at the destination to the freeze of the source, twice over. */
 export function planLogRoom({ log, writableLayerBytes, volumeBytes }: LogRoomInput): { log?: LogRoom; reason: string } {
-  if (log === undefined) return { reason: "the log stays behind: Docker does not keep it by json-file" };
+  if (log === undefined)
+    return { reason: "the log stays behind: Docker does not keep it by json-file in a file of its own" };
   const seconds = prepareSeconds + (writableLayerBytes + volumeBytes + log.bytes) / fileBytesPerSecond;
   const wanted = Math.ceil((2 * log.bytesPerSecond * seconds) / KiB) * KiB;
   const roomBytes = Math.min(Math.max(wanted, leastRoomBytes), mostRoomBytes);

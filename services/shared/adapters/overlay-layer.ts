@@ -3,7 +3,7 @@
  * layers. With its storage driver overlay2 Docker tells them; with the containerd image store the mount has to. Docker answers no question about a container while it starts it, so the restorer, which waits in just that
  * state, notes the answer beforehand where the shipper finds it.
  */
-import { readFile, writeFile } from "node:fs/promises";
+import { readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type Docker from "dockerode";
 import { z } from "zod";
@@ -37,8 +37,13 @@ export async function findLayer(container: Inspected): Promise<LayerPaths | unde
   const upper = root && overlayDirectories(root)?.upper;
   if (upper === undefined) return undefined;
   const own = (await mountsOf("self")).find((mount) => overlayDirectories(mount)?.upper === upper);
-  return own && layerOf(own);
+  const layer = own && layerOf(own);
+  // What a process shows is text that a container may have a say in: the device is the kernel's.
+  const isItsRoot = layer && (await deviceOf(`/proc/${container.State.Pid}/root/`)) === (await deviceOf(layer.merged));
+  return isItsRoot === true ? layer : undefined;
 }
+
+const deviceOf = async (path: string): Promise<bigint> => (await stat(path, { bigint: true })).dev;
 
 /** The same; throws `not-migratable` where it is undefined. */
 export async function requireLayer(container: Inspected): Promise<LayerPaths> {

@@ -68,7 +68,13 @@ export class BlockCopies {
   async #compare(block: Buffer, { file, from }: SentBlock): Promise<Original | undefined> {
     const fd = this.#descriptorOf(file);
     const room = this.#room.subarray(0, block.length);
-    const same = fd !== undefined && (await readAll(fd, room, from)) && room.equals(block) && isAsSent(fd, file);
+    // Before the reading too: what has the name by now may be a pipe or a directory.
+    const same =
+      fd !== undefined &&
+      isAsSent(fd, file) &&
+      (await readAll(fd, room, from)) &&
+      room.equals(block) &&
+      isAsSent(fd, file);
     this.#sent.compared(same);
     return same ? { number: file.number, from } : undefined;
   }

@@ -16,7 +16,7 @@ import type { TreeEntry } from "../core/tree-diff.ts";
 import { joinPath } from "../core/tree-index.ts";
 import type { BlockCopies } from "./block-copies.ts";
 import { makeTags } from "./block-tags.ts";
-import { hostAttributes } from "./entry-attributes.ts";
+import { hostAttributes, type Extended } from "./entry-attributes.ts";
 import { isAllData, sendChanges, sendContent } from "./file-content.ts";
 import type { RecordWriter } from "./record-writer.ts";
 import { kindOf, type SourceTree } from "./snapshot.ts";
@@ -78,7 +78,7 @@ export class EntrySender {
   /** Enters a directory; what follows is in it, up to `leave`. */
   async enter(fd: number, stat: FileStat, place: Place, flags: { fresh: boolean; prune: boolean }): Promise<void> {
     await this.#options.writer.write({ type: "directory", name: place.name, attributes: stat, ...flags });
-    await this.#begun(place, () => this.#attributes(fd, place));
+    await this.#begun(place, () => this.#sendExtended(this.#extendedOf(fd, place)));
   }
 
   leave(): Promise<void> | undefined {
@@ -104,10 +104,12 @@ export class EntrySender {
     const stat = statAt(dirFd, name);
     if (kindOf(stat, this.#layer) !== entry.kind) return false;
     this.noteSame(stat, entry, place);
+    // All that is read by name comes before the record: it may be gone once that has waited for the link.
+    const extended = [...this.#extendedOf({ dirFd, name }, place)];
     if (entry.kind === "symlink")
       await writer.write({ type: "symlink", name, attributes: stat, target: readLinkAt(dirFd, name) });
     else await writer.write({ type: "node", name, attributes: stat, major: stat.nodeMajor, minor: stat.nodeMinor });
-    await this.#begun(place, () => this.#attributes({ dirFd, name }, place));
+    await this.#begun(place, () => this.#sendExtended(extended));
     this.#rememberLink(entry, place);
     return true;
   }
@@ -136,7 +138,7 @@ export class EntrySender {
     const origin = copies?.add(entry, [...place.directories, name], stat.size);
     await writer.write({ type, name, attributes: stat, size: stat.size });
     await this.#begun(place, async () => {
-      await this.#sendAttributes(fd, names);
+      await this.#sendExtended(this.#valuesOf(fd, names));
       if (before === undefined) await sendContent({ fd, stat, writer, signal }, { tags, copies, origin });
       else await sendChanges({ fd, stat, writer, signal }, before);
       await writer.write({ type: "fileEnd" });
@@ -167,13 +169,14 @@ export class EntrySender {
     }
   }
 
-  async #attributes(target: AttributeTarget, place: Place): Promise<void> {
+  /** The extended attributes that travel, each read as it is asked for. */
+  #extendedOf(target: AttributeTarget, place: Place): Generator<Extended, void, void> {
     const names = listAttributes(target);
     this.#refuseIndirect(names, place);
-    await this.#sendAttributes(target, names);
+    return this.#valuesOf(target, names);
   }
 
-  async #sendAttributes(target: AttributeTarget, names: Buffer[]): Promise<void> {
+  *#valuesOf(target: AttributeTarget, names: Buffer[]): Generator<Extended, void, void> {
     for (const name of names) {
       const text = name.toString("latin1");
       if (hostAttributes.has(text)) continue;
@@ -182,8 +185,12 @@ export class EntrySender {
       const value = getAttribute(target, name);
       if (value === undefined) continue;
       const sentName = overlay ? Buffer.from(overlayPrefix + text.slice(escapedPrefix.length), "latin1") : name;
-      await this.#options.writer.write({ type: "attribute", name: sentName, value });
+      yield { name: sentName, value };
     }
+  }
+
+  async #sendExtended(extended: Iterable<Extended>): Promise<void> {
+    for (const each of extended) await this.#options.writer.write({ type: "attribute", ...each });
   }
 
   /** Overlay entries whose content lies under another name in a lower layer. */

@@ -1,5 +1,6 @@
 /** Sends what is in an open file: its data and not its holes, or only what differs from what was sent before. */
 import { seekData, seekHole, type FileStat } from "../../shared/adapters/linux.ts";
+import { hasErrno } from "../../shared/errors.ts";
 import type { SentFile } from "../core/sent-blocks.ts";
 import type { BlockCopies } from "./block-copies.ts";
 import { blockBytes, noteBlock, wasSent } from "./block-tags.ts";
@@ -60,7 +61,8 @@ async function sendRange(
     signal.throwIfAborted();
     const beyond = judge === undefined ? 0 : at % blockBytes;
     const end = Math.min(to, beyond === 0 ? at + rangeBytes : at + blockBytes - beyond);
-    await writer.writeFileRange(fd, at, end - at, judge);
+    // It has become shorter: there is no more of it.
+    if ((await writer.writeFileRange(fd, at, end - at, judge)) < end - at) return;
     at = end;
   }
 }
@@ -70,11 +72,22 @@ function* dataOf({ fd, stat: { size } }: ContentOptions): Generator<{ from: numb
   for (let at = 0; at < size;) {
     const from = seekData(fd, at);
     if (from === undefined || from >= size) return;
-    at = Math.min(seekHole(fd, from), size);
+    at = holeAfter(fd, from, size);
     yield { from, to: at };
+  }
+}
+
+/** Where the data at `from` ends, at most at `size`. */
+function holeAfter(fd: number, from: number, size: number): number {
+  try {
+    return Math.min(seekHole(fd, from), size);
+  } catch (error) {
+    // Cut off before `from` since that was found: reading tells.
+    if (hasErrno(error, "ENXIO")) return size;
+    throw error;
   }
 }
 
 /** Whether a file that is not empty has no hole. One of a single block is data, if it has that block. */
 export const isAllData = (fd: number, { size, blocks }: FileStat): boolean =>
-  (size <= 4096 && blocks > 0) || (seekData(fd, 0) === 0 && seekHole(fd, 0) >= size);
+  (size <= 4096 && blocks > 0) || (seekData(fd, 0) === 0 && holeAfter(fd, 0, size) >= size);

@@ -15,6 +15,7 @@ import { FrameError, maxDataBytes } from "../../shared/core/frames/frame.ts";
 import { maxOriginPathBytes, maxOrigins } from "../../shared/core/frames/job-message.ts";
 import { DmigrateError, hasErrno } from "../../shared/errors.ts";
 import { joinPath } from "../core/tree-index.ts";
+import { kindOf } from "./snapshot.ts";
 
 interface Origin {
   /** Of its tree: trusted. */
@@ -80,7 +81,9 @@ function openAgain({ rootPath, path, identity }: Origin): number {
   try {
     const pathFd = openBeneath(rootFd, path, openFlags.pathOnly);
     try {
-      if (statDescriptor(pathFd).identity !== identity) throw changed(path);
+      const stat = statDescriptor(pathFd);
+      // A device or a pipe may have got the number of a file that was removed: those are never opened.
+      if (stat.identity !== identity || kindOf(stat, false) !== "file") throw changed(path);
       return reopen(pathFd, openFlags.readOnly);
     } finally {
       close(pathFd);

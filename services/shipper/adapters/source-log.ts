@@ -146,6 +146,12 @@ export class SourceLog {
     if (current === undefined) return 0;
     const { size } = await current.handle.stat();
     if (current.read > 0 && size === current.read) return 0;
+    if (size < current.read) {
+      // Somebody has emptied it; Docker writes on at its new end.
+      current.read = 0;
+      current.sent = 0;
+      current.padding = new LogPadding();
+    }
     const spec = { kind: "log", file: 0, packed: false, from: current.sent } as const;
     return jobs.run(spec, priority, signal, async (job) => {
       const frames = new FrameFiller(job);

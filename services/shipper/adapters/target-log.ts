@@ -27,10 +27,17 @@ export class TargetLog {
   /** Bytes of the log that have come, and those of them that are in the file: whole lines once there is no more room. */
   #came = 0;
   #written = 0;
+  /** Behind the last whole line. */
+  #wholeLines = 0;
   /** Behind the last line that leaves room for the notice. */
   #lastLine = 0;
   /** Up to where the file has anything but spaces, or holes. */
   #filled: number;
+  /** A first pass is over: the room is lines and spaces, and Docker may append behind it. */
+  #padded = false;
+  /** The job that fills it; one before may still be ending. */
+  #turn = 0;
+  #busy: Promise<void> = Promise.resolve();
 
   private constructor(log: NotedLog, handle: FileHandle, inode: bigint) {
     this.#log = log;
@@ -47,7 +54,7 @@ export class TargetLog {
   }
 
   close(): Promise<void> {
-    return this.#handle.close();
+    return this.#busy.then(() => this.#handle.close());
   }
 
   /** What takes the bytes of one job. */
@@ -58,22 +65,50 @@ export class TargetLog {
   #fillCurrent({ from, packed }: LogSpec): JobSink {
     if (packed || (from !== 0 && from !== this.#came))
       throw new FrameError(`a log from byte ${from} on, where ${this.#came} have come`);
-    if (from === 0) {
-      this.#came = 0;
-      this.#written = 0;
-      this.#lastLine = 0;
-    }
+    const turn = ++this.#turn;
+    if (from === 0) void this.#inTurn(turn, () => this.#beginAnew());
+    let over = false;
     return {
       write: async (bytes, release) => {
-        await this.#append(bytes);
+        await this.#inTurn(turn, () => this.#append(bytes));
         release();
       },
       finish: async () => {
-        await this.#pad();
+        await this.#inTurn(turn, () => this.#pad());
+        over = true;
         return { files: 1 };
       },
-      abort: () => Promise.resolve(),
+      abort: async () => {
+        if (over) return;
+        over = true;
+        await this.#inTurn(turn, () => this.#cutBack());
+      },
     };
+  }
+
+  /** One thing after the other. What is left of a job that another one has followed is passed over: it was given up. */
+  #inTurn(turn: number, work: () => Promise<void> | void): Promise<void> {
+    const done = this.#busy.then(() => (turn === this.#turn ? work() : undefined));
+    this.#busy = done.catch(() => undefined);
+    return done;
+  }
+
+  #beginAnew(): void {
+    this.#came = 0;
+    this.#written = 0;
+    this.#wholeLines = 0;
+    this.#lastLine = 0;
+  }
+
+  /** A part of a line would keep Docker from reading on to its own lines. */
+  async #cutBack(): Promise<void> {
+    // Before a first pass is over nothing runs here, nor will if that one fails.
+    if (!this.#padded) return;
+    if (this.#came <= this.#log.bytes) {
+      this.#came = this.#wholeLines;
+      this.#written = this.#wholeLines;
+    }
+    await this.#pad();
   }
 
   async #append(bytes: Buffer): Promise<void> {
@@ -85,6 +120,8 @@ export class TargetLog {
     this.#filled = Math.max(this.#filled, before + taken.length);
     await writeAll(this.#handle, taken, before);
     this.#written = before + taken.length;
+    const wholeLines = taken.lastIndexOf(lineEnd);
+    if (wholeLines >= 0) this.#wholeLines = before + wholeLines + 1;
     const noticeAt = this.#log.bytes - noticeBytes - before;
     if (noticeAt > 0) {
       const line = taken.lastIndexOf(lineEnd, noticeAt - 1);
@@ -105,6 +142,7 @@ export class TargetLog {
     for (let at = end; at < this.#filled; at += spaces.length)
       await writeAll(this.#handle, spaces.subarray(0, this.#filled - at), at);
     this.#filled = end;
+    this.#padded = true;
   }
 
   #addRotated({ file, packed }: LogSpec): JobSink {

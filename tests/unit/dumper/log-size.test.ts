@@ -1,4 +1,4 @@
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, open, rm, symlink, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -30,9 +30,26 @@ test("adds up what is log, but not the room in it", async () => {
   expect(rotatedBytes).toBe(8);
 });
 
+test("takes a log of many gigabytes for no less than it is, in no time", async () => {
+  const path = join(dir, "log");
+  await writeFile(path, line(0));
+  await truncate(path, 40 * 2 ** 30);
+  const handle = await open(path, "r+");
+  // Where a look falls on it: of far less than lies between two of them.
+  await handle.write(" ".repeat(1 << 20), 100 * Math.ceil((40 * 2 ** 30) / 1_000));
+  await handle.close();
+  const started = performance.now();
+  const { bytes } = (await measureLog(inspected(jsonFile), at)) ?? {};
+  expect(bytes).toBe(40 * 2 ** 30);
+  expect(performance.now() - started).toBeLessThan(3_000);
+});
+
 test("knows nothing of a log that Docker keeps elsewhere, or has not begun", async () => {
   expect(await measureLog(inspected({ Type: "journald" }), at)).toBeUndefined();
   expect(await measureLog(inspected(jsonFile, "absent"), at)).toBeUndefined();
+  await writeFile(join(dir, "elsewhere"), line(0));
+  await symlink(join(dir, "elsewhere"), join(dir, "linked"));
+  expect(await measureLog(inspected(jsonFile, "linked"), at)).toBeUndefined();
 });
 
 test("tells how fast lines came", () => {

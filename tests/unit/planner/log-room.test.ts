@@ -35,7 +35,9 @@ test.each([
 });
 
 test("none, and a reason, where Docker keeps none", () => {
-  expect(planLogRoom(files)).toEqual({ reason: "the log stays behind: Docker does not keep it by json-file" });
+  expect(planLogRoom(files)).toEqual({
+    reason: "the log stays behind: Docker does not keep it by json-file in a file of its own",
+  });
 });
 
 describe("the file is longer than the log", () => {

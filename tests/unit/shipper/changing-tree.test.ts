@@ -196,6 +196,20 @@ describe("a block that was sent before", () => {
     ["was written, with what it has", (path) => writeFileSync(path, readFileSync(path))],
     ["is gone", (path) => rmSync(path)],
     [
+      "is a directory",
+      (path) => {
+        rmSync(path);
+        mkdirSync(path);
+      },
+    ],
+    [
+      "is a FIFO",
+      (path) => {
+        rmSync(path);
+        execFileSync("mkfifo", [path]);
+      },
+    ],
+    [
       "is a link",
       (path) => {
         renameSync(path, join(dir, "moved"));

@@ -74,6 +74,44 @@ describe("the file that Docker writes to", () => {
     expect((await readFile(path)).length).toBe(1000 + line("own").length);
   });
 
+  test("has whole lines when the sending breaks off in the midst of one, and takes the rest from there", async () => {
+    await openFor(1000);
+    await send(current(0), line("one"));
+    const sink = log.sink(current(line("one").length));
+    await sink.write(Buffer.from(line("two") + line("three").slice(0, 9)), () => undefined);
+    await sink.abort();
+    await appendFile(path, line("own"));
+    expect(await read()).toEqual(["one", "two", "own"]);
+    await send(current(0), line("one"), line("two"), line("three"));
+    expect(await read()).toEqual(["one", "two", "three", "own"]);
+  });
+
+  test.each<["before" | "after"]>([["before"], ["after"]])(
+    "keeps what comes anew when the end of the one before it is told %s that",
+    async (when) => {
+      await openFor(1000);
+      await send(current(0), line("one"));
+      const given = log.sink(current(line("one").length));
+      await given.write(Buffer.from(line("two").slice(0, 9)), () => undefined);
+      const ending = when === "before" ? given.abort() : undefined;
+      const anew = log.sink(current(0));
+      await anew.write(Buffer.from(line("one") + line("two")), () => undefined);
+      await (ending ?? given.abort());
+      await anew.write(Buffer.from(line("three")), () => undefined);
+      await anew.finish();
+      expect(await read()).toEqual(["one", "two", "three"]);
+    },
+  );
+
+  test("keeps what came when a sending is ended that is over", async () => {
+    await openFor(1000);
+    const sink = log.sink(current(0));
+    await sink.write(Buffer.from(line("one") + line("two").slice(0, 9)), () => undefined);
+    await sink.finish();
+    await sink.abort();
+    expect(await readFile(path, "utf8")).toContain(line("two").slice(0, 9));
+  });
+
   test("refuses bytes that do not follow those before them", async () => {
     await openFor(1000);
     await send(current(0), line("one"));

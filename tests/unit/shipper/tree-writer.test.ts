@@ -257,6 +257,14 @@ describe("a copy", () => {
     put(join(root, "a"));
     await expect(apply(copy(0, 5, 0, 0))).rejects.toMatchObject({ code: "transfer-failed" });
   });
+  test("is not made of what has got the number of a file that is gone, unless it is a file too", async () => {
+    mkdirSync(join(root, "d"));
+    const fd = openTrustedDirectory(join(root, "d"));
+    origins.note(0, root, [Buffer.from("d")], fd);
+    close(fd);
+    await apply(directory(""), file("b", 10));
+    await expect(apply(copy(0, 5, 0, 0))).rejects.toMatchObject({ code: "transfer-failed" });
+  });
   test("of a patch can't be asked for", async () => {
     writeFileSync(join(root, "f"), "0123");
     await apply(directory(""), { ...file("f", 4), type: "patch" } as TreeRecord);
