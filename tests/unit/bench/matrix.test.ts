@@ -111,7 +111,7 @@ describe("the targets", () => {
     expect(row(table, "downtime of 1 GB against the best").slice(1)).toEqual([
       "450 ms",
       "criu-lazy 1000 ms",
-      "met: 55 % less",
+      "**missed**: 55 % less",
     ]);
     expect(row(table, "total time of 1 GB").slice(1)).toEqual([
       "3800 ms",

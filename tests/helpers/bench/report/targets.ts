@@ -42,27 +42,24 @@ interface Target {
   readonly reference?: string;
 }
 
-/**
- * The best system before the paper's is beaten by 17.05 % in downtime and 24.33 % in total time there: no less here. The downtime
- * is not to grow with the memory: a fifth is the machine's noise.
- */
+/** What the project has set itself; the paper's margins (17.05 % of downtime, 24.33 % of total time) are the floor in every cell. */
 const targets: readonly Target[] = [
   {
-    title: "downtime of 1 GB against the best peer's: at least 17.05 % less",
+    title: "downtime of 1 GB against the best peer's: at most 0.3 of it",
     measure: "downtimeMs",
-    most: 1 - 0.1705,
+    most: 0.3,
     workload: "redis-1gb",
   },
   {
-    title: "total time of 1 GB against the best peer's: at least 24.33 % less",
+    title: "total time of 1 GB against the best peer's: at most 0.6 of it",
     measure: "totalMs",
-    most: 1 - 0.2433,
+    most: 0.6,
     workload: "redis-1gb",
   },
   {
-    title: "downtime of 1 GB against its own of 64 MB: at most 20 % more",
+    title: "downtime of 1 GB against its own of 64 MB: at most 1.25 of it",
     measure: "downtimeMs",
-    most: 1.2,
+    most: 1.25,
     workload: "redis-1gb",
     reference: "redis-64mb",
   },
