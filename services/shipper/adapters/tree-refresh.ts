@@ -117,7 +117,8 @@ class Refresh {
     const name = Buffer.from(text, "latin1");
     const before = directory.children?.get(text);
     if (before !== undefined) this.#lookAtLinks(before);
-    if (before?.kind === "directory") {
+    // One that was not looked into, since it was gone when it was to be opened, is a new one.
+    if (before?.children !== undefined) {
       const entry = this.#sameDirectory(before, fd, name);
       if (entry !== undefined) return { entry, same: true };
     }

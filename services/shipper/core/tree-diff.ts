@@ -28,6 +28,7 @@ export interface TreeEntry {
   recent: boolean;
   /** Overlay: nothing of the lower layers shows through. */
   opaque: boolean;
+  /** Of a directory that was looked into. */
   children: Map<string, TreeEntry> | undefined;
   /** Set by `markChanges`. */
   send: boolean;
