@@ -69,7 +69,7 @@ export class MissingPages {
   delete(page: number, pages: number): void {
     for (const [shift, set] of this.#byShift) {
       set.delete(page, pages);
-      if (set.runs === 0) this.#byShift.delete(shift);
+      if (set.size === 0) this.#byShift.delete(shift);
     }
   }
 

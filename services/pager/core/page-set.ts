@@ -1,84 +1,171 @@
-/** A set of page numbers kept as sorted, disjoint, merged runs: small for memory that is touched in runs. */
+/**
+ * A set of page numbers, one bit a page in chunks of 16 MiB of memory; only chunks that have a page exist. Faults tear holes
+ * into it all over: as a list of runs it would be slow to change just when time counts.
+ */
 export interface Run {
   start: number;
   /** First page after the run. */
   end: number;
 }
 
-export class PageSet {
-  readonly #runs: Run[] = [];
+const chunkPages = 4096;
+const wordPages = 32;
 
-  /** Runs held; a measure of the set's size in memory. */
-  get runs(): number {
-    return this.#runs.length;
+interface Chunk {
+  /** Number of its first page, over `chunkPages`. */
+  number: number;
+  words: Uint32Array;
+  pages: number;
+}
+
+export class PageSet {
+  /** Ascending. */
+  #chunks: Chunk[] = [];
+  #size = 0;
+
+  /** Pages in it. */
+  get size(): number {
+    return this.#size;
   }
 
   has(page: number): boolean {
-    const run = this.#runs[this.#firstEndingAfter(page)];
-    return run !== undefined && run.start <= page;
+    const number = Math.floor(page / chunkPages);
+    const chunk = this.#chunks[this.#firstFrom(number)];
+    if (chunk?.number !== number) return false;
+    const bit = page % chunkPages;
+    return (((chunk.words[bit >>> 5] ?? 0) >>> (bit & 31)) & 1) === 1;
   }
 
-  /** The first run that ends after `page`, with its start clipped to `page`. */
-  nextRun(page: number): Run | undefined {
-    const run = this.#runs[this.#firstEndingAfter(page)];
-    return run && { start: Math.max(run.start, page), end: run.end };
+  /** The first run that ends after `page`, with its start clipped to `page`, and `mostPages` of it at most. */
+  nextRun(page: number, mostPages = Infinity): Run | undefined {
+    const start = this.#next(page);
+    return start === undefined ? undefined : { start, end: this.#runEnd(start, start + mostPages) };
   }
 
-  /** Every run, ascending. The set may not change meanwhile. */
-  all(): readonly Readonly<Run>[] {
-    return this.#runs;
-  }
-
-  /** What the set has of the pages from `page` on, ascending, clipped. */
+  /** What the set has of the pages from `page` on, ascending, in runs as long as can be, clipped. */
   within(page: number, pages: number): Run[] {
     const found: Run[] = [];
     const end = page + pages;
-    for (let at = this.#firstEndingAfter(page); at < this.#runs.length; at += 1) {
-      const run = this.#runs[at];
-      if (run === undefined || run.start >= end) break;
-      found.push({ start: Math.max(run.start, page), end: Math.min(run.end, end) });
+    for (let start = this.#next(page); start !== undefined && start < end;) {
+      const stop = this.#runEnd(start, end);
+      found.push({ start, end: stop });
+      start = this.#next(stop);
     }
     return found;
   }
 
+  /** Every run, ascending. */
+  all(): Run[] {
+    return this.within(0, Infinity);
+  }
+
+  /** `pages` is finite. */
   add(start: number, pages: number): void {
-    if (pages <= 0) return;
-    const added: Run = { start, end: start + pages };
-    // Runs that merely touch are merged too, hence the search from start - 1.
-    const from = this.#firstEndingAfter(start - 1);
-    let to = from;
-    for (let run = this.#runs[to]; run !== undefined && run.start <= added.end; run = this.#runs[++to]) {
-      added.start = Math.min(added.start, run.start);
-      added.end = Math.max(added.end, run.end);
+    const end = start + pages;
+    for (let page = start; page < end;) {
+      const number = Math.floor(page / chunkPages);
+      const stop = Math.min(end, (number + 1) * chunkPages);
+      const at = this.#firstFrom(number);
+      let chunk = this.#chunks[at];
+      if (chunk?.number !== number) {
+        chunk = { number, words: new Uint32Array(chunkPages / wordPages), pages: 0 };
+        this.#chunks.splice(at, 0, chunk);
+      }
+      this.#change(chunk, page - number * chunkPages, stop - number * chunkPages, true);
+      page = stop;
     }
-    this.#runs.splice(from, to - from, added);
   }
 
   delete(start: number, pages: number): void {
-    if (pages <= 0) return;
     const end = start + pages;
-    const from = this.#firstEndingAfter(start);
-    const kept: Run[] = [];
-    let to = from;
-    for (let run = this.#runs[to]; run !== undefined && run.start < end; run = this.#runs[++to]) {
-      if (run.start < start) kept.push({ start: run.start, end: start });
-      if (run.end > end) kept.push({ start: end, end: run.end });
+    for (let at = this.#firstFrom(Math.floor(start / chunkPages)); ;) {
+      const chunk = this.#chunks[at];
+      const first = (chunk?.number ?? Infinity) * chunkPages;
+      if (chunk === undefined || first >= end) return;
+      this.#change(chunk, Math.max(start - first, 0), Math.min(end - first, chunkPages), false);
+      if (chunk.pages === 0) this.#chunks.splice(at, 1);
+      else at++;
     }
-    this.#runs.splice(from, to - from, ...kept);
   }
 
   clear(): void {
-    this.#runs.length = 0;
+    this.#chunks = [];
+    this.#size = 0;
   }
 
-  #firstEndingAfter(page: number): number {
+  /** Sets or clears the bits [from, to) of a chunk. */
+  #change(chunk: Chunk, from: number, to: number, set: boolean): void {
+    const { words } = chunk;
+    let changed = 0;
+    for (let bit = from; bit < to;) {
+      const at = bit >>> 5;
+      const stop = Math.min(to, (at + 1) * wordPages);
+      const mask = maskOf(bit & 31, stop - bit);
+      const before = words[at] ?? 0;
+      const after = set ? before | mask : before & ~mask;
+      changed += countOf((before ^ after) >>> 0);
+      words[at] = after;
+      bit = stop;
+    }
+    const difference = set ? changed : -changed;
+    chunk.pages += difference;
+    this.#size += difference;
+  }
+
+  /** First page from `page` on that is in the set. */
+  #next(page: number): number | undefined {
+    for (let at = this.#firstFrom(Math.floor(page / chunkPages)); ; at++) {
+      const chunk = this.#chunks[at];
+      if (chunk === undefined) return undefined;
+      const first = chunk.number * chunkPages;
+      const bit = nextBit(chunk.words, Math.max(page - first, 0), true);
+      if (bit < chunkPages) return first + bit;
+    }
+  }
+
+  /** Where the run that has page `start` ends; `limit` at most. */
+  #runEnd(start: number, limit: number): number {
+    let number = Math.floor(start / chunkPages);
+    let bit = start % chunkPages;
+    for (let at = this.#firstFrom(number); ; at++, number++, bit = 0) {
+      const chunk = this.#chunks[at];
+      if (chunk?.number !== number) return Math.min(limit, number * chunkPages);
+      bit = nextBit(chunk.words, bit, false);
+      if (bit < chunkPages || (number + 1) * chunkPages >= limit) return Math.min(limit, number * chunkPages + bit);
+    }
+  }
+
+  /** Index of the first chunk of this number or a higher one. */
+  #firstFrom(number: number): number {
     let low = 0;
-    let high = this.#runs.length;
+    let high = this.#chunks.length;
     while (low < high) {
       const middle = (low + high) >>> 1;
-      if ((this.#runs[middle]?.end ?? Infinity) > page) high = middle;
+      if ((this.#chunks[middle]?.number ?? Infinity) >= number) high = middle;
       else low = middle + 1;
     }
     return low;
   }
+}
+
+/** `count` bits from `from` on, of a word. */
+const maskOf = (from: number, count: number): number =>
+  count === wordPages ? 0xffffffff : (((1 << count) - 1) << from) >>> 0;
+
+/** The first bit from `from` on that is set, or that is clear; `chunkPages` when there is none. */
+function nextBit(words: Uint32Array, from: number, isSet: boolean): number {
+  for (let at = from >>> 5; at < words.length; at++) {
+    const word = words[at] ?? 0;
+    let wanted = isSet ? word : ~word;
+    if (at === from >>> 5) wanted &= -1 << (from & 31);
+    if (wanted !== 0) return at * wordPages + 31 - Math.clz32(wanted & -wanted);
+  }
+  return chunkPages;
+}
+
+/** Set bits of a word: see Hacker's Delight, 5-1. */
+function countOf(word: number): number {
+  let sums = word - ((word >>> 1) & 0x55555555);
+  sums = (sums & 0x33333333) + ((sums >>> 2) & 0x33333333);
+  return Math.imul((sums + (sums >>> 4)) & 0x0f0f0f0f, 0x01010101) >>> 24;
 }

@@ -13,7 +13,7 @@ export class WantedPages {
   }
 
   get empty(): boolean {
-    return this.#unasked.runs === 0;
+    return this.#unasked.size === 0;
   }
 
   /** They must be asked for, again perhaps. */
@@ -28,7 +28,7 @@ export class WantedPages {
 
   /** Takes the next run to ask for in the background, up to the end of its block of `blockPages`. */
   takeNext(blockPages: number): PageRange | undefined {
-    const run = this.#unasked.nextRun(0);
+    const run = this.#unasked.nextRun(0, blockPages);
     if (run === undefined) return undefined;
     const pages = Math.min(run.end - run.start, blockPages - (run.start % blockPages));
     this.#unasked.delete(run.start, pages);
