@@ -156,9 +156,9 @@ export class Pagers {
     log: Log,
     events: PageServerEvents,
   ): Promise<DaemonPageServer> {
-    const { migrationId, secret, source, windowBytes, earlyBytes = windowBytes, whole } = request;
+    const { earlyBytes = request.windowBytes } = request;
     const { criu, reconnectMs } = this.#deps;
-    const daemon = { migrationId, secret, source, workDir, windowBytes, earlyBytes, whole, reconnectMs };
+    const daemon = { ...request, earlyBytes, workDir, reconnectMs };
     const usable = requireLazyPages(criu);
     usable.catch(() => undefined); // met below
     const server = await DaemonPageServer.start(daemon, { workDir, log, ...events }, this.#spare.take());

@@ -98,7 +98,7 @@ export async function inspect(deps: InspectDeps, request: CreateMigration): Prom
   };
   const planAnew: Inspection["planAnew"] = (before, link) => ({
     ...before,
-    ...computePlan({ ...facts, link: speed(link), openStreams: before.streams }),
+    ...computePlan({ ...facts, link: speed(link), open: before }),
   });
   return { plan, planAnew, profile, source, destination, replaces };
 }

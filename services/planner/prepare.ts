@@ -54,6 +54,7 @@ export async function prepare(run: Run, inspection: Inspection): Promise<void> {
           containerId: profile.id,
           volumes,
           binds: moveBinds,
+          readers: plan.readers,
           compression: plan.compression,
           security,
         },
@@ -75,12 +76,12 @@ export async function prepare(run: Run, inspection: Inspection): Promise<void> {
     );
     goOn();
   };
-  const pager = async (from: Endpoint, { windowBytes, earlyBytes, chunkBytes }: Plan): Promise<void> => {
+  const pager = async (from: Endpoint, { readers, windowBytes, earlyBytes, chunkBytes }: Plan): Promise<void> => {
     const whole = plan.mode === "stop-and-copy";
     await create(run, "pager", () =>
       destination.pager.post(
         "/pagers",
-        { migrationId: id, secret, source: from, windowBytes, earlyBytes, chunkBytes, whole },
+        { migrationId: id, secret, source: from, readers, windowBytes, earlyBytes, chunkBytes, whole },
         pagerSchema,
         call,
       ),

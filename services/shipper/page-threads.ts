@@ -1,46 +1,53 @@
 /**
- * The shipper's page threads, as the main thread sees them: connections and orders go to them. One that dies, which it
- * should not, is replaced and told again what it must know; its connections are gone, and the destinations make new ones.
+ * The shipper's page threads, as the main thread sees them: connections and orders go to them. There is one for faults,
+ * and one for each reader, as soon as a transfer has so many. One that dies, which it should not, is replaced and told
+ * again what it must know; its connections are gone, and the destinations make new ones.
  */
 import { setTimeout as sleep } from "node:timers/promises";
-import { messageOf } from "../shared/errors.ts";
-import type { Connection } from "../shared/link/connection.ts";
+import { DmigrateError, messageOf } from "../shared/errors.ts";
+import { closeConnection, type Connection } from "../shared/link/connection.ts";
+import { readerRoles } from "../shared/link/preamble.ts";
 import type { Log, LogLevel } from "../shared/log.ts";
 import { PageCounters } from "./page-thread/counters.ts";
-import { pageRoles, type OpenedMemory, type Order, type PageRole } from "./page-thread/messages.ts";
+import type { OpenedMemory, Order, PageRole } from "./page-thread/messages.ts";
 import { PageThread, startWorker, ThreadEnded, type StartWorker } from "./page-thread/page-thread.ts";
 
 const restartPauseMs = 100;
 
 /** What the threads know of a transfer. */
 interface Known {
-  counters: Readonly<Record<PageRole, PageCounters>>;
+  counters: ReadonlyMap<PageRole, PageCounters>;
   memory: Order | undefined;
+}
+
+/** One of the threads; in its place comes the next one when it dies. */
+interface Place {
+  thread: PageThread;
+  /** Settled, never rejected, once there is a thread again. */
+  replaced: Promise<void> | undefined;
 }
 
 export class PageThreads {
   readonly #log: Log;
   readonly #known = new Map<string, Known>();
   readonly #startWorker: StartWorker;
-  readonly #threads: Record<PageRole, PageThread>;
-  /** Settled, never rejected, once there is a thread again. */
-  readonly #replaced = new Map<PageRole, Promise<void>>();
+  readonly #places = new Map<PageRole, Place>();
   #stopped = false;
 
   constructor(log: Log, start: StartWorker = startWorker) {
     this.#log = log;
     this.#startWorker = start;
-    this.#threads = { pages: this.#start("pages"), faults: this.#start("faults") };
+    // Ahead of need.
+    for (const role of rolesFor(1)) this.#place(role);
   }
 
-  /** Connections of its transfer may come. */
-  begin(migrationId: string): void {
-    const known: Known = {
-      counters: { pages: new PageCounters(), faults: new PageCounters() },
-      memory: undefined,
-    };
-    this.#known.set(migrationId, known);
-    for (const role of pageRoles) this.#tell(role, migrationId, beginOf(known, role));
+  /** Connections of its transfer may come, from so many readers' ends. Throws when a further thread cannot be had. */
+  begin(migrationId: string, readers = 1): void {
+    const roles = rolesFor(readers);
+    for (const role of roles) this.#place(role);
+    const counters = new Map(roles.map((role) => [role, new PageCounters()]));
+    this.#known.set(migrationId, { counters, memory: undefined });
+    for (const [role, each] of counters) this.#tell(role, migrationId, beginOf(each));
   }
 
   /** Requests are answered from this memory once it resolves. Rejects with `invalid-request` when it is not the container's. */
@@ -60,73 +67,102 @@ export class PageThreads {
 
   /** Closes the connections and the memory. */
   end(migrationId: string): void {
-    if (!this.#known.delete(migrationId)) return;
-    for (const role of pageRoles) this.#tell(role, migrationId, { kind: "end" });
+    const known = this.#known.get(migrationId);
+    if (known === undefined) return;
+    this.#known.delete(migrationId);
+    for (const role of known.counters.keys()) this.#tell(role, migrationId, { kind: "end" });
   }
 
-  /** What was sent, over connections of both roles. */
-  countersOf(migrationId: string): Readonly<Record<PageRole, PageCounters>> | undefined {
-    return this.#known.get(migrationId)?.counters;
+  /** What was sent over the connections of each role; empty when the transfer is not known. */
+  countersOf(migrationId: string): ReadonlyMap<PageRole, PageCounters> {
+    return this.#known.get(migrationId)?.counters ?? new Map();
   }
 
   /**
    * Gives a connection to the thread that serves its role, or that will: to close it would only have the destination make
-   * the next one at once.
+   * the next one at once. One of a reader that the transfer does not have is closed.
    */
   attach(migrationId: string, role: PageRole, connection: Connection): void {
-    const give = (): void => this.#threads[role].give(migrationId, connection);
-    if (this.#threads[role].hasEnded) void Promise.resolve(this.#replaced.get(role)).then(give);
+    const place = this.#places.get(role);
+    if (place === undefined || !this.countersOf(migrationId).has(role)) {
+      closeConnection(connection);
+      return;
+    }
+    const give = (): void => place.thread.give(migrationId, connection);
+    if (place.thread.hasEnded) void Promise.resolve(place.replaced).then(give);
     else give();
   }
 
   /** Ends the threads, and with them what they serve. */
   async stop(): Promise<void> {
     this.#stopped = true;
-    await Promise.all(Object.values(this.#threads).map((thread) => thread.stop()));
+    await Promise.all([...this.#places.values()].map(({ thread }) => thread.stop()));
   }
 
   async #toAll(migrationId: string, order: Order): Promise<void> {
     const known = this.#known.get(migrationId);
-    await Promise.all(pageRoles.map((role) => this.#order(role, migrationId, order)));
-    if (known !== undefined) known.memory = order;
+    if (known === undefined) throw new DmigrateError("not-found", `there is no transfer ${migrationId} here`);
+    await Promise.all([...known.counters.keys()].map((role) => this.#order(role, migrationId, order)));
+    known.memory = order;
   }
 
   /** For what the thread that comes after this one is told anyway. */
   #tell(role: PageRole, migrationId: string, order: Order): void {
-    this.#threads[role].ask(migrationId, order).catch(() => undefined);
+    this.#placeOf(role)
+      .thread.ask(migrationId, order)
+      .catch(() => undefined);
   }
 
   /** What a thread does not live to answer, the next one is asked. */
   async #order(role: PageRole, migrationId: string, order: Order): Promise<void> {
+    const place = this.#placeOf(role);
     try {
-      await this.#threads[role].ask(migrationId, order);
+      await place.thread.ask(migrationId, order);
     } catch (error) {
       if (!(error instanceof ThreadEnded)) throw error;
-      await this.#replaced.get(role);
-      await this.#threads[role].ask(migrationId, order);
+      await place.replaced;
+      await place.thread.ask(migrationId, order);
     }
+  }
+
+  #placeOf(role: PageRole): Place {
+    const place = this.#places.get(role);
+    if (place === undefined) throw new Error(`there is no page thread ${role}`);
+    return place;
+  }
+
+  /** Starts the thread of a role, if there is none. */
+  #place(role: PageRole): void {
+    if (this.#places.has(role)) return;
+    this.#places.set(role, { thread: this.#start(role), replaced: undefined });
   }
 
   #start(role: PageRole): PageThread {
     const options = { role, logLevel: this.#log.level as LogLevel };
     return new PageThread(this.#startWorker, options, (reason) => {
-      if (!this.#stopped) this.#replaced.set(role, this.#replace(role, reason));
+      if (!this.#stopped) this.#placeOf(role).replaced = this.#replace(role, reason);
     });
   }
 
   async #replace(role: PageRole, reason: string): Promise<void> {
     this.#log.error({ role, reason }, "a page thread failed; it is started anew");
-    for (const { counters } of this.#known.values()) counters[role].links = 0;
+    for (const { counters } of this.#known.values()) {
+      const lost = counters.get(role);
+      if (lost !== undefined) lost.links = 0;
+    }
     let thread: PageThread | undefined;
     while (thread === undefined) {
       await sleep(restartPauseMs);
       if (this.#stopped) return;
       thread = this.#tryStart(role);
     }
-    this.#threads[role] = thread;
-    for (const [migrationId, known] of this.#known)
-      for (const order of [beginOf(known, role), known.memory])
+    this.#placeOf(role).thread = thread;
+    for (const [migrationId, { counters, memory }] of this.#known) {
+      const own = counters.get(role);
+      if (own === undefined) continue;
+      for (const order of [beginOf(own), memory])
         if (order !== undefined) thread.ask(migrationId, order).catch((error: unknown) => this.#report(error));
+    }
   }
 
   /** Undefined when there is just now no room for one, or no descriptor. */
@@ -144,4 +180,5 @@ export class PageThreads {
   }
 }
 
-const beginOf = ({ counters }: Known, role: PageRole): Order => ({ kind: "begin", counters: counters[role].memory });
+const rolesFor = (readers: number): PageRole[] => ["faults", ...readerRoles.slice(0, readers)];
+const beginOf = (counters: PageCounters): Order => ({ kind: "begin", counters: counters.memory });

@@ -83,7 +83,7 @@ export class Transfer implements Attachable {
     this.#deps = deps;
     this.#jobs = new FileJobs(request.compression === "zstd");
     this.#log = new SourceLog(deps.docker, request.containerId);
-    deps.pageThreads.begin(request.migrationId);
+    deps.pageThreads.begin(request.migrationId, request.readers);
   }
 
   /** Whether a repeated request is the same one. */
@@ -119,7 +119,7 @@ export class Transfer implements Attachable {
   report(): TransferReport {
     let bytesSent = this.#bytesOfClosedLinks;
     for (const link of this.#links) bytesSent += link.bytesSent;
-    const counters = Object.values(this.#deps.pageThreads.countersOf(this.request.migrationId) ?? {});
+    const counters = [...this.#deps.pageThreads.countersOf(this.request.migrationId).values()];
     const sum = (of: (counter: PageCounters) => number): number => counters.reduce((all, each) => all + of(each), 0);
     return {
       migrationId: this.request.migrationId,
@@ -204,7 +204,7 @@ export class Transfer implements Attachable {
     const { pageThreads } = this.#deps;
     const { State } = await this.#deps.docker.getContainer(containerId).inspect();
     if (!State.Running) throw new DmigrateError("conflict", `container ${containerId.slice(0, 12)} does not run`);
-    if ((pageThreads.countersOf(migrationId)?.pages.links ?? 0) === 0)
+    if ((pageThreads.countersOf(migrationId).get("pages")?.links ?? 0) === 0)
       throw new DmigrateError("conflict", "the destination's pager is not connected; POST /pagers comes first");
     const processes = findFreezer(State.Pid)
       .processes()

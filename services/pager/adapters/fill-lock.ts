@@ -61,11 +61,11 @@ export class FillLock {
 
   /** Does `work`, of microseconds, while nobody else holds the lock. Throws LinuxError. */
   exclusively<T>(work: () => T): T {
-    this.#lock();
+    this.lock();
     try {
       return work();
     } finally {
-      this.#unlock();
+      this.unlock();
     }
   }
 
@@ -74,7 +74,8 @@ export class FillLock {
     return this.exclusively(() => (this.generation === generation ? work() : undefined));
   }
 
-  #lock(): void {
+  /** To be followed by `unlock`, within microseconds. Throws LinuxError. */
+  lock(): void {
     if (Atomics.compareExchange(this.#words, 0, 0, this.#owner) === 0) return;
     while (syscall(futexNumber, this.#address, operations.lock, 0, null, null, 0) !== 0) {
       const errno = koffi.errno();
@@ -86,9 +87,49 @@ export class FillLock {
     }
   }
 
-  #unlock(): void {
+  unlock(): void {
     if (Atomics.compareExchange(this.#words, 0, this.#owner, 0) === this.#owner) return;
     if (syscall(futexNumber, this.#address, operations.unlock, 0, null, null, 0) !== 0)
       throw new LinuxError("futex", koffi.errno());
+  }
+}
+
+/** The locks of several threads that fill pages in, as the thread that hears uses them: all at once. */
+export class FillLocks {
+  readonly #locks: FillLock[] = [];
+
+  /** One more thread fills pages in from now on, by what is known now. */
+  add(lock: FillLock): void {
+    while (lock.generation < this.generation) lock.renew();
+    this.#locks.push(lock);
+  }
+
+  /** The generation of what is known. */
+  get generation(): number {
+    return this.#locks[0]?.generation ?? 0;
+  }
+
+  /** What was known is not the latest any more. To be called under the locks. */
+  renew(): void {
+    for (const lock of this.#locks) lock.renew();
+  }
+
+  /** A thread that waited for its page has it, and is to run. */
+  noteAnswered(): void {
+    for (const lock of this.#locks) lock.noteAnswered();
+  }
+
+  /** Does `work`, of microseconds, while nobody fills anything in. Throws LinuxError. */
+  exclusively<T>(work: () => T): T {
+    let held = 0;
+    try {
+      for (const lock of this.#locks) {
+        lock.lock();
+        held++;
+      }
+      return work();
+    } finally {
+      for (const lock of this.#locks.slice(0, held)) lock.unlock();
+    }
   }
 }

@@ -24,6 +24,14 @@ export interface Filled {
   isZero: boolean;
 }
 
+/** Adds to a list what often continues its last entry. */
+export function noteFilled(filled: Filled[], next: Filled): void {
+  const last = filled.at(-1);
+  const goesOn = last?.space === next.space && last.isZero === next.isZero && last.page + last.pages === next.page;
+  if (last !== undefined && goesOn) last.pages += next.pages;
+  else filled.push(next);
+}
+
 /** Part of a place whose contents stand together. */
 export interface Part extends Place {
   /** Where in the payload the contents begin; undefined when they are zero. */

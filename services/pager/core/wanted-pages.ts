@@ -26,13 +26,20 @@ export class WantedPages {
     this.#unasked.delete(page, pages);
   }
 
-  /** Takes the next run to ask for in the background, up to the end of its block of `blockPages`. */
+  /** Takes the next run to ask for, up to the end of its block of `blockPages`. */
   takeNext(blockPages: number): PageRange | undefined {
     const run = this.#unasked.nextRun(0, blockPages);
     if (run === undefined) return undefined;
     const pages = Math.min(run.end - run.start, blockPages - (run.start % blockPages));
     this.#unasked.delete(run.start, pages);
     return { page: run.start, pages };
+  }
+
+  /** Takes what is to be asked for next in the background: all there is of the first unit of `unitPages` that has some. */
+  takeUnit(unitPages: number): PageRange[] {
+    const first = this.#unasked.nextRun(0, 1)?.start;
+    if (first === undefined) return [];
+    return this.takeWithin(first - (first % unitPages), unitPages, unitPages);
   }
 
   /** Takes what there is of a range, in runs of `mostPages` at most. */

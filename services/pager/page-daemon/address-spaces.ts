@@ -11,6 +11,7 @@
  * when the process is gone.
  */
 import koffi from "koffi";
+import type { PageRange } from "../../shared/core/criu/process-images.ts";
 import { pageBytes } from "../../shared/core/page-server/codec.ts";
 import {
   closeUserfaultfd,
@@ -23,7 +24,7 @@ import {
   wake,
   zeroPages,
 } from "../adapters/userfaultfd.ts";
-import type { FillLock } from "../adapters/fill-lock.ts";
+import type { FillLocks } from "../adapters/fill-lock.ts";
 import type { EarlyRun } from "../core/early-pages.ts";
 import { ChangeLog } from "../core/change-log.ts";
 import { FaultPattern } from "../core/fault-pattern.ts";
@@ -63,11 +64,11 @@ export interface AddressSpacesOptions {
   watch: (fd: number) => void;
   unwatch: (fd: number) => void;
   /** Shared with whoever else fills pages in. */
-  lock: FillLock;
+  lock: FillLocks;
   /** A thread waits for a page: of process `pid`, and of the images. */
   onFault: (pid: number, image: number) => void;
-  /** Pages are worth having soon; they were taken from the wanted ones. */
-  onNear: (pid: number, image: number, pages: number) => void;
+  /** Pages of the images are worth having soon; they were taken from the wanted ones. */
+  onNear: (pid: number, ranges: PageRange[]) => void;
 }
 
 /** Largest fetch of a fault's neighbours, in pages: 256 KiB. */
@@ -158,11 +159,11 @@ export class AddressSpaces {
   }
 
   /** Where pages of process `pid` are missing; undefined while the memory is changing: hear, and ask again. */
-  place(pid: number, image: number, pages: number): Placement | undefined {
+  place(pid: number, ranges: readonly PageRange[]): Placement | undefined {
     const spaces = [...this.#spaces.values()].filter((space) => space.pid === pid);
     if (!spaces.every((space) => this.#noteTold(space))) return undefined;
     const places = spaces.flatMap(({ id, fd, missing }) =>
-      missing.placesOf(image, pages).map((place) => ({ ...place, space: id, fd })),
+      ranges.flatMap(({ page, pages }) => missing.placesOf(page, pages)).map((place) => ({ ...place, space: id, fd })),
     );
     return { generation: this.#options.lock.generation, places };
   }
@@ -346,12 +347,11 @@ export class AddressSpaces {
   lookAround(): void {
     for (const { space, page } of this.#faulted.splice(0)) {
       const wanted = this.wanted.get(space.pid);
-      for (const ahead of space.pattern.next(page)) {
-        for (const place of space.missing.within(ahead.page, ahead.pages)) {
-          for (const run of wanted?.takeWithin(place.image, place.pages, nearPages) ?? [])
-            this.#options.onNear(space.pid, run.page, run.pages);
-        }
-      }
+      const near = space.pattern
+        .next(page)
+        .flatMap((ahead) => space.missing.within(ahead.page, ahead.pages))
+        .flatMap((place) => wanted?.takeWithin(place.image, place.pages, nearPages) ?? []);
+      if (near.length > 0) this.#options.onNear(space.pid, near);
     }
   }
 

@@ -8,13 +8,17 @@ import type { MemoryMap } from "../../shared/core/frames/memory-map.ts";
 import { closeBell, makeBell, ring } from "../../shared/adapters/bell.ts";
 import { asDmigrateError, DmigrateError, messageOf } from "../../shared/errors.ts";
 import type { DialOptions } from "../../shared/link/dial.ts";
+import type { PageRange } from "../../shared/core/criu/process-images.ts";
+import type { ReaderRole } from "../../shared/link/preamble.ts";
 import { FillLock } from "../adapters/fill-lock.ts";
 import type { EarlyRun } from "../core/early-pages.ts";
+import { PageSet } from "../core/page-set.ts";
 import type { Filled, Placement } from "../core/placement.ts";
 import {
   board,
   type Answered,
   type BulkOptions,
+  type BulkRequest,
   type FillOutcome,
   type FromBulk,
   type SharedPages,
@@ -23,11 +27,22 @@ import {
 import { PageDialer } from "./page-dialer.ts";
 import type { PageRequest } from "./page-lane.ts";
 
-/** An answer; what of it was filled in already is told apart. */
-export interface BulkAnswer extends Omit<Answered, "id"> {
+/** An answer to a part of a request; what of it was filled in already is told apart. */
+export interface BulkAnswer extends Omit<Answered, "id" | "asked"> {
   request: PageRequest;
   /** Of the placement that `filled` went by. */
   generation: number;
+  /** To be called when nobody looks at what is left to fill in any more; or never. */
+  free: () => void;
+}
+
+/** A request is over: what of it was filled in, all that there was no answer of. */
+export interface BulkFilled {
+  request: BulkRequest;
+  /** So many of its pages were in no answer. */
+  pages: number;
+  generation: number;
+  filled: readonly Filled[];
 }
 
 export interface FillResult {
@@ -37,9 +52,10 @@ export interface FillResult {
 }
 
 export interface BulkLaneEvents {
-  /** What is left to fill in is the receiver's: it says `free` when it is through with it, or just lets go. */
+  /** Of what was not merely filled in. */
   onAnswer: (answer: BulkAnswer) => void;
-  /** The source could not answer a speculative request. */
+  onFilled: (filled: BulkFilled) => void;
+  /** The source could not answer a part of a speculative request. */
   onRefused: (request: PageRequest) => void;
   onMap: (map: MemoryMap) => void;
   /** With a reason when the link is lost, without when it is back. */
@@ -48,8 +64,10 @@ export interface BulkLaneEvents {
 }
 
 interface Asking {
-  request: PageRequest;
+  request: BulkRequest;
   placement: Placement | undefined;
+  /** What there was an answer of, or a refusal. */
+  answered: PageRange[];
 }
 
 interface Filling {
@@ -57,7 +75,8 @@ interface Filling {
   onResult: (result: FillResult) => void;
 }
 
-export interface BulkLink extends Omit<DialOptions, "role" | "signal"> {
+export interface BulkLink extends Omit<DialOptions, "signal"> {
+  role: ReaderRole;
   /** How long a lost link may stay away. */
   reconnectMs: number;
 }
@@ -97,7 +116,7 @@ export class BulkLane {
   async connect({ reconnectMs, ...link }: BulkLink, events: BulkLaneEvents): Promise<void> {
     this.#events = events;
     this.#dialer = new PageDialer({
-      ...{ ...link, reconnectMs, role: "pages", signal: this.#abort.signal },
+      ...{ ...link, reconnectMs, signal: this.#abort.signal },
       onConnection: (connection) => {
         this.#post({ kind: "connection", connection, patienceMs: reconnectMs });
         this.flush();
@@ -109,9 +128,9 @@ export class BulkLane {
   }
 
   /** Asks the source. With a placement what comes is filled in at once, if that is the latest still. */
-  request(request: PageRequest, placement?: Placement): void {
+  request(request: BulkRequest, placement?: Placement): void {
     const id = ++this.#lastId;
-    this.#asking.set(id, { request, placement });
+    this.#asking.set(id, { request, placement, answered: [] });
     this.#post({ kind: "ask", id, request, placement });
   }
 
@@ -120,11 +139,6 @@ export class BulkLane {
     const id = ++this.#lastId;
     this.#filling.set(id, { generation: placement.generation, onResult });
     this.#post({ kind: "fill", id, image: page, placement, spans, memory: memoryOf(payload) });
-  }
-
-  /** Nobody looks at an answer's contents any more. */
-  free(memory: SharedArrayBuffer | undefined): void {
-    if (memory !== undefined) this.#post({ kind: "free", memory });
   }
 
   /** What was said and not sent yet: it is sent at the end of the turn, unless that is too late. */
@@ -175,7 +189,7 @@ export class BulkLane {
     // It may be what it was to fill in that the thread has died of.
     for (const [id, asking] of this.#asking) {
       asking.placement = undefined;
-      this.#post({ kind: "ask", id, ...asking });
+      this.#post({ kind: "ask", id, request: { ...asking.request, ranges: unanswered(asking) }, placement: undefined });
     }
     // Its connection is of no use without what it had read of it.
     void this.#dialer?.lost(reason);
@@ -201,15 +215,26 @@ export class BulkLane {
   #hear(message: FromBulk): void {
     switch (message.kind) {
       case "answered": {
-        const asking = this.#asked(message.id);
-        const generation = asking.placement?.generation ?? 0;
-        const { pages, provisional, filled, rest } = message;
-        this.#events?.onAnswer({ request: asking.request, generation, pages, provisional, filled, rest });
+        const { id, asked, pages, provisional, filled, rest } = message;
+        const { request, generation } = this.#part(id, asked);
+        const memory = rest?.memory;
+        const free = (): void => {
+          if (memory !== undefined) this.#post({ kind: "free", memory });
+        };
+        this.#events?.onAnswer({ request, generation, pages, provisional, filled, rest, free });
         return;
       }
       case "refused":
-        this.#events?.onRefused(this.#asked(message.id).request);
+        this.#events?.onRefused(this.#part(message.id, message.asked).request);
         return;
+      case "over": {
+        const asking = this.#askingOf(message.id);
+        this.#asking.delete(message.id);
+        const { request, answered } = asking;
+        const pages = sum(request.ranges) - sum(answered);
+        this.#events?.onFilled({ request, pages, generation: generationOf(asking), filled: message.filled });
+        return;
+      }
       case "filled": {
         const filling = this.#filling.get(message.id);
         this.#filling.delete(message.id);
@@ -228,12 +253,30 @@ export class BulkLane {
     }
   }
 
-  #asked(id: number): Asking {
+  /** The part of a request that was answered, or refused. */
+  #part(id: number, asked: PageRange): { request: PageRequest; generation: number } {
+    const asking = this.#askingOf(id);
+    asking.answered.push(asked);
+    const { ranges: _, ...request } = asking.request;
+    return { request: { ...request, ...asked }, generation: generationOf(asking) };
+  }
+
+  #askingOf(id: number): Asking {
     const asking = this.#asking.get(id);
     if (asking === undefined) throw new Error(`the bulk thread answered request ${id}, which was not asked`);
-    this.#asking.delete(id);
     return asking;
   }
+}
+
+const generationOf = ({ placement }: Asking): number => placement?.generation ?? 0;
+const sum = (ranges: readonly PageRange[]): number => ranges.reduce((all, { pages }) => all + pages, 0);
+
+/** What the thread that has died was still to answer, or has filled in without a word. */
+function unanswered({ request, answered }: Asking): PageRange[] {
+  const left = new PageSet();
+  for (const { page, pages } of request.ranges) left.add(page, pages);
+  for (const { page, pages } of answered) left.delete(page, pages);
+  return left.all().map(({ start, end }) => ({ page: start, pages: end - start }));
 }
 
 /** Payloads of the bulk thread are in shared memory from their begin on. */

@@ -3,8 +3,15 @@ import type { MemoryMap } from "../../shared/core/frames/memory-map.ts";
 import type { PageSpan } from "../../shared/core/frames/page-message.ts";
 import type { ErrorCode } from "../../shared/errors.ts";
 import type { Connection } from "../../shared/link/connection.ts";
+import type { PageRange } from "../../shared/core/criu/process-images.ts";
 import type { Filled, Placement } from "../core/placement.ts";
 import type { PageRequest } from "./page-lane.ts";
+
+/** Pages of one process that are asked for together. */
+export interface BulkRequest extends Omit<PageRequest, "page" | "pages" | "priority"> {
+  priority: 2 | 3;
+  ranges: readonly PageRange[];
+}
 
 export interface BulkOptions {
   /** What both threads see (board). */
@@ -22,8 +29,12 @@ export interface SharedPages {
   memory: SharedArrayBuffer | undefined;
 }
 
+/** An answer of the source that the hearing thread must see to: only what is filled in here in the plain way is not. */
 export interface Answered {
   id: number;
+  /** What was asked: part of a range of the request. */
+  asked: PageRange;
+  /** How many of these pages it is about. */
   pages: number;
   provisional: boolean;
   filled: readonly Filled[];
@@ -35,7 +46,7 @@ export type ToBulk =
   /** To use from now on; its descriptor stays the sender's to close, once it is told to be lost. */
   | { kind: "connection"; connection: Connection; patienceMs: number }
   /** Ask the source; with a placement, fill in what comes. */
-  | { kind: "ask"; id: number; request: PageRequest; placement: Placement | undefined }
+  | { kind: "ask"; id: number; request: BulkRequest; placement: Placement | undefined }
   /** Fill in pages from `image` on. The memory stays the sender's. */
   | ({ kind: "fill"; id: number; image: number; placement: Placement } & SharedPages)
   /** Memory to be used again. */
@@ -45,8 +56,10 @@ export type ToBulk =
 
 export type FromBulk =
   | ({ kind: "answered" } & Answered)
-  /** The source could not answer a speculative request. */
-  | { kind: "refused"; id: number }
+  /** The source could not answer this part of a speculative request. */
+  | { kind: "refused"; id: number; asked: PageRange }
+  /** Every part was answered; what of it was filled in without a word. */
+  | { kind: "over"; id: number; filled: readonly Filled[] }
   | { kind: "filled"; id: number; filled: readonly Filled[]; outcome: FillOutcome }
   | { kind: "map"; map: MemoryMap }
   /** The connection is not used any more. */

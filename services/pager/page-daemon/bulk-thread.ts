@@ -10,14 +10,29 @@ import { Poller, type Watched } from "../../shared/adapters/poller.ts";
 import { PayloadPool } from "../../shared/core/frames/payload-pool.ts";
 import { unpreferThisThread } from "../../shared/adapters/thread-priority.ts";
 import { FillLock } from "../adapters/fill-lock.ts";
-import type { Placement } from "../core/placement.ts";
-import { board, type BulkOptions, type FromBulk, type SharedPages, type ToBulk } from "./bulk-messages.ts";
+import { blockPages } from "../core/early-pages.ts";
+import { noteFilled, type Filled, type Placement } from "../core/placement.ts";
+import {
+  board,
+  type BulkOptions,
+  type BulkRequest,
+  type FromBulk,
+  type SharedPages,
+  type ToBulk,
+} from "./bulk-messages.ts";
 import { fillPlaced } from "./fill-placed.ts";
 import { PageLane, type PageAnswer, type PageRequest } from "./page-lane.ts";
 
-interface Asked extends PageRequest {
+/** A request of the first thread, cut into what one answer may hold. */
+interface Batch {
   id: number;
   placement: Placement | undefined;
+  unanswered: number;
+  filled: Filled[];
+}
+
+interface Asked extends PageRequest {
+  batch: Batch;
 }
 
 // But for the first, such a thread is started by one that is urgent. To give way to the container's threads (nice 10) made
@@ -38,25 +53,54 @@ const report = (message: FromBulk): void => void reports.push(message);
 const lane = new PageLane({
   pool,
   onAnswer: answered,
-  onRefused: (request) => report({ kind: "refused", id: (request as Asked).id }),
+  onRefused: (request) => {
+    const { batch, page, pages } = request as Asked;
+    report({ kind: "refused", id: batch.id, asked: { page, pages } });
+    settle(batch);
+  },
   onMap: (map) => report({ kind: "map", map }),
   onLost: (reason) => report({ kind: "lost", reason }),
   onFailure: ({ code, message }) => report({ kind: "failure", code, message }),
 });
 
 function answered({ request, pages, spans, provisional, payload, keep }: PageAnswer): void {
-  const { id, placement } = request as Asked;
+  const { batch, page } = request as Asked;
+  const { id, placement } = batch;
   const hasContents = spans.some(({ at }) => typeof at === "number");
   // Memory of the pool is shared, and only what has no contents is too small for it.
   const memory = hasContents ? (payload.buffer as unknown as SharedArrayBuffer) : undefined;
   const contents: SharedPages = { spans, memory };
   const isPlain = placement !== undefined && !provisional && spans.every(({ at }) => at !== "same");
   const { filled, outcome } = isPlain
-    ? fillPlaced(lock, placement, request.page, contents)
+    ? fillPlaced(lock, placement, page, contents)
     : { filled: [], outcome: "stale" as const };
-  const rest = outcome === "whole" ? undefined : contents;
-  if (rest !== undefined) keep();
-  report({ kind: "answered", id, pages, provisional, filled, rest });
+  if (outcome === "whole" && pages === request.pages) for (const each of filled) noteFilled(batch.filled, each);
+  else {
+    const rest = outcome === "whole" ? undefined : contents;
+    if (rest !== undefined) keep();
+    report({ kind: "answered", id, asked: { page, pages: request.pages }, pages, provisional, filled, rest });
+  }
+  settle(batch);
+}
+
+/** One more part of it is answered. */
+function settle(batch: Batch): void {
+  batch.unanswered--;
+  if (batch.unanswered === 0) report({ kind: "over", id: batch.id, filled: batch.filled });
+}
+
+function ask(id: number, { ranges, ...request }: BulkRequest, placement: Placement | undefined): void {
+  const batch: Batch = { id, placement, unanswered: 0, filled: [] };
+  for (const { page, pages } of ranges) {
+    // What is kept is kept by blocks.
+    for (let at = page; at < page + pages;) {
+      const end = Math.min(page + pages, at - (at % blockPages) + blockPages);
+      batch.unanswered++;
+      const asked: Asked = { ...request, page: at, pages: end - at, batch };
+      lane.request(asked);
+      at = end;
+    }
+  }
 }
 
 function obey(message: ToBulk): void {
@@ -64,11 +108,9 @@ function obey(message: ToBulk): void {
     case "connection":
       lane.use(message.connection, message.patienceMs);
       return;
-    case "ask": {
-      const asked: Asked = { ...message.request, id: message.id, placement: message.placement };
-      lane.request(asked);
+    case "ask":
+      ask(message.id, message.request, message.placement);
       return;
-    }
     case "fill":
       report({ kind: "filled", id: message.id, ...fillPlaced(lock, message.placement, message.image, message) });
       return;

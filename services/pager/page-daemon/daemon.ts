@@ -12,7 +12,7 @@ import { Epoll } from "../adapters/epoll.ts";
 import { RestoreSocket } from "../adapters/restore-socket.ts";
 import type { PageServerStats, ProcessPages } from "../page-server.ts";
 import { AddressSpaces } from "./address-spaces.ts";
-import type { BulkLane } from "./bulk-lane.ts";
+import type { BulkLanes } from "./bulk-lanes.ts";
 import type { FromDaemon, StartDaemon } from "./messages.ts";
 import { PageFetch } from "./page-fetch.ts";
 
@@ -35,7 +35,7 @@ export class PageDaemon {
   readonly #spaces: AddressSpaces;
   readonly #epoll: Epoll;
   readonly #socket: RestoreSocket;
-  readonly #bulk: BulkLane;
+  readonly #bulk: BulkLanes;
   readonly #fetch: PageFetch;
   readonly #abort = new AbortController();
   /** Descriptor of the faults' connection, while there is one: its number may by then be another file's. */
@@ -47,7 +47,7 @@ export class PageDaemon {
   #retrying = false;
 
   /** Listens for CRIU's restore in the current directory; it may connect at once. */
-  constructor(start: StartDaemon, bulk: BulkLane, tell: (message: FromDaemon) => void) {
+  constructor(start: StartDaemon, bulk: BulkLanes, tell: (message: FromDaemon) => void) {
     this.#tell = tell;
     this.#bulk = bulk;
     this.#epoll = new Epoll({
@@ -63,7 +63,7 @@ export class PageDaemon {
         this.#lastFaultAt = performance.now();
         this.#fetch.fault(pid, page);
       },
-      onNear: (pid, page, pages) => this.#fetch.near(pid, page, pages),
+      onNear: (pid, ranges) => this.#fetch.near(pid, ranges),
     });
     this.#fetch = new PageFetch({
       ...{ start, bulk, spaces: this.#spaces, signal: this.#abort.signal },

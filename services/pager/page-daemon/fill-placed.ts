@@ -3,7 +3,7 @@ import koffi from "koffi";
 import { pageBytes } from "../../shared/core/page-server/codec.ts";
 import type { FillLock } from "../adapters/fill-lock.ts";
 import { copyPages, wake, zeroPages } from "../adapters/userfaultfd.ts";
-import { partsOf, type Filled, type Part, type Placement, type SpacePlace } from "../core/placement.ts";
+import { noteFilled, partsOf, type Filled, type Part, type Placement, type SpacePlace } from "../core/placement.ts";
 import type { FillOutcome, SharedPages } from "./bulk-messages.ts";
 
 /** Filled under one hold of the lock, for which a fault may wait: 64 KiB, some 50 µs. */
@@ -51,16 +51,8 @@ function fillPart(
     if (step.outcome !== "done" && step.outcome !== "exists") return "hindered";
     const count = step.outcome === "done" ? step.pages : 1;
     lock.giveWay();
-    note(filled, { space, page: at, pages: count, isZero });
+    noteFilled(filled, { space, page: at, pages: count, isZero });
     done += count;
   }
   return "whole";
-}
-
-/** Adds to a list what often continues its last entry. */
-function note(filled: Filled[], next: Filled): void {
-  const last = filled.at(-1);
-  const goesOn = last?.space === next.space && last.isZero === next.isZero && last.page + last.pages === next.page;
-  if (last !== undefined && goesOn) last.pages += next.pages;
-  else filled.push(next);
 }

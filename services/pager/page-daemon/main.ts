@@ -8,7 +8,7 @@ import { createServer, Socket } from "node:net";
 import { spareFromOomKiller } from "../../shared/adapters/oom.ts";
 import { preferThisThread } from "../../shared/adapters/thread-priority.ts";
 import { asDmigrateError, messageOf } from "../../shared/errors.ts";
-import { BulkLane } from "./bulk-lane.ts";
+import { BulkLanes } from "./bulk-lanes.ts";
 import { openChannel, type Channel } from "./channel.ts";
 import { PageDaemon } from "./daemon.ts";
 import { agentSocketName, outcomeName, type FromDaemon, type Outcome, type ToDaemon } from "./messages.ts";
@@ -17,7 +17,7 @@ const aloneCheckMs = 1_000;
 const firstAgentFd = 3;
 
 // Started ahead of need, as this process is.
-const bulk = new BulkLane();
+const bulk = new BulkLanes();
 // After that thread, and before those that wait for the kernel's word on this one's behalf.
 preferThisThread();
 let daemon: PageDaemon | undefined;

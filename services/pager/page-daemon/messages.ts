@@ -32,6 +32,8 @@ export interface StartDaemon {
   source: Endpoint;
   /** CRIU's work directory; the socket is made there. */
   workDir: string;
+  /** Of the source, each asked over a connection of its own. */
+  readers: number;
   /** Most bytes asked for in the background and not yet there. */
   windowBytes: number;
   /** Most bytes of announced pages that may be here before their process. */

@@ -1,6 +1,6 @@
 /**
  * Fetches pages, and has them filled in: those that threads wait for at once and by this thread, all others in the
- * background by the bulk thread.
+ * background by the bulk threads.
  *
  *     announced ──the images are known──> known ──every process is restored──> restored ──no fault for a while──> calm
  *
@@ -8,12 +8,15 @@
  * the migration is to be whole.
  */
 import { setTimeout as sleep } from "node:timers/promises";
+import type { PageRange } from "../../shared/core/criu/process-images.ts";
 import { pageBytes } from "../../shared/core/page-server/codec.ts";
 import type { DmigrateError } from "../../shared/errors.ts";
-import { blockPages, cut, type EarlyRun } from "../core/early-pages.ts";
+import { cut, type EarlyRun } from "../core/early-pages.ts";
 import type { PageServerStats } from "../page-server.ts";
 import type { AddressSpaces } from "./address-spaces.ts";
-import { payloadOf, type BulkAnswer, type BulkLane } from "./bulk-lane.ts";
+import { payloadOf, type BulkAnswer, type BulkFilled } from "./bulk-lane.ts";
+import { unitPages, type BulkLanes } from "./bulk-lanes.ts";
+import type { BulkRequest } from "./bulk-messages.ts";
 import { EarlyFetch, type EarlyRange } from "./early-fetch.ts";
 import type { StartDaemon } from "./messages.ts";
 import { PageDialer } from "./page-dialer.ts";
@@ -25,12 +28,12 @@ const changingPauseMs = 1;
 const mostInFlightBytes = 8 << 20;
 /** Of pages that are here, what is filled in at once around a fault: 64 KiB. */
 const nearPages = 16;
-/** Runs of pages that are here, handed to the bulk thread at once. */
+/** Runs of pages that are here, handed to the bulk threads at once. */
 const mostFilling = 16;
 
 export interface PageFetchOptions {
   start: StartDaemon;
-  bulk: BulkLane;
+  bulk: BulkLanes;
   spaces: AddressSpaces;
   signal: AbortSignal;
   /** Hears what the kernel has to tell just now. */
@@ -58,8 +61,9 @@ export class PageFetch {
   /** Faults of pages that are held here. */
   #localFaults: { pid: number; page: number }[] = [];
   #backgroundBytes = 0;
-  #inFlight = 0;
-  /** Held runs that the bulk thread is filling in. */
+  /** Asked for, and not all filled in or kept. */
+  #pagesUnderWay = 0;
+  /** Held runs that the bulk threads are filling in. */
   readonly #filling = new Set<EarlyRun>();
   #nextProcess = 0;
   #saidCached = false;
@@ -94,20 +98,18 @@ export class PageFetch {
   /** Connects to the source. Throws `unavailable`, `unauthorized` or `cancelled`. */
   async connect(): Promise<void> {
     const { bulk, onLink, onFailure, start } = this.#options;
-    const { migrationId, secret, source, reconnectMs } = start;
-    const connecting = bulk.connect(
-      { migrationId, secret, source, reconnectMs },
-      {
-        onAnswer: (answer) => this.#bulkArrived(answer),
-        onRefused: (request) => this.#answered(request),
-        onMap: (map) => {
-          this.#early.announce(map);
-          this.pump();
-        },
-        onLink,
-        onFailure,
+    const { migrationId, secret, source, readers, reconnectMs } = start;
+    const connecting = bulk.connect({ migrationId, secret, source, reconnectMs }, readers, {
+      onAnswer: (answer) => this.#bulkArrived(answer),
+      onFilled: (filled) => this.#bulkFilled(filled),
+      onRefused: (request) => this.#answered(request),
+      onMap: (map) => {
+        this.#early.announce(map);
+        this.pump();
       },
-    );
+      onLink,
+      onFailure,
+    });
     await Promise.all([connecting, this.#dialer.connect()]);
   }
 
@@ -159,14 +161,19 @@ export class PageFetch {
       this.#localFaults.push({ pid, page });
       return;
     }
-    this.#ask({ pid, page, pages: 1, priority: 0, known: held !== undefined });
-    if (held === undefined) return;
-    for (const range of this.#early.takeUnconfirmed(held)) this.#ask({ ...range, priority: 2, known: true });
+    const known = held !== undefined;
+    this.#pagesUnderWay += 1;
+    this.#urgent.request({ pid, page, pages: 1, priority: 0, known, speculative: false });
+    // At once: all else that is done in this turn comes after it.
+    this.#urgent.flush();
+    if (!known) return;
+    const ranges = this.#early.takeUnconfirmed(held);
+    if (ranges.length > 0) this.#ask({ pid, ranges, priority: 2, known });
   }
 
   /** Pages are worth having soon. */
-  near(pid: number, page: number, pages: number): void {
-    this.#ask({ pid, page, pages, priority: 2 });
+  near(pid: number, ranges: readonly PageRange[]): void {
+    this.#ask({ pid, ranges, priority: 2 });
   }
 
   /** Fills in what faults wait for and is here already. */
@@ -201,19 +208,21 @@ export class PageFetch {
     }
   }
 
-  #ask(request: Omit<PageRequest, "known" | "speculative"> & Partial<PageRequest>): void {
-    const whole: PageRequest = { known: false, speculative: false, ...request };
-    const { pid, page, pages, priority, known } = whole;
-    this.#inFlight += 1;
-    if (priority === 0) {
-      this.#urgent.request(whole);
-      // At once: all else that is done in this turn comes after it.
-      this.#urgent.flush();
-      return;
-    }
-    if (priority === 3) this.#backgroundBytes += pages * pageBytes;
+  #ask(request: Omit<BulkRequest, "known" | "speculative"> & Partial<BulkRequest>): void {
+    const whole: BulkRequest = { known: false, speculative: false, ...request };
+    const { pid, ranges, priority, known } = whole;
+    this.#count(
+      priority,
+      ranges.reduce((sum, { pages }) => sum + pages, 0),
+    );
     const isPlaced = this.#isRunning && !known;
-    this.#options.bulk.request(whole, isPlaced ? this.#options.spaces.place(pid, page, pages) : undefined);
+    this.#options.bulk.request(whole, isPlaced ? this.#options.spaces.place(pid, ranges) : undefined);
+  }
+
+  /** So many pages more are under way, or fewer. */
+  #count(priority: PageRequest["priority"], pages: number): void {
+    this.#pagesUnderWay += pages;
+    if (priority === 3) this.#backgroundBytes += pages * pageBytes;
   }
 
   #urgentArrived(answer: PageAnswer): void {
@@ -228,16 +237,22 @@ export class PageFetch {
     void this.#fillLater(runs).then(() => this.#answered(request));
   }
 
-  #bulkArrived({ request, pages, provisional, generation, filled, rest }: BulkAnswer): void {
-    const { spaces, bulk } = this.#options;
+  /** A request is over, and as far as there was no answer of it, what it asked for is filled in. */
+  #bulkFilled({ request, pages, generation, filled }: BulkFilled): void {
+    this.#options.spaces.noteFilled({ generation, filled });
+    this.#count(request.priority, -pages);
+    this.#options.onProgress();
+  }
+
+  #bulkArrived({ request, pages, provisional, generation, filled, rest, free }: BulkAnswer): void {
+    const { spaces } = this.#options;
     spaces.noteFilled({ generation, filled });
     if (rest === undefined) {
       this.#wantRest(request, pages);
       this.#answered(request);
       return;
     }
-    const { spans, memory } = rest;
-    const runs = this.#resolve({ request, pages, spans: [...spans], provisional, payload: payloadOf(rest) });
+    const runs = this.#resolve({ request, pages, spans: [...rest.spans], provisional, payload: payloadOf(rest) });
     if (!this.#isRunning || provisional) {
       for (const run of runs) this.#early.keep(run, spaces.wanted.get(request.pid));
       this.#answered(request);
@@ -247,7 +262,7 @@ export class PageFetch {
     let left = runs.length;
     const isOver = (): void => {
       if (--left > 0) return;
-      bulk.free(memory);
+      free();
       if (request.known) this.#letGo(request);
       this.#answered(request);
     };
@@ -278,18 +293,17 @@ export class PageFetch {
     this.#early.held.delete(pid, page, pages);
   }
 
-  /** A request is over: there is room for the next. */
+  /** A request, or a part of one, is over: there is room for the next. */
   #answered(request: PageRequest): void {
-    this.#inFlight -= 1;
-    if (request.priority === 3) this.#backgroundBytes -= request.pages * pageBytes;
+    this.#count(request.priority, -request.pages);
     if (request.speculative) this.#early.ended(request);
     this.#options.onProgress();
   }
 
-  /** Has a run filled in by the bulk thread; what that cannot do is done here. */
+  /** Has a run filled in by a bulk thread; what that cannot do is done here. */
   #fillBehind(run: EarlyRun, onDone: () => void): void {
     const { spaces, bulk } = this.#options;
-    const placement = spaces.place(run.pid, run.page, run.pages);
+    const placement = spaces.place(run.pid, [run]);
     if (placement === undefined) {
       void this.#fillLater([run]).then(onDone);
       return;
@@ -326,13 +340,14 @@ export class PageFetch {
     while (this.#backgroundBytes < mostInFlightBytes) {
       const next = this.#early.nextAnnounced();
       if (next === undefined) return;
-      this.#ask({ ...next, priority: 3, speculative: true });
+      const { pid, ...range } = next;
+      this.#ask({ pid, ranges: [range], priority: 3, speculative: true });
     }
   }
 
   #pumpWhole(): void {
     this.#askMissing(mostInFlightBytes);
-    if (this.#inFlight > 0 || this.#saidCached) return;
+    if (this.#pagesUnderWay > 0 || this.#saidCached) return;
     this.#saidCached = true;
     this.#options.onCached();
   }
@@ -340,7 +355,7 @@ export class PageFetch {
   #pumpBackground(): void {
     this.#useHeld();
     this.#askMissing(Math.min(this.#options.start.windowBytes, mostInFlightBytes));
-    if (this.#inFlight > 0 || this.#filling.size > 0 || this.#early.held.hasConfirmed) return;
+    if (this.#pagesUnderWay > 0 || this.#filling.size > 0 || this.#early.held.hasConfirmed) return;
     // Nothing is on its way, yet something is missing.
     this.#options.spaces.wantMissing();
     setImmediate(this.#options.onProgress);
@@ -366,14 +381,15 @@ export class PageFetch {
     while (this.#backgroundBytes < windowBytes) {
       const unconfirmed = this.#early.nextUnconfirmed();
       if (unconfirmed !== undefined) {
-        this.#ask({ ...unconfirmed, priority: 3, known: true });
+        const { pid, ...range } = unconfirmed;
+        this.#ask({ pid, ranges: [range], priority: 3, known: true });
         continue;
       }
       const pids = [...wanted.keys()].filter((pid) => wanted.get(pid)?.empty === false);
       const pid = pids[this.#nextProcess++ % pids.length];
-      const run = pid === undefined ? undefined : wanted.get(pid)?.takeNext(blockPages);
-      if (pid === undefined || run === undefined) return;
-      this.#ask({ pid, ...run, priority: 3 });
+      const ranges = pid === undefined ? undefined : wanted.get(pid)?.takeUnit(unitPages);
+      if (pid === undefined || ranges === undefined) return;
+      this.#ask({ pid, ranges, priority: 3 });
     }
   }
 }

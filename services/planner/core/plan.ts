@@ -15,8 +15,8 @@ export interface PlanInput {
   source: NodeResources;
   destination: NodeResources;
   link: LinkSpeed;
-  /** Connections for files that are open already; a plan made anew keeps them. */
-  openStreams?: number;
+  /** What is there already: a plan that is made anew keeps it. */
+  open?: Pick<Plan, "streams" | "readers">;
   profile: Pick<
     ContainerProfile,
     | "memoryBytes"
@@ -65,12 +65,13 @@ const zstdBytesPerSecond = 3e8;
 const busyPercent = 25;
 /** Memory that one reader is worth being started for. */
 const readerBytes = 64 * MiB;
+const mostReaders = 8;
 
 export function computePlan(input: PlanInput): PlanNumbers {
   const { source, destination, profile } = input;
-  const readers = planReaders(source, profile.memoryBytes);
   const link = input.link.bytesPerSecond;
   const streams = planStreams(input, link);
+  const readers = planReaders(input, streams.value);
   const chunk = planChunk(link);
   const window = planWindow(destination, profile.memoryBytes);
   const earlyBytes = roomAhead(destination, profile.memoryBytes);
@@ -134,26 +135,36 @@ const idleCores = (node: NodeResources): number => Math.max(0, node.cores - node
 
 const cpuWaits = (node: NodeResources): boolean => (node.pressureSomeAvg10.cpu ?? 0) > busyPercent;
 
-function planReaders(source: NodeResources, memoryBytes: number): Choice<number> {
-  const idle = idleCores(source);
-  const free = cpuWaits(source) ? idle / 2 : idle;
-  const share = Math.floor(free / (source.activeMigrations + 1));
+/** Each reads memory for a stream of its own, and has a thread at the destination that fills in what it has read. */
+function planReaders({ source, destination, profile, open }: PlanInput, streams: number): Choice<number> {
+  if (open !== undefined)
+    return { value: open.readers, reason: `${count(open.readers, "reader")}: started before the link was measured` };
+  const shares = [source, destination].map((node) => {
+    const free = cpuWaits(node) ? idleCores(node) / 2 : idleCores(node);
+    return Math.floor(free / (node.activeMigrations + 1));
+  });
+  const { memoryBytes } = profile;
   const useful = Math.max(1, Math.ceil(memoryBytes / readerBytes));
-  const value = clamp(share, 1, Math.min(useful, source.cores, 8));
-  const pressure = cpuWaits(source)
-    ? `, halved as tasks wait ${percent(source.pressureSomeAvg10.cpu)} of the time`
-    : "";
+  const bulkStreams = Math.max(1, streams - 1);
+  const value = clamp(Math.min(...shares), 1, Math.min(useful, bulkStreams, source.cores, mostReaders));
+  const idle = [source, destination].map(
+    (node) =>
+      `${idleCores(node).toFixed(1)} of ${node.cores}` +
+      (cpuWaits(node) ? `, halved as tasks wait ${percent(node.pressureSomeAvg10.cpu)} of the time,` : ""),
+  );
+  const others = Math.max(source.activeMigrations, destination.activeMigrations);
   return {
     value,
     reason:
-      `${count(value, "reader")}: ${idle.toFixed(1)} of ${source.cores} source cores idle${pressure}, shared with ` +
-      `${count(source.activeMigrations, "other migration")}; ${size(memoryBytes)} of memory keep at most ${useful} busy`,
+      `${count(value, "reader")}: ${idle[0] ?? ""} cores idle at the source and ${idle[1] ?? ""} at the destination, shared ` +
+      `with ${count(others, "other migration")}; ${count(bulkStreams, "stream")} for bulk, and ${size(memoryBytes)} of ` +
+      `memory keep at most ${useful} busy`,
   };
 }
 
-function planStreams({ source, destination, openStreams }: PlanInput, link: number | undefined): Choice<number> {
-  if (openStreams !== undefined)
-    return { value: openStreams, reason: `${count(openStreams, "stream")}: opened before the link was measured` };
+function planStreams({ source, destination, open }: PlanInput, link: number | undefined): Choice<number> {
+  if (open !== undefined)
+    return { value: open.streams, reason: `${count(open.streams, "stream")}: opened before the link was measured` };
   const cores = Math.min(source.cores, destination.cores);
   const active = Math.max(source.activeMigrations, destination.activeMigrations);
   // One stream more than the bulk needs, so that an urgent frame never waits for it.

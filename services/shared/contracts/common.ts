@@ -44,6 +44,8 @@ export type Endpoint = z.infer<typeof endpointSchema>;
 /** Milliseconds, measured on a monotonic clock of the service that reports them. */
 export const millisSchema = z.number().min(0);
 export const countSchema = z.int().min(0);
+/** Threads that read memory at once, each with a connection of its own (link/preamble.ts). */
+export const readersSchema = z.int().min(1).max(8);
 
 /** RFC 9457 problem, with our error code, the fields at fault, and the reasons of a refusal. */
 export const problemSchema = z

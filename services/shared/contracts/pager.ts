@@ -1,11 +1,13 @@
 /** HTTP contract of the pager (destination node), and the interface by which it gets pages from the source. */
 import { z } from "@hono/zod-openapi";
-import { countSchema, endpointSchema, migrationIdSchema, millisSchema, secretSchema } from "./common.ts";
+import { countSchema, endpointSchema, migrationIdSchema, millisSchema, readersSchema, secretSchema } from "./common.ts";
 
 export const createPagerSchema = z.strictObject({
   migrationId: migrationIdSchema,
   secret: secretSchema,
   source: endpointSchema,
+  /** How many of the source's readers are asked at once; as many as its transfer was made with, or fewer. */
+  readers: readersSchema.default(1),
   /** Most bytes of pages that may wait in the pager's cache. */
   windowBytes: z.int().min(1 << 20),
   /** Most bytes of pages that may be here before their process is; as many as `windowBytes` when absent. */

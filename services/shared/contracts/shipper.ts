@@ -13,6 +13,7 @@ import {
   migrationIdSchema,
   millisSchema,
   portSchema,
+  readersSchema,
   secretSchema,
   volumeNameSchema,
 } from "./common.ts";
@@ -28,6 +29,8 @@ export const createTransferSchema = z.strictObject({
   volumes: z.array(volumeNameSchema).max(256),
   /** Sources of bind mounts that move as volumes do. */
   binds: z.array(bindPathSchema).max(64).default([]),
+  /** How many threads read the memory, each for a connection of its own. */
+  readers: readersSchema.default(1),
   /** What files are sent as until measurements decide: the plan's guess. */
   compression: z.enum(["none", "zstd"]).default("none"),
   /** With `plain` the source takes connections of either kind. */

@@ -2,12 +2,25 @@
  * The first bytes of a data connection, in the clear: how it goes on, and what it is for. They prove nothing by
  * themselves, but the keys of what follows depend on them: to change one on the way is to break the connection.
  *
- *     "DMGL", u8 protocol version, u8 security (1 TLS, 2 plain), u8 role
+ *     "DMGL", u8 protocol version, u8 security (1 TLS, 2 plain), u8 role (its place below, from 1 on)
  */
 import type { LinkSecurity } from "../contracts/shipper.ts";
 
+/** Of connections for pages in bulk: each is served by a reader of its own. */
+export const readerRoles = [
+  "pages",
+  "pages-2",
+  "pages-3",
+  "pages-4",
+  "pages-5",
+  "pages-6",
+  "pages-7",
+  "pages-8",
+] as const;
+export type ReaderRole = (typeof readerRoles)[number];
+
 /** `faults` is for pages that somebody waits for: nothing bulky goes over it. */
-export const roles = ["files", "pages", "faults"] as const;
+export const roles = ["files", "faults", ...readerRoles] as const;
 export type Role = (typeof roles)[number];
 
 export interface Preamble {
@@ -15,7 +28,7 @@ export interface Preamble {
   role: Role;
 }
 
-export const protocolVersion = 5;
+export const protocolVersion = 6;
 const magic = Buffer.from("DMGL");
 const securities = ["tls", "plain"] as const;
 export const preambleBytes = magic.length + 3;

@@ -2,11 +2,11 @@
 import type { FrozenProcess } from "../../shared/contracts/dumper.ts";
 import type { ErrorCode } from "../../shared/errors.ts";
 import type { Connection } from "../../shared/link/connection.ts";
+import type { Role } from "../../shared/link/preamble.ts";
 import type { LogLevel } from "../../shared/log.ts";
 
 /** Which connections a thread serves. */
-export type PageRole = "pages" | "faults";
-export const pageRoles = ["pages", "faults"] as const;
+export type PageRole = Exclude<Role, "files">;
 
 export interface PageThreadOptions {
   role: PageRole;

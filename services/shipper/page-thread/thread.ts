@@ -1,6 +1,6 @@
 /**
- * A thread of the shipper that serves all transfers' connections of one role out of the frozen memory. Faults have a
- * thread of their own, which goes before all others: their answers are one page each, and wait for nothing.
+ * A thread of the shipper that serves all transfers' connections of one role out of the frozen memory: a reader. Faults
+ * have a thread of their own, which goes before all others: their answers are one page each, and wait for nothing.
  *
  * It waits in poll(2), never in Node's event loop, whose turns would cost more than most answers; the main thread rings
  * a bell when it has said something.

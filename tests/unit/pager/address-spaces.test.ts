@@ -1,7 +1,7 @@
 /** With a real userfaultfd: the kernel tells, and takes, as it does for a restored process. */
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { Epoll } from "../../../services/pager/adapters/epoll.ts";
-import { FillLock, fillLockBytes } from "../../../services/pager/adapters/fill-lock.ts";
+import { FillLock, fillLockBytes, FillLocks } from "../../../services/pager/adapters/fill-lock.ts";
 import { AddressSpaces } from "../../../services/pager/page-daemon/address-spaces.ts";
 import { fillPlaced } from "../../../services/pager/page-daemon/fill-placed.ts";
 import { pageBytes } from "../../../services/shared/core/page-server/codec.ts";
@@ -34,6 +34,8 @@ async function arrive(image: number, count: number): Promise<void> {
 beforeEach(() => {
   faults = [];
   lock = new FillLock(new SharedArrayBuffer(fillLockBytes));
+  const locks = new FillLocks();
+  locks.add(lock);
   region = openUserfaultRegion(pages);
   epoll = new Epoll({
     onReady: (fds) => {
@@ -44,7 +46,7 @@ beforeEach(() => {
   spaces = new AddressSpaces({
     watch: (fd) => epoll.add(fd),
     unwatch: (fd) => epoll.delete(fd),
-    lock,
+    lock: locks,
     onFault: (_pid, image) => {
       faults.push(image - region.first);
       void arrive(image, 1);
@@ -141,7 +143,7 @@ describe.skipIf(!canUserfault())("the memory of a restored process", () => {
       return { spans: [{ first: 0, pages: count, at: 0 }], memory };
     };
     const place = (image: number, count: number) => {
-      const placement = spaces.place(pid, image, count);
+      const placement = spaces.place(pid, [{ page: image, pages: count }]);
       if (placement === undefined) throw new Error("the memory is changing");
       return placement;
     };
@@ -151,7 +153,9 @@ describe.skipIf(!canUserfault())("the memory of a restored process", () => {
       const result = fillPlaced(lock, placement, region.first, contents(region.first, 40));
       expect(result).toMatchObject({ outcome: "whole", filled: [{ page: region.first, pages: 40, isZero: false }] });
       spaces.noteFilled({ generation: placement.generation, filled: result.filled });
-      expect(spaces.place(pid, region.first, pages)?.places).toMatchObject([{ page: region.first + 40, pages: 24 }]);
+      expect(spaces.place(pid, [{ page: region.first, pages }])?.places).toMatchObject([
+        { page: region.first + 40, pages: 24 },
+      ]);
       expect(await useMemory([{ kind: "read", page: region.first, pages: 40 }])).toEqual(words(0, 40));
       expect(faults).toEqual([]);
     });

@@ -4,9 +4,10 @@ import {
   BulkLane,
   payloadOf,
   type BulkAnswer,
+  type BulkFilled,
   type FillResult,
 } from "../../../services/pager/page-daemon/bulk-lane.ts";
-import type { PageRequest } from "../../../services/pager/page-daemon/page-lane.ts";
+import type { BulkRequest } from "../../../services/pager/page-daemon/bulk-messages.ts";
 import {
   bufferBytesOf,
   encodePages,
@@ -30,6 +31,7 @@ let listener: DataListener;
 let lane: BulkLane;
 let region: UserfaultRegion;
 let answers: BulkAnswer[];
+let over: BulkFilled[];
 let take: (answer: BulkAnswer) => void;
 let failures: Error[];
 let links: (string | undefined)[];
@@ -47,7 +49,7 @@ const memory: PageReader = {
 };
 
 beforeEach(async () => {
-  [answers, links, failures] = [[], [], []];
+  [answers, over, links, failures] = [[], [], [], []];
   take = (answer) => answers.push(answer);
   transfer = new PageSource(secret, memory);
   listener = await listenForData({ host: "127.0.0.1", port: 0 }, () => transfer, createLog("test", "silent"));
@@ -55,9 +57,10 @@ beforeEach(async () => {
   lane = new BulkLane();
   const source = { host: "127.0.0.1", port: listener.port };
   await lane.connect(
-    { migrationId, secret, source, reconnectMs: 5_000 },
+    { migrationId, secret, source, role: "pages", reconnectMs: 5_000 },
     {
       onAnswer: (answer) => take(answer),
+      onFilled: (filled) => over.push(filled),
       onRefused: () => undefined,
       onMap: () => undefined,
       onLink: (lost) => links.push(lost),
@@ -72,8 +75,8 @@ afterEach(async () => {
   await listener.close();
 });
 
-const request = (page: number, count: number): PageRequest => ({
-  ...{ pid: 1, page, pages: count, priority: 3 as const, known: false, speculative: false },
+const request = (page: number, count: number): BulkRequest => ({
+  ...{ pid: 1, ranges: [{ page, pages: count }], priority: 3 as const, known: false, speculative: false },
 });
 const placeAt = (page: number, count: number, fd = region.fd) => ({
   generation: lane.lock.generation,
@@ -82,7 +85,7 @@ const placeAt = (page: number, count: number, fd = region.fd) => ({
 
 test("an answer that was not placed is handed over, its contents in memory of both", async () => {
   lane.request(request(1_000, 3));
-  await expect.poll(() => answers.length).toBe(1);
+  await expect.poll(() => answers.length, { timeout: 5_000 }).toBe(1);
   const [answer] = answers;
   expect(answer).toMatchObject({ pages: 3, filled: [], request: { page: 1_000 } });
   const rest = answer?.rest;
@@ -90,20 +93,39 @@ test("an answer that was not placed is handed over, its contents in memory of bo
   const at = rest.spans[0]?.at;
   expect(payloadOf(rest).readUInt32LE(Number(at) + 2 * pageBytes)).toBe(wordOf(1_002));
   expect(lane.bytesReceived).toBeGreaterThan(3 * pageBytes);
-  lane.free(rest.memory);
-  lane.request(request(1, 2_000));
-  await expect.poll(() => answers.length).toBe(2);
-  expect(answers[1]?.rest).toMatchObject({ spans: [{ pages: 2_000, at: "zero" }], memory: undefined });
+  answer?.free();
+  lane.request(request(0, 64));
+  await expect.poll(() => answers.length, { timeout: 5_000 }).toBe(2);
+  expect(answers[1]?.rest).toMatchObject({ spans: [{ pages: 64, at: "zero" }], memory: undefined });
+  expect(over).toMatchObject([
+    { pages: 0, filled: [] },
+    { pages: 0, filled: [] },
+  ]);
+});
+
+test("what is longer than a block is asked for and answered by blocks", async () => {
+  lane.request({
+    ...request(0, 0),
+    ranges: [
+      { page: 1_000, pages: 100 },
+      { page: 2_000, pages: 1 },
+    ],
+  });
+  await expect.poll(() => over.length, { timeout: 5_000 }).toBe(1);
+  expect(answers.map(({ request: { page, pages: count } }) => [page, count])).toEqual([
+    [1_000, 24],
+    [1_024, 64],
+    [1_088, 12],
+    [2_000, 1],
+  ]);
 });
 
 describe.skipIf(!canUserfault())("what was placed", () => {
   test("is filled in by the thread", async () => {
     lane.request(request(region.first, pages), placeAt(region.first, pages));
-    await expect.poll(() => answers.length).toBe(1);
-    expect(answers[0]).toMatchObject({
-      rest: undefined,
-      filled: [{ space: 5, page: region.first, pages, isZero: false }],
-    });
+    await expect.poll(() => over.length, { timeout: 5_000 }).toBe(1);
+    expect(over[0]).toMatchObject({ pages, filled: [{ space: 5, page: region.first, pages, isZero: false }] });
+    expect(answers).toEqual([]);
     const found = await useMemory([{ kind: "read", page: region.first, pages }]);
     expect(found).toEqual(Array.from({ length: pages }, (_, at) => wordOf(region.first + at)));
   });
@@ -112,9 +134,13 @@ describe.skipIf(!canUserfault())("what was placed", () => {
     const placement = placeAt(region.first, pages);
     lane.lock.exclusively(() => lane.lock.renew());
     lane.request(request(region.first, pages), placement);
-    await expect.poll(() => answers.length).toBe(1);
-    expect(answers[0]).toMatchObject({ filled: [], pages, generation: placement.generation });
-    expect(answers[0]?.rest).toBeDefined();
+    await expect.poll(() => over.length, { timeout: 5_000 }).toBe(1);
+    // Of a block each, wherever the region begins.
+    expect(answers.reduce((sum, answer) => sum + answer.pages, 0)).toBe(pages);
+    for (const answer of answers) {
+      expect(answer).toMatchObject({ filled: [], generation: placement.generation });
+      expect(answer.rest).toBeDefined();
+    }
   });
 });
 
@@ -130,7 +156,7 @@ test("a thread that dies is replaced: it is asked again, and what it was filling
   lane.request(request(1_000, 3));
   const results: FillResult[] = [];
   killThread(results);
-  await expect.poll(() => results).toMatchObject([{ outcome: "hindered", filled: [] }]);
+  await expect.poll(() => results, { timeout: 5_000 }).toMatchObject([{ outcome: "hindered", filled: [] }]);
   transfer.memory = memory;
   await expect.poll(() => answers.map(({ request: { page } }) => page), { timeout: 5_000 }).toEqual([1_000]);
   expect(links.at(0)).toContain("EBADF");

@@ -2,7 +2,7 @@
 import { fstatSync } from "node:fs";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { AddressSpaces } from "../../../services/pager/page-daemon/address-spaces.ts";
-import { BulkLane } from "../../../services/pager/page-daemon/bulk-lane.ts";
+import { BulkLanes } from "../../../services/pager/page-daemon/bulk-lanes.ts";
 import { PageFetch } from "../../../services/pager/page-daemon/page-fetch.ts";
 import { createLog } from "../../../services/shared/log.ts";
 import { listenForData, type DataListener } from "../../../services/shipper/adapters/data-listener.ts";
@@ -12,7 +12,7 @@ const secret = "5a".repeat(32);
 
 let listener: DataListener;
 let source: PageSource;
-let bulk: BulkLane;
+let bulk: BulkLanes;
 let fetch: PageFetch;
 let stop: AbortController;
 /** The descriptors of the faults' connection, as they were told of. */
@@ -35,7 +35,7 @@ beforeEach(async () => {
   stop = new AbortController();
   source = new PageSource(secret, undefined);
   listener = await listenForData({ host: "127.0.0.1", port: 0 }, () => source, createLog("test", "silent"));
-  bulk = new BulkLane();
+  bulk = new BulkLanes();
   const nothing = (): void => undefined;
   const endpoint = { host: "127.0.0.1", port: listener.port };
   fetch = new PageFetch({
@@ -46,6 +46,7 @@ beforeEach(async () => {
         source: endpoint,
         workDir: "/",
         whole: false,
+        readers: 1,
         earlyBytes: 1 << 30,
       },
       ...{ windowBytes: 1 << 20, reconnectMs: 5_000 },

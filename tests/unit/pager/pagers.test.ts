@@ -18,6 +18,7 @@ const request: CreatePager = {
   migrationId: id,
   secret: "0".repeat(64),
   source: { host: "192.0.2.1", port: 7401 },
+  readers: 1,
   windowBytes: 4 << 20,
   chunkBytes: 256 << 10,
   whole: false,

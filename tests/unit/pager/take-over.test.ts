@@ -45,6 +45,7 @@ const request = () => ({
   migrationId,
   secret,
   source: { host: "127.0.0.1", port: listener.port },
+  readers: 1,
   windowBytes: 4 << 20,
   earlyBytes: 4 << 20,
   chunkBytes: 256 << 10,

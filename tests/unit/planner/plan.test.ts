@@ -28,15 +28,27 @@ const input = (changes: Partial<PlanInput> = {}): PlanInput => {
 };
 
 describe("readers", () => {
+  // A link for as many streams as anybody may want.
+  const destination = node({ cores: 64, loadAverage1m: 0, linkMbitPerSecond: 400_000 });
   test.each([
     ["idle cores", node({ cores: 8, loadAverage1m: 2 }), 4 * GiB, 6],
-    ["no more than eight", node({ cores: 64, loadAverage1m: 0 }), 64 * GiB, 8],
+    ["no more than seven, of eight streams", node({ cores: 64, loadAverage1m: 0 }), 64 * GiB, 7],
     ["at least one on a busy node", node({ cores: 2, loadAverage1m: 9 }), 4 * GiB, 1],
     ["half when tasks wait for CPU", node({ cores: 8, loadAverage1m: 0, pressureSomeAvg10: { cpu: 60 } }), 4 * GiB, 4],
     ["shared with other migrations", node({ cores: 8, loadAverage1m: 0, activeMigrations: 3 }), 4 * GiB, 2],
     ["one for a small container", node({ cores: 8, loadAverage1m: 0 }), 10 * MiB, 1],
   ])("%s", (_what, source, memoryBytes, readers) => {
-    expect(computePlan(input({ source, profile: { ...fakeProfile(), memoryBytes } })).readers).toBe(readers);
+    const ends = { source: { ...source, linkMbitPerSecond: 400_000 }, destination };
+    expect(computePlan(input({ ...ends, profile: { ...fakeProfile(), memoryBytes } })).readers).toBe(readers);
+  });
+  test("no more than the destination has threads for, or the link carries streams of", () => {
+    const big = node({ cores: 16, loadAverage1m: 0, linkMbitPerSecond: 400_000 });
+    const readersOf = (source: NodeResources, other: NodeResources): number =>
+      computePlan(input({ source, destination: other })).readers;
+    expect(readersOf(big, big)).toBe(7);
+    expect(readersOf(big, { ...big, loadAverage1m: 13 })).toBe(3);
+    expect(readersOf(big, { ...big, linkMbitPerSecond: 25_000 })).toBe(3);
+    expect(readersOf(big, { ...big, linkMbitPerSecond: 1_000 })).toBe(1);
   });
 });
 
@@ -112,7 +124,7 @@ describe("link", () => {
     });
     expect(computePlan(slow)).toMatchObject({ precopy: true, compression: "zstd", chunkBytes: 16 * KiB });
     expect(computePlan(slow).reasons[0]).toBe("link a -> b: 100 Mbit/s, measured 1 minute ago");
-    expect(computePlan({ ...slow, openStreams: 5 })).toMatchObject({ streams: 5 });
+    expect(computePlan({ ...slow, open: { streams: 5, readers: 3 } })).toMatchObject({ streams: 5, readers: 3 });
   });
   test("the slower end counts", () => {
     const source = node({ linkMbitPerSecond: 10_000 });

@@ -17,7 +17,7 @@ import { dial, openLink } from "../../../services/shared/link/dial.ts";
 import { encodePreamble } from "../../../services/shared/link/preamble.ts";
 import { createLog } from "../../../services/shared/log.ts";
 import { listenForData, type Attachable, type DataListener } from "../../../services/shipper/adapters/data-listener.ts";
-import { pageRoles, type PageRole } from "../../../services/shipper/page-thread/messages.ts";
+import type { PageRole } from "../../../services/shipper/page-thread/messages.ts";
 import { startWorker } from "../../../services/shipper/page-thread/page-thread.ts";
 import { PageThreads } from "../../../services/shipper/page-threads.ts";
 import { linkLane, type LinkedLane } from "../../helpers/linked-lane.ts";
@@ -29,6 +29,8 @@ const migrationId = "m-0123456789abcdef";
 const secret = "5a".repeat(32);
 const log = createLog("test", "silent");
 const pages = 128;
+/** Of the threads that there are from the start. */
+const pageRoles = ["faults", "pages"] as const;
 
 interface Started {
   role: PageRole;
@@ -73,8 +75,8 @@ afterEach(async () => {
 });
 
 const source = (): Endpoint => ({ host: "127.0.0.1", port: listener.port });
-function begin(security: "tls" | "plain" = "tls", id = migrationId): void {
-  threads.begin(id);
+function begin(security: "tls" | "plain" = "tls", id = migrationId, readers = 1): void {
+  threads.begin(id, readers);
   const attach: Attachable["attach"] = (role, connection) => {
     if (role === "files") throw new Error("no files here");
     threads.attach(id, role, connection);
@@ -135,8 +137,8 @@ describe.each(["tls", "plain"] as const)("by %s", (security) => {
     await open();
     await expectAnswer(5, count);
     const counters = threads.countersOf(migrationId);
-    expect(counters?.[role]).toMatchObject({ pagesSent: count, zeroPages: 0, links: 1 });
-    await expect.poll(() => threads.countersOf(migrationId)?.[role].bytesSent).toBe(lane.bytesReceived);
+    expect(counters.get(role)).toMatchObject({ pagesSent: count, zeroPages: 0, links: 1 });
+    await expect.poll(() => threads.countersOf(migrationId).get(role)?.bytesSent).toBe(lane.bytesReceived);
   });
 
   test.each(pageRoles)("what comes in one piece with the handshake is not lost (%s)", async (role) => {
@@ -154,7 +156,7 @@ describe.each(["tls", "plain"] as const)("by %s", (security) => {
     begin(security);
     const lane = laneOf("pages", security);
     await lane.connect();
-    await expect.poll(() => threads.countersOf(migrationId)?.pages.links).toBe(1);
+    await expect.poll(() => threads.countersOf(migrationId).get("pages")?.links).toBe(1);
     const sent = Array.from({ length: 50 }, (_each, pid) => ({ pid, runs: [{ page: pid + 1, pages: 70 }] }));
     for (const map of sent) await threads.tell(migrationId, encodeMemoryMap(map));
     await expect.poll(() => maps.length).toBe(sent.length);
@@ -191,6 +193,32 @@ describe.each(["tls", "plain"] as const)("by %s", (security) => {
   });
 });
 
+test("each reader has a thread and connections of its own, from the first transfer on that has so many", async () => {
+  begin("tls", "m-fedcba9876543210");
+  expect(workers.map(({ role }) => role)).toEqual(["faults", "pages"]);
+  begin("tls", migrationId, 3);
+  expect(workers.map(({ role }) => role)).toEqual(["faults", "pages", "pages-2", "pages-3"]);
+  await open();
+  for (const role of ["pages", "pages-2", "pages-3"] as const) {
+    const lane = laneOf(role);
+    await lane.connect();
+    lane.request(request(3, 4, 3));
+    await expectAnswer(3, 4);
+    expect(threads.countersOf(migrationId).get(role)).toMatchObject({ pagesSent: 4, links: 1 });
+  }
+  threads.end(migrationId);
+  expect(threads.countersOf(migrationId).size).toBe(0);
+});
+
+test("a connection of a reader that the transfer does not have is closed", async () => {
+  begin("tls", migrationId, 2);
+  begin("tls", "m-fedcba9876543210", 3);
+  const lane = laneOf("pages-3");
+  await lane.connect();
+  await expect.poll(() => told.length).toBeGreaterThan(0);
+  expect(threads.countersOf(migrationId).has("pages-3")).toBe(false);
+});
+
 /** To terminate it within a system call would end this process too. */
 async function end(started: Started | undefined): Promise<void> {
   if (started === undefined) throw new Error("there is no such thread");
@@ -214,7 +242,7 @@ describe("a thread that dies", () => {
     await expectAnswer(7, 1);
     expect(told).toEqual([expect.any(String), undefined]);
     expect(workers.map((each) => each.role).sort()).toEqual([...pageRoles, role].sort());
-    expect(threads.countersOf(migrationId)?.[role]).toMatchObject({ pagesSent: 2, links: 1 });
+    expect(threads.countersOf(migrationId).get(role)).toMatchObject({ pagesSent: 2, links: 1 });
   });
 
   test("leaves no connection waiting that was on its way to it", async () => {
@@ -299,7 +327,7 @@ test("the end of a transfer closes its connections, and takes no new ones", asyn
       ),
     ),
   );
-  await expect.poll(() => pageRoles.map((role) => threads.countersOf(migrationId)?.[role].links)).toEqual([1, 1]);
+  await expect.poll(() => pageRoles.map((role) => threads.countersOf(migrationId).get(role)?.links)).toEqual([1, 1]);
   threads.end(migrationId);
   for (const { closed } of links) expect(await closed).toBeInstanceOf(Error);
   await expect.poll(openDescriptors).toBeLessThanOrEqual(before);
@@ -326,7 +354,7 @@ test("a destination that connects again is served by the new connection, and the
   lane.request(request(4, 2, 3));
   await expectAnswer(4, 2);
   expect(await old.closed).toBeInstanceOf(Error);
-  expect(threads.countersOf(migrationId)?.pages.links).toBe(1);
+  expect(threads.countersOf(migrationId).get("pages")?.links).toBe(1);
 });
 
 test("what is no request ends its own connection, and none else", async () => {
@@ -342,7 +370,7 @@ test("what is no request ends its own connection, and none else", async () => {
   expect(await link.closed).toBeInstanceOf(Error);
   lane.request(request(4, 2, 3));
   await expectAnswer(4, 2);
-  await expect.poll(() => threads.countersOf(migrationId)?.faults.links).toBe(0);
+  await expect.poll(() => threads.countersOf(migrationId).get("faults")?.links).toBe(0);
   expect(workers).toHaveLength(2);
 });
 
