@@ -15,7 +15,7 @@ export interface Preamble {
   role: Role;
 }
 
-export const protocolVersion = 5;
+export const protocolVersion = 6;
 const magic = Buffer.from("DMGL");
 const securities = ["tls", "plain"] as const;
 export const preambleBytes = magic.length + 3;
