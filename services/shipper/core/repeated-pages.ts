@@ -4,16 +4,20 @@
  * second time: most are never met again.
  *
  * Looking costs little, and less where it is in vain: after `patiencePages` without an equal page, it is looked at every
- * eighth answer only, until one is met again.
+ * eighth answer only, until one is met again. What costs more, to keep pages and to compare them, has a budget that every
+ * equal page fills up, and is done about once an answer when that is empty.
  */
 import { KeptPages, keptPlaces } from "../../shared/core/frames/kept-pages.ts";
 import type { PageMark } from "../../shared/core/frames/page-marks.ts";
-import type { PageRepeats } from "../../shared/core/frames/page-message.ts";
+import { pageBytes, type PageRepeats } from "../../shared/core/frames/page-message.ts";
 
 /** Samples that are remembered: those of the last 128 MiB or so. */
 const bucketBits = 15;
 const patiencePages = 4096;
 const barrenTurns = 8;
+/** How many pages may be kept or compared for nothing, and what an equal one is worth: it saves so much time, at least. */
+const mostInVain = 2048;
+const worth = 4;
 /** A kept page whose sample was met so often with other contents, and not once with its own, gives way. */
 const mostMisses = 8;
 const nowhere = 0xffff_ffff;
@@ -28,9 +32,12 @@ export class RepeatedPages implements PageRepeats {
   /** Was met again since the hand passed. */
   readonly #isUsed = new Uint8Array(keptPlaces);
   readonly #misses = new Uint8Array(keptPlaces);
+  /** Another sample of each kept page: most pages that have the first one in common differ in this. */
+  readonly #seconds = new Uint32Array(keptPlaces);
   /** The place that is given away next, unless it is used. */
   #hand = 0;
   #words: Uint32Array = new Uint32Array(0);
+  #budget = mostInVain;
   #pagesInVain = 0;
   #turn = 0;
 
@@ -39,25 +46,30 @@ export class RepeatedPages implements PageRepeats {
       this.#turn = (this.#turn + 1) % barrenTurns;
       if (this.#turn !== 0) return false;
     } else this.#pagesInVain += pages;
+    this.#budget = Math.min(this.#budget + 1, mostInVain);
     this.#words = new Uint32Array(buffer.buffer, buffer.byteOffset, Math.floor(buffer.length / 4));
     return true;
   }
 
   look(buffer: Buffer, offset: number): PageMark | undefined {
-    const sample = sampleOf(this.#words, offset / 4);
+    const sample = sampleOf(this.#words, offset / 4, firstStep);
     const bucket = sample >>> (32 - bucketBits);
     if (this.#samples[bucket] !== sample) {
       this.#note(bucket, sample);
       return undefined;
     }
+    if (this.#budget <= 0) return undefined;
     const place = (this.#places[bucket] ?? 0) - 1;
     if (place < 0) return this.#keep(bucket, this.#freePlace(), buffer, offset);
-    if (this.#kept.isEqual(place, buffer, offset)) {
+    const isAlike = this.#seconds[place] === sampleOf(this.#words, offset / 4, secondStep);
+    if (isAlike && this.#kept.isEqual(place, buffer, offset)) {
+      this.#budget = Math.min(this.#budget + worth, mostInVain);
       this.#pagesInVain = 0;
       this.#isUsed[place] = 1;
       this.#misses[place] = 0;
       return { kind: "equal", place };
     }
+    this.#budget--;
     const misses = (this.#misses[place] ?? 0) + 1;
     this.#misses[place] = misses;
     return misses < mostMisses ? undefined : this.#keep(bucket, place, buffer, offset);
@@ -78,7 +90,9 @@ export class RepeatedPages implements PageRepeats {
   }
 
   #keep(bucket: number, place: number, buffer: Buffer, offset: number): PageMark {
+    this.#budget--;
     this.#kept.keep(place, buffer, offset);
+    this.#seconds[place] = sampleOf(this.#words, offset / 4, secondStep);
     this.#places[bucket] = place + 1;
     this.#bucketOf[place] = bucket;
     this.#isUsed[place] = 0;
@@ -102,12 +116,16 @@ export class RepeatedPages implements PageRepeats {
 }
 
 /**
- * Eight words of a page in one, never 0: by turns the lower and the upper half of a number of 8 bytes, since of a pattern of
- * such numbers one half may be all there is. `at` counts words of 4 bytes.
+ * Every so many words of 4 bytes: an odd number, so that of numbers of 8 bytes both halves are among them, of which one may be
+ * all there is to tell them apart. Five words to look whether a page may be known, and ten others to be nearly sure.
  */
-function sampleOf(words: Uint32Array, at: number): number {
+const firstStep = 231;
+const secondStep = 113;
+
+/** Some words of the page that begins with word `at`, in one that is never 0. */
+function sampleOf(words: Uint32Array, at: number, step: number): number {
   let sample = words[at] ?? 0;
-  for (let next = at + 131; next < at + 1024; next += 131)
+  for (let next = at + step; next < at + pageBytes / 4; next += step)
     sample = Math.imul(sample ^ (sample >>> 15) ^ (words[next] ?? 0), 0x9e37_79b1);
   return (sample ^ (sample >>> 15)) >>> 0 || 1;
 }

@@ -116,6 +116,7 @@ export function encodePages(
   const zeroBits = Buffer.alloc(bitmapBytes(pages));
   const sameBits = Buffer.alloc(bitmapBytes(pages));
   const marks: MarkedPage[] = [];
+  const sent: SentRun[] = [];
   const looked = repeats?.begin(buffer, pages) === true ? repeats : undefined;
   let [zeroPages, samePages, equalPages] = [0, 0, 0];
   for (let page = 0; page < pages; page++) {
@@ -132,9 +133,13 @@ export function encodePages(
     }
     const mark = looked?.look(buffer, from);
     if (mark !== undefined) marks.push({ page, ...mark });
-    const left = zeroPages + samePages + equalPages;
-    if (mark?.kind === "equal") equalPages++;
-    else if (left > 0) buffer.copy(buffer, from - left * pageBytes, from, from + pageBytes);
+    if (mark?.kind === "equal") {
+      equalPages++;
+      continue;
+    }
+    const last = sent.at(-1);
+    if (last !== undefined && last.end === from) last.end += pageBytes;
+    else sent.push({ start: from, end: from + pageBytes });
   }
   if (zeroPages === pages) return encodeZeroPages(pages);
   const bitmaps = [...(zeroPages > 0 ? [zeroBits] : []), ...(samePages > 0 ? [sameBits] : [])];
@@ -143,14 +148,37 @@ export function encodePages(
     (samePages > 0 ? pageFlags.someSame : 0) |
     (marks.length > 0 ? pageFlags.marked : 0);
   const fields = 4 + bitmaps.length * zeroBits.length + (marks.length > 0 ? marksBytes(marks.length) : 0);
-  const frame = buffer.subarray(
-    pageDataOffset - fields - frameHeaderBytes,
-    pageDataOffset + (pages - zeroPages - samePages - equalPages) * pageBytes,
-  );
+  const { start, end } = bringTogether(buffer, sent);
+  const frame = buffer.subarray(start - fields - frameHeaderBytes, end);
   let at = frame.writeUInt32LE(pages, frameHeaderBytes);
   for (const bitmap of bitmaps) at += bitmap.copy(frame, at);
   if (marks.length > 0) writeMarks(frame, at, marks);
   return { frame, flags, pages, zeroPages, equalPages };
+}
+
+/** Offsets of pages that are sent and stand together. */
+interface SentRun {
+  start: number;
+  end: number;
+}
+
+/** Moves all runs up to the longest, which stays where it is: to move pages costs nearly as much as to send them. */
+function bringTogether(buffer: Buffer, runs: readonly SentRun[]): SentRun {
+  let longest = 0;
+  runs.forEach((run, at) => {
+    const most = runs[longest];
+    if (most !== undefined && run.end - run.start > most.end - most.start) longest = at;
+  });
+  let { start, end } = runs[longest] ?? { start: pageDataOffset, end: pageDataOffset };
+  for (const run of runs.slice(0, longest).reverse()) {
+    start -= run.end - run.start;
+    buffer.copy(buffer, start, run.start, run.end);
+  }
+  for (const run of runs.slice(longest + 1)) {
+    buffer.copy(buffer, end, run.start, run.end);
+    end += run.end - run.start;
+  }
+  return { start, end };
 }
 
 const setBit = (bitmap: Buffer, page: number): void => {
