@@ -181,8 +181,7 @@ export class PageLane implements Watched {
       if (request === undefined) continue;
       const { pid, page, pages, priority, known } = request;
       const vaddr = BigInt(page) * BigInt(pageBytes);
-      // Those that somebody waits for go by another connection, and are to be answered without ado.
-      const keeps = priority !== 0;
+      const keeps = keepsFor(request);
       socket.write(frameTypes.pageRequest, channel, encodePageRequest({ pid, vaddr, pages, priority, known, keeps }));
     }
     this.#unwritten.splice(0, written);
@@ -215,6 +214,8 @@ export class PageLane implements Watched {
     }
     this.#refusedSince = undefined;
     if (type !== frameTypes.pages) throw new FrameError(`the source sent a frame of type ${type} on a page connection`);
+    if ((flags & pageFlags.marked) !== 0 && !keepsFor(request))
+      throw new FrameError("the source marks pages where it was not told that they are kept");
     const { pages, spans } = decodeSpans(payload, flags, payload.byteOffset - memory.byteOffset, kept);
     if (pages > request.pages) throw new FrameError(`${pages} pages arrived where ${request.pages} were asked`);
     const provisional = (flags & pageFlags.provisional) !== 0;
@@ -270,3 +271,6 @@ export class PageLane implements Watched {
     this.#kept = new ReceivedPages(this.#pool);
   }
 }
+
+/** Pages that somebody waits for go by another connection, and are to be answered without ado. */
+const keepsFor = ({ priority }: PageRequest): boolean => priority !== 0;

@@ -4,8 +4,8 @@
  * second time: most are never met again.
  *
  * Looking costs little, and less where it is in vain: after `patiencePages` without an equal page, it is looked at every
- * eighth answer only, until one is met again. What costs more, to keep pages and to compare them, has a budget that every
- * equal page fills up, and is done about once an answer when that is empty.
+ * eighth answer only, until one is met again. To keep a page costs more: that has a budget, which equal pages fill up, and
+ * which allows for one page an answer when it is empty.
  */
 import { KeptPages, keptPlaces } from "../../shared/core/frames/kept-pages.ts";
 import type { PageMark } from "../../shared/core/frames/page-marks.ts";
@@ -15,10 +15,11 @@ import { pageBytes, type PageRepeats } from "../../shared/core/frames/page-messa
 const bucketBits = 15;
 const patiencePages = 4096;
 const barrenTurns = 8;
-/** How many pages may be kept or compared for nothing, and what an equal one is worth: it saves so much time, at least. */
-const mostInVain = 2048;
+/** How many pages may be kept before one is met again, at first and at most, and what it then is worth. */
+const firstBudget = 256;
+const mostBudget = 1024;
 const worth = 4;
-/** A kept page whose sample was met so often with other contents, and not once with its own, gives way. */
+/** A kept page whose sample was met so often with other contents, and not once with its own, is forgotten. */
 const mostMisses = 8;
 const nowhere = 0xffff_ffff;
 
@@ -37,7 +38,7 @@ export class RepeatedPages implements PageRepeats {
   /** The place that is given away next, unless it is used. */
   #hand = 0;
   #words: Uint32Array = new Uint32Array(0);
-  #budget = mostInVain;
+  #budget = firstBudget;
   #pagesInVain = 0;
   #turn = 0;
 
@@ -46,7 +47,7 @@ export class RepeatedPages implements PageRepeats {
       this.#turn = (this.#turn + 1) % barrenTurns;
       if (this.#turn !== 0) return false;
     } else this.#pagesInVain += pages;
-    this.#budget = Math.min(this.#budget + 1, mostInVain);
+    this.#budget = Math.min(this.#budget + 1, mostBudget);
     this.#words = new Uint32Array(buffer.buffer, buffer.byteOffset, Math.floor(buffer.length / 4));
     return true;
   }
@@ -58,21 +59,20 @@ export class RepeatedPages implements PageRepeats {
       this.#note(bucket, sample);
       return undefined;
     }
-    if (this.#budget <= 0) return undefined;
     const place = (this.#places[bucket] ?? 0) - 1;
-    if (place < 0) return this.#keep(bucket, this.#freePlace(), buffer, offset);
+    if (place < 0) return this.#budget > 0 ? this.#keep(bucket, this.#freePlace(), buffer, offset) : undefined;
     const isAlike = this.#seconds[place] === sampleOf(this.#words, offset / 4, secondStep);
     if (isAlike && this.#kept.isEqual(place, buffer, offset)) {
-      this.#budget = Math.min(this.#budget + worth, mostInVain);
+      this.#budget = Math.min(this.#budget + worth, mostBudget);
       this.#pagesInVain = 0;
       this.#isUsed[place] = 1;
       this.#misses[place] = 0;
       return { kind: "equal", place };
     }
-    this.#budget--;
     const misses = (this.#misses[place] ?? 0) + 1;
     this.#misses[place] = misses;
-    return misses < mostMisses ? undefined : this.#keep(bucket, place, buffer, offset);
+    if (misses === mostMisses) this.#forget(place);
+    return undefined;
   }
 
   /** Remembers a sample instead of the one that has its bucket, unless the page of that one is of use. */
@@ -83,8 +83,7 @@ export class RepeatedPages implements PageRepeats {
         this.#isUsed[place] = 0;
         return;
       }
-      this.#bucketOf[place] = nowhere;
-      this.#places[bucket] = 0;
+      this.#forget(place);
     }
     this.#samples[bucket] = sample;
   }
@@ -108,10 +107,15 @@ export class RepeatedPages implements PageRepeats {
         this.#isUsed[place] = 0;
         continue;
       }
-      const bucket = this.#bucketOf[place] ?? nowhere;
-      if (bucket !== nowhere) this.#places[bucket] = 0;
+      this.#forget(place);
       return place;
     }
+  }
+
+  #forget(place: number): void {
+    const bucket = this.#bucketOf[place] ?? nowhere;
+    if (bucket !== nowhere) this.#places[bucket] = 0;
+    this.#bucketOf[place] = nowhere;
   }
 }
 
