@@ -9,7 +9,7 @@ import { parseTorture, tortureCommand, type TortureReport } from "../helpers/mem
 import { execIn, removeContainers } from "../helpers/node-state.ts";
 import { PlannerUser } from "../helpers/planner.ts";
 import { pollUntil } from "../helpers/poll-until.ts";
-import { services, stressCommand, type Service } from "../helpers/services.ts";
+import { equalPagesProgram, services, stressCommand, type Service } from "../helpers/services.ts";
 import { startContainer } from "../helpers/workloads.ts";
 
 describe("memory that moves", () => {
@@ -58,6 +58,28 @@ describe("memory that moves", () => {
     await start(name, service.command, service.port);
     for (const [from, to] of ways) expect(await move(service, from, to)).toBeUndefined();
     await nodes.a.docker.getContainer(name).remove({ force: true });
+  });
+
+  it.each(modes)("of equal pages is sent once, and is right: %s", async (mode) => {
+    const name = "equal";
+    await start(name, ["node", "-e", equalPagesProgram], 8080);
+    const ask = async ({ ip }: LabNode): Promise<string> =>
+      (await fetch(`http://${ip}:8080/`, { signal: AbortSignal.timeout(20_000) })).text();
+    const right = (node: LabNode): Promise<string | undefined> =>
+      ask(node).then(
+        (answer) => (answer === "wrong 0" ? answer : undefined),
+        () => undefined,
+      );
+    await pollUntil("an answer", 20_000, () => right(nodes.a));
+    const { pagesEqual, pagesZero, pagesTotal, bytesSent } = await user.migrate({
+      ...{ container: name, from: "a", to: "b", mode },
+    });
+    expect(await ask(nodes.b)).toBe("wrong 0");
+    // Of 80 MiB that are pages over and over, hardly any travel.
+    expect(pagesEqual).toBeGreaterThan(0.9 * 80 * 256);
+    expect(bytesSent).toBeLessThan((pagesTotal - 0.9 * 80 * 256) * 4096);
+    console.info(JSON.stringify({ mode, pagesTotal, pagesZero, pagesEqual, bytesSent }));
+    await removeContainers([nodes.a, nodes.b]);
   });
 
   /** Moves a service under its load; answers what its check finds wrong afterwards. */
