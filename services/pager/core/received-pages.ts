@@ -32,7 +32,11 @@ export class ReceivedPages {
       memory = this.#pool.take(recordRoomBytes);
       record.copy(memory);
     }
-    return { frames: frames.map((frame) => inMemory(memory, record, frame)), memory, kept: this.#behind(record, memory) };
+    return {
+      frames: frames.map((frame) => inMemory(memory, record, frame)),
+      memory,
+      kept: this.#behind(record, memory),
+    };
   }
 
   #behind(record: Buffer, memory: Buffer): PagesKept {

@@ -5,7 +5,12 @@ import { allocateFrame, frameHeaderBytes, frameTypes } from "../../../services/s
 import { keptPlaces } from "../../../services/shared/core/frames/kept-pages.ts";
 import { encodeMemoryMap } from "../../../services/shared/core/frames/memory-map.ts";
 import { marksBytes, writeMarks, type MarkedPage } from "../../../services/shared/core/frames/page-marks.ts";
-import { encodePageError, pageBytes, pageErrorFlags, pageFlags } from "../../../services/shared/core/frames/page-message.ts";
+import {
+  encodePageError,
+  pageBytes,
+  pageErrorFlags,
+  pageFlags,
+} from "../../../services/shared/core/frames/page-message.ts";
 import { RecordSocket } from "../../../services/shared/link/record-socket.ts";
 import { socketPair, type SocketPair } from "../../helpers/socket-pair.ts";
 
@@ -80,7 +85,11 @@ const ask = (request: Partial<PageRequest> = {}): void => {
 };
 
 /** Says that the answer to a request has these marks; pages that it sends are filled with `value`. */
-function answer(channel: number, marks: readonly MarkedPage[], { value = 7, sent = 0, pages = marks.length } = {}): void {
+function answer(
+  channel: number,
+  marks: readonly MarkedPage[],
+  { value = 7, sent = 0, pages = marks.length } = {},
+): void {
   const frame = allocateFrame(4 + marksBytes(marks.length) + sent * pageBytes).fill(value, frameHeaderBytes);
   writeMarks(frame, frame.writeUInt32LE(pages, frameHeaderBytes), marks);
   source.write(frameTypes.pages, channel, frame, pageFlags.marked);

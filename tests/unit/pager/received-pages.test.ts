@@ -101,7 +101,9 @@ test("they are what they were after a connection was lost: the next one begins w
   const blocks = 60;
   ask(blocks, 3);
   for (const part of [0.2, 0.4, 0.6, 0.8]) {
-    await expect.poll(() => right + wrong, { timeout: 10_000, interval: 1 }).toBeGreaterThan(part * blocks * blockPages);
+    await expect
+      .poll(() => right + wrong, { timeout: 10_000, interval: 1 })
+      .toBeGreaterThan(part * blocks * blockPages);
     source.cut();
   }
   await expect.poll(() => right + wrong, { timeout: 10_000 }).toBe(blocks * blockPages);

@@ -1,7 +1,7 @@
 /** Pages that both ends of a connection keep while it lasts, by the number of their place: at most 8 MiB. */
 import { FrameError } from "./frame.ts";
+import { pageBytes } from "./page-message.ts";
 
-const pageBytes = 4096;
 /** How many there may be. */
 export const keptPlaces = 2048;
 /** Places whose memory is allocated together. */

@@ -229,13 +229,7 @@ export function decodeSpans(
   return { pages, spans: spansOf(payload, pages, flags, base, kept) };
 }
 
-function spansOf(
-  payload: Buffer,
-  pages: number,
-  flags: number,
-  base: number,
-  kept: PagesKept | undefined,
-): PageSpan[] {
+function spansOf(payload: Buffer, pages: number, flags: number, base: number, kept: PagesKept | undefined): PageSpan[] {
   let at = 4;
   const bitmapOf = (flag: number): Buffer | undefined => {
     if ((flags & flag) === 0) return undefined;

@@ -49,11 +49,21 @@ describe("a page request", () => {
     ["an address no memory has", { vaddr: 1n << 63n }],
     ["a priority of files", { priority: 4 as 3 }],
   ])("is refused: %s", (_what, change) => {
-    const frame = encodePageRequest({ pid: 1, vaddr: 0n, pages: 1, priority: 0, known: false, keeps: false, ...change });
+    const frame = encodePageRequest({
+      pid: 1,
+      vaddr: 0n,
+      pages: 1,
+      priority: 0,
+      known: false,
+      keeps: false,
+      ...change,
+    });
     expect(() => decodePageRequest(payloadOf(frame))).toThrow(FrameError);
   });
   test("is refused when it is cut", () => {
-    const bytes = payloadOf(encodePageRequest({ pid: 1, vaddr: 0n, pages: 1, priority: 0, known: false, keeps: false }));
+    const bytes = payloadOf(
+      encodePageRequest({ pid: 1, vaddr: 0n, pages: 1, priority: 0, known: false, keeps: false }),
+    );
     for (let end = 0; end < bytes.length; end++)
       expect(() => decodePageRequest(bytes.subarray(0, end))).toThrow(FrameError);
   });
