@@ -182,5 +182,7 @@ async function countSent({ id, journal, source, timing }: Run): Promise<void> {
   const sent = await source.shipper
     .get(`/transfers/${id}`, transferSchema, { timeoutMs: timing.callMs })
     .catch(() => undefined);
-  if (sent !== undefined) journal.update({ bytesSent: sent.bytesSent });
+  if (sent === undefined) return;
+  const { bytesSent, zeroPages: pagesZero, equalPages: pagesEqual } = sent;
+  journal.update({ bytesSent, pagesZero, pagesEqual });
 }

@@ -171,7 +171,9 @@ export function createMigrations(deps: MigrationsDeps): Migrations {
       );
       accepted.resolve(record.migration);
       await follow(entry, () => migrate(entry.run, inspected, store.leftovers));
-      span.setAttribute("dmigrate.bytes", entry.run.journal.migration.bytesSent);
+      const { bytesSent, pagesZero, pagesEqual } = entry.run.journal.migration;
+      const pages = { "dmigrate.pages.zero": pagesZero, "dmigrate.pages.equal": pagesEqual };
+      span.setAttributes({ "dmigrate.bytes": bytesSent, ...pages });
     });
     ended.catch((error: unknown) =>
       accepted.reject(asDmigrateError(error, "internal", "the migration could not be started")),

@@ -60,6 +60,8 @@ export function newRecord(
       pagesTotal: 0,
       pagesFaulted: 0,
       pagesPrefetched: 0,
+      pagesZero: 0,
+      pagesEqual: 0,
       stages: [{ name: "plan", ms: planMs }],
     },
     job: {

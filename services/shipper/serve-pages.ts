@@ -6,10 +6,12 @@ import {
   maxDataBytesOf,
   pageErrorFlags,
   type EncodedPages,
+  type PageRepeats,
   type PageRequest,
 } from "../shared/core/frames/page-message.ts";
 import { messageOf } from "../shared/errors.ts";
 import { PriorityQueue, type Priority } from "./core/priority-queue.ts";
+import { RepeatedPages } from "./core/repeated-pages.ts";
 
 /** Requests that may wait before no more are read from the connection. */
 const maxWaiting = 8_192;
@@ -17,6 +19,8 @@ const maxWaiting = 8_192;
 export interface PageStats {
   pagesSent: number;
   zeroPages: number;
+  /** That were told by the place of an equal one, sent before over the same connection. */
+  equalPages: number;
 }
 
 /** An answer; `release` is called once its memory may be used again. */
@@ -26,8 +30,8 @@ export interface Answer extends EncodedPages {
 
 /** The frozen memory. */
 export interface PageReader {
-  /** Throws when not even the first page can be read. */
-  read: (request: PageRequest) => Answer;
+  /** Throws when not even the first page can be read: before it has looked at `repeats`, whose word is then to be sent. */
+  read: (request: PageRequest, repeats?: PageRepeats) => Answer;
 }
 
 /** A frame to send. */
@@ -46,6 +50,8 @@ export class PageAnswers {
   readonly #stats: PageStats;
   /** An item becomes a frame only when it is its turn, so that what comes in meanwhile can still overtake it. */
   readonly #queue = new PriorityQueue<() => Outgoing>();
+  /** Of this connection's answers; once there is an asker who keeps pages. */
+  #repeats: RepeatedPages | undefined;
 
   /** `memory` is asked anew for each request: it may be opened after the connection was. */
   constructor(memory: () => PageReader | undefined, stats: PageStats) {
@@ -83,9 +89,11 @@ export class PageAnswers {
     try {
       const from = this.#memory();
       if (from === undefined) return refuse(channel, "the container's memory is not open yet", pageErrorFlags.notYet);
-      const { pages, zeroPages, ...outgoing } = from.read(request);
+      const repeats = request.keeps ? (this.#repeats ??= new RepeatedPages()) : undefined;
+      const { pages, zeroPages, equalPages, ...outgoing } = from.read(request, repeats);
       this.#stats.pagesSent += pages;
       this.#stats.zeroPages += zeroPages;
+      this.#stats.equalPages += equalPages;
       return { type: frameTypes.pages, channel, ...outgoing };
     } catch (error) {
       return refuse(channel, error);

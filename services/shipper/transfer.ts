@@ -128,6 +128,7 @@ export class Transfer implements Attachable {
       bytesSent: bytesSent + sum((each) => each.bytesSent),
       pagesSent: sum((each) => each.pagesSent),
       zeroPages: sum((each) => each.zeroPages),
+      equalPages: sum((each) => each.equalPages),
       filesSent: this.#filesSent,
     };
   }

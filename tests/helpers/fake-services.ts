@@ -315,8 +315,9 @@ function transfer(node: FakeNodeState, id: string): unknown {
     dataPort: 7401,
     connected: secretsUsed > 0,
     bytesSent: parts.size * 1000,
-    pagesSent: 0,
-    zeroPages: 0,
+    pagesSent: 1000,
+    zeroPages: 40,
+    equalPages: 20,
     filesSent: parts.size,
   });
 }

@@ -28,6 +28,20 @@ const wrong = () => {
 require("node:http").createServer((_, answer) => answer.end("wrong " + wrong())).listen(8080, "0.0.0.0");
 `;
 
+/**
+ * Memory of which most pages are equal to others: 16 MiB like no other, 48 MiB of 200 pages over and over, and 32 MiB of one
+ * number of 8 bytes. The answer to any request is how many of the three are wrong.
+ */
+export const equalPagesProgram = `
+const { createHash } = require("node:crypto");
+const page = (seed) => Buffer.alloc(4096, createHash("sha512").update(seed).digest());
+const fill = (mib, seed) => { const b = Buffer.alloc(mib << 20); for (let at = 0; at < b.length; at += 4096) page(seed(at / 4096)).copy(b, at); return b; };
+const all = [fill(16, (n) => "own " + n), fill(48, (n) => "common " + n % 200), Buffer.from(new Float64Array(4 << 20).fill(1.5).buffer)];
+const sum = (bytes) => createHash("sha1").update(bytes).digest("hex");
+const sums = all.map(sum);
+require("node:http").createServer((_, answer) => answer.end("wrong " + all.filter((b, n) => sum(b) !== sums[n]).length)).listen(8080, "0.0.0.0");
+`;
+
 const nodeService: Service = {
   name: "node-http",
   command: ["node", "-e", nodeProgram],

@@ -9,7 +9,7 @@ import { parseTorture, tortureCommand, type TortureReport } from "../helpers/mem
 import { execIn, removeContainers } from "../helpers/node-state.ts";
 import { PlannerUser } from "../helpers/planner.ts";
 import { pollUntil } from "../helpers/poll-until.ts";
-import { services, stressCommand, type Service } from "../helpers/services.ts";
+import { equalPagesProgram, services, stressCommand, type Service } from "../helpers/services.ts";
 import { startContainer } from "../helpers/workloads.ts";
 
 describe("memory that moves", () => {
@@ -21,6 +21,8 @@ describe("memory that moves", () => {
     ["b", "a"],
   ] as const;
   const modes = migrationModeSchema.options;
+  /** The first migration measures the link, with so much at most. */
+  const probeBytes = 32_000_000;
   let image: string;
 
   const start = (name: string, command: readonly string[], port?: number): Promise<Docker.Container> =>
@@ -58,6 +60,28 @@ describe("memory that moves", () => {
     await start(name, service.command, service.port);
     for (const [from, to] of ways) expect(await move(service, from, to)).toBeUndefined();
     await nodes.a.docker.getContainer(name).remove({ force: true });
+  });
+
+  it.each(modes)("of equal pages is sent once, and is right: %s", async (mode) => {
+    const name = `equal-${mode}`;
+    await start(name, ["node", "-e", equalPagesProgram], 8080);
+    const ask = async ({ ip }: LabNode): Promise<string> =>
+      (await fetch(`http://${ip}:8080/`, { signal: AbortSignal.timeout(20_000) })).text();
+    const right = (node: LabNode): Promise<string | undefined> =>
+      ask(node).then(
+        (answer) => (answer === "wrong 0" ? answer : undefined),
+        () => undefined,
+      );
+    await pollUntil("an answer", 20_000, () => right(nodes.a));
+    const { pagesEqual, pagesTotal, bytesSent } = await user.migrate({
+      ...{ container: name, from: "a", to: "b", mode },
+    });
+    expect(await ask(nodes.b)).toBe("wrong 0");
+    // Of 80 MiB that are pages over and over, hardly any travel.
+    const saved = 0.9 * 80 * 256;
+    expect(pagesEqual).toBeGreaterThan(saved);
+    expect(bytesSent - probeBytes).toBeLessThan((pagesTotal - saved) * 4096);
+    await nodes.b.docker.getContainer(name).remove({ force: true });
   });
 
   /** Moves a service under its load; answers what its check finds wrong afterwards. */

@@ -10,6 +10,7 @@ import {
   encodePageRequest,
   pageErrorFlags,
   pageFlags,
+  type PagesKept,
   type PageSpan,
 } from "../../shared/core/frames/page-message.ts";
 import { PayloadPool } from "../../shared/core/frames/payload-pool.ts";
@@ -17,6 +18,7 @@ import { pageBytes } from "../../shared/core/page-server/codec.ts";
 import { DmigrateError, messageOf } from "../../shared/errors.ts";
 import type { Connection } from "../../shared/link/connection.ts";
 import { RecordSocket } from "../../shared/link/record-socket.ts";
+import { ReceivedPages } from "../core/received-pages.ts";
 
 export interface PageRequest {
   pid: number;
@@ -76,6 +78,8 @@ export class PageLane implements Watched {
   /** To be asked again, and when; the earliest first. */
   #later: { at: number; channel: number }[] = [];
   #socket: RecordSocket | undefined;
+  /** What is kept for answers by this connection. */
+  #kept: ReceivedPages;
   #lastChannel = 0;
   #patienceMs = 0;
   #bytesOfLostConnections = 0;
@@ -86,6 +90,7 @@ export class PageLane implements Watched {
   constructor(options: PageLaneOptions) {
     this.#options = options;
     this.#pool = options.pool ?? new PayloadPool();
+    this.#kept = new ReceivedPages(this.#pool);
   }
 
   get bytesReceived(): number {
@@ -179,23 +184,25 @@ export class PageLane implements Watched {
       if (request === undefined) continue;
       const { pid, page, pages, priority, known } = request;
       const vaddr = BigInt(page) * BigInt(pageBytes);
-      socket.write(frameTypes.pageRequest, channel, encodePageRequest({ pid, vaddr, pages, priority, known }));
+      const keeps = keepsFor(request);
+      socket.write(frameTypes.pageRequest, channel, encodePageRequest({ pid, vaddr, pages, priority, known, keeps }));
     }
     this.#unwritten.splice(0, written);
     socket.flush();
   }
 
-  #receive(frames: readonly Frame[], memory: Buffer): void {
+  #receive(read: readonly Frame[], record: Buffer): void {
+    const { frames, memory, kept } = this.#kept.open(read, record);
     let isKept = false as boolean;
     const keep = (): void => void (isKept = true);
     try {
-      for (const frame of frames) this.#take(frame, memory, keep);
+      for (const frame of frames) this.#take(frame, memory, keep, kept);
     } finally {
       if (!isKept) this.#pool.release(memory);
     }
   }
 
-  #take({ type, channel, flags, payload }: Frame, memory: Buffer, keep: () => void): void {
+  #take({ type, channel, flags, payload }: Frame, memory: Buffer, keep: () => void, kept?: PagesKept): void {
     if (type === frameTypes.memoryMap) {
       this.#mapBytes += payload.length;
       if (this.#mapBytes <= mostMapBytes) this.#options.onMap(decodeMemoryMap(payload));
@@ -210,7 +217,9 @@ export class PageLane implements Watched {
     }
     this.#refusedSince = undefined;
     if (type !== frameTypes.pages) throw new FrameError(`the source sent a frame of type ${type} on a page connection`);
-    const { pages, spans } = decodeSpans(payload, flags, payload.byteOffset - memory.byteOffset);
+    if ((flags & pageFlags.marked) !== 0 && !keepsFor(request))
+      throw new FrameError("the source marks pages where it was not told that they are kept");
+    const { pages, spans } = decodeSpans(payload, flags, payload.byteOffset - memory.byteOffset, kept);
     if (pages > request.pages) throw new FrameError(`${pages} pages arrived where ${request.pages} were asked`);
     const provisional = (flags & pageFlags.provisional) !== 0;
     if (provisional && !request.speculative)
@@ -262,5 +271,9 @@ export class PageLane implements Watched {
     this.#bytesOfLostConnections += this.#socket.bytesReceived;
     this.#socket.close();
     this.#socket = undefined;
+    this.#kept = new ReceivedPages(this.#pool);
   }
 }
+
+/** Pages that somebody waits for go by another connection, and are to be answered without ado. */
+const keepsFor = ({ priority }: PageRequest): boolean => priority !== 0;

@@ -155,6 +155,9 @@ export const migrationSchema = z
     pagesTotal: countSchema,
     pagesFaulted: countSchema,
     pagesPrefetched: countSchema,
+    /** Pages that did not travel: they are zero, or equal to one that had been sent. */
+    pagesZero: countSchema.default(0),
+    pagesEqual: countSchema.default(0),
     /** Stages finished so far, in the order in which they ended. */
     stages: z.array(stageSchema),
   })

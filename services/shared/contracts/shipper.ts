@@ -78,6 +78,8 @@ export const transferSchema = z
     bytesSent: countSchema,
     pagesSent: countSchema,
     zeroPages: countSchema,
+    /** Pages that did not travel, as one that is equal had before over the same connection. */
+    equalPages: countSchema,
     filesSent: countSchema,
   })
   .openapi("Transfer");

@@ -54,7 +54,8 @@ export async function connectPages(options: ConnectPagesOptions): Promise<PageSo
       const { promise, resolve, reject } = Promise.withResolvers<PageRun>();
       lastRequest = (lastRequest + 1) >>> 0;
       waiting.set(lastRequest, { pages, resolve, reject });
-      link.write(frameTypes.pageRequest, lastRequest, encodePageRequest({ pid, vaddr, pages, priority, known: false }));
+      const request = encodePageRequest({ pid, vaddr, pages, priority, known: false, keeps: false });
+      link.write(frameTypes.pageRequest, lastRequest, request);
       return promise;
     },
     get bytesReceived() {

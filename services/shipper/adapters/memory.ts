@@ -14,6 +14,7 @@ import {
   pageDataOffset,
   pageFlags,
   type EncodedPages,
+  type PageRepeats,
   type PageRequest,
 } from "../../shared/core/frames/page-message.ts";
 import type { PageHashes } from "../core/page-hashes.ts";
@@ -60,7 +61,7 @@ export class ContainerMemory {
   }
 
   /** Reads up to as many pages as asked, at least one: fewer at the end of readable memory. Throws when none can be. */
-  read(request: PageRequest): Answer {
+  read(request: PageRequest, repeats?: PageRepeats): Answer {
     const fd = this.#descriptorOf(request.pid);
     const asked = Math.min(request.pages, maxDataPages);
     const buffer = this.#pool.take(bufferBytesOf(asked));
@@ -68,7 +69,7 @@ export class ContainerMemory {
     try {
       const bytes = readSync(fd, buffer, pageDataOffset, asked * pageBytes, request.vaddr);
       const pages = wholePages(bytes, request);
-      const answer = this.#encode(request, buffer, pages);
+      const answer = this.#encode(request, buffer, pages, repeats);
       const mayGoOn = !this.#options.provisional && request.pages > maxDataPages;
       if (answer.zeroPages < maxDataPages || !mayGoOn) return { ...answer, release };
       return { ...encodeZeroPages(this.#zeroRun(fd, request, buffer, pages)), release };
@@ -78,15 +79,21 @@ export class ContainerMemory {
     }
   }
 
-  #encode({ pid, vaddr, known }: PageRequest, buffer: Buffer, pages: number): EncodedPages {
+  #encode(
+    { pid, vaddr, known }: PageRequest,
+    buffer: Buffer,
+    pages: number,
+    repeats: PageRepeats | undefined,
+  ): EncodedPages {
     const { provisional, hashes } = this.#options;
     const page = Number(vaddr) / pageBytes;
     if (provisional) {
       hashes.remember(pid, page, pages, buffer, pageDataOffset);
-      const answer = encodePages(buffer, pages);
+      const answer = encodePages(buffer, pages, undefined, repeats);
       return { ...answer, flags: answer.flags | pageFlags.provisional };
     }
-    return encodePages(buffer, pages, known ? hashes.compare(pid, page, pages, buffer, pageDataOffset) : undefined);
+    const same = known ? hashes.compare(pid, page, pages, buffer, pageDataOffset) : undefined;
+    return encodePages(buffer, pages, same, repeats);
   }
 
   /** No more reads. */

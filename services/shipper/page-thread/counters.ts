@@ -1,8 +1,8 @@
 /** What a transfer's connections of one role have sent: counted in the thread that serves them, read in the main one. */
 import type { PageStats } from "../serve-pages.ts";
 
-const at = { pagesSent: 0, zeroPages: 1, bytesSent: 2, links: 3 } as const;
-const count = 4;
+const at = { pagesSent: 0, zeroPages: 1, equalPages: 2, bytesSent: 3, links: 4 } as const;
+const count = 5;
 
 export class PageCounters implements PageStats {
   readonly memory: SharedArrayBuffer;
@@ -24,6 +24,12 @@ export class PageCounters implements PageStats {
   }
   set zeroPages(value: number) {
     this.#values[at.zeroPages] = value;
+  }
+  get equalPages(): number {
+    return this.#values[at.equalPages] ?? 0;
+  }
+  set equalPages(value: number) {
+    this.#values[at.equalPages] = value;
   }
   get bytesSent(): number {
     return this.#values[at.bytesSent] ?? 0;

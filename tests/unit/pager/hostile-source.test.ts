@@ -1,9 +1,16 @@
 /** A source that knows the secret, and says on a page connection what none of ours would. */
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { PageLane } from "../../../services/pager/page-daemon/page-lane.ts";
-import { frameTypes } from "../../../services/shared/core/frames/frame.ts";
+import { PageLane, type PageRequest } from "../../../services/pager/page-daemon/page-lane.ts";
+import { allocateFrame, frameHeaderBytes, frameTypes } from "../../../services/shared/core/frames/frame.ts";
+import { keptPlaces } from "../../../services/shared/core/frames/kept-pages.ts";
 import { encodeMemoryMap } from "../../../services/shared/core/frames/memory-map.ts";
-import { encodePageError, pageErrorFlags } from "../../../services/shared/core/frames/page-message.ts";
+import { marksBytes, writeMarks, type MarkedPage } from "../../../services/shared/core/frames/page-marks.ts";
+import {
+  encodePageError,
+  pageBytes,
+  pageErrorFlags,
+  pageFlags,
+} from "../../../services/shared/core/frames/page-message.ts";
 import { RecordSocket } from "../../../services/shared/link/record-socket.ts";
 import { socketPair, type SocketPair } from "../../helpers/socket-pair.ts";
 
@@ -12,13 +19,16 @@ let source: RecordSocket;
 let lane: PageLane;
 let lost: string[];
 let maps: number;
+let found: number[];
 
 beforeEach(() => {
-  [lost, maps] = [[], 0];
+  [lost, maps, found] = [[], 0, []];
   pair = socketPair("tls", 1 << 20);
   source = new RecordSocket(pair.connections[1], (bytes) => Buffer.allocUnsafeSlow(bytes));
   lane = new PageLane({
-    onAnswer: () => undefined,
+    onAnswer: ({ spans, payload }) => {
+      for (const { at } of spans) if (typeof at === "number") found.push(payload.readUInt8(at + pageBytes - 1));
+    },
     onRefused: () => undefined,
     onMap: () => {
       maps += 1;
@@ -67,4 +77,68 @@ test("what it tells of its pages is heard up to a bound, and passed over from th
   expect(lost).toEqual([]);
   expect(maps).toBeGreaterThan(20);
   expect(maps).toBeLessThan(sent);
+});
+
+const ask = (request: Partial<PageRequest> = {}): void => {
+  lane.request({ pid: 1, page: 1, pages: 8, priority: 3, known: false, speculative: false, ...request });
+  lane.flush();
+};
+
+/** Says that the answer to a request has these marks; pages that it sends are filled with `value`. */
+function answer(
+  channel: number,
+  marks: readonly MarkedPage[],
+  { value = 7, sent = 0, pages = marks.length } = {},
+): void {
+  const frame = allocateFrame(4 + marksBytes(marks.length) + sent * pageBytes).fill(value, frameHeaderBytes);
+  writeMarks(frame, frame.writeUInt32LE(pages, frameHeaderBytes), marks);
+  source.write(frameTypes.pages, channel, frame, pageFlags.marked);
+  source.flush();
+  lane.onReady();
+}
+
+test("what it refers to is what it had this side keep, and nothing of a connection before", () => {
+  for (let requests = 0; requests < 3; requests++) ask();
+  answer(1, [{ page: 0, kind: "keep", place: 9 }], { value: 5, sent: 1 });
+  answer(2, [{ page: 0, kind: "equal", place: 9 }]);
+  expect(found).toEqual([5, 5]);
+  expect(lost).toEqual([]);
+  const next = socketPair("tls", 1 << 20);
+  source.close();
+  source = new RecordSocket(next.connections[1], (bytes) => Buffer.allocUnsafeSlow(bytes));
+  lane.use(next.connections[0], 60_000);
+  answer(3, [{ page: 0, kind: "equal", place: 9 }]);
+  expect(lost).toEqual([expect.stringContaining("where none is kept")]);
+  expect(found).toEqual([5, 5]);
+  next.closeAll();
+});
+
+test.each([
+  ["a page that is not kept", [{ page: 0, kind: "equal", place: 0 }], 0, "where none is kept"],
+  ["a place beyond all", [{ page: 0, kind: "equal", place: keptPlaces }], 0, "where none is kept"],
+  ["a page to be kept beyond all", [{ page: 0, kind: "keep", place: keptPlaces }], 1, "no place"],
+  ["a page to be kept that it does not send", [{ page: 0, kind: "keep", place: 0 }], 0, "differ"],
+  ["pages that it sends as well", [{ page: 0, kind: "keep", place: 0 }], 2, "differ"],
+] as const)("an answer with marks that are wrong ends the connection: %s", (_what, marks, sent, why) => {
+  ask();
+  answer(1, marks, { sent });
+  expect(lost).toEqual([expect.stringContaining(why)]);
+  expect(found).toEqual([]);
+});
+
+test("an answer that somebody waits for has no marks", () => {
+  ask({ priority: 0 });
+  answer(1, [{ page: 0, kind: "keep", place: 0 }], { sent: 1 });
+  expect(lost).toEqual([expect.stringContaining("not told that they are kept")]);
+});
+
+test("pages that an answer refers to find room behind it, however many they are", () => {
+  for (let requests = 0; requests < 3; requests++) ask({ pages: 64 });
+  answer(1, [{ page: 0, kind: "keep", place: 3 }], { value: 5, sent: 1 });
+  const marks = Array.from({ length: 63 }, (_each, page) => ({ page, kind: "equal" as const, place: 3 }));
+  answer(2, marks, { sent: 1, pages: 64 });
+  answer(3, [...marks, { page: 63, kind: "equal", place: 3 }]);
+  expect(lost).toEqual([]);
+  // The page that is sent comes last, and follows nothing in the memory.
+  expect(found).toEqual([5, 5, 7, 5]);
 });

@@ -21,6 +21,8 @@ describe("a migration without failures", () => {
       pagesTotal: 1000,
       pagesFaulted: 100,
       pagesPrefetched: 900,
+      pagesZero: 40,
+      pagesEqual: 20,
     });
     const calls = callsOf(planner);
     const order = calls.filter((call, at) => calls.indexOf(call) === at);

@@ -29,6 +29,8 @@ const record = (n: number, phase: MigrationPhase = "preparing"): MigrationRecord
     pagesTotal: 0,
     pagesFaulted: 0,
     pagesPrefetched: 0,
+    pagesZero: 0,
+    pagesEqual: 0,
     stages: [],
   },
   job: { removeSource: false, containerName: "web", trace: {} },

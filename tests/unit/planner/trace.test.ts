@@ -47,6 +47,8 @@ test("one span per migration, in the caller's trace, with its stages and its dow
     "dmigrate.from": "a",
     "dmigrate.to": "b",
     "dmigrate.bytes": migration.bytesSent,
+    "dmigrate.pages.zero": migration.pagesZero,
+    "dmigrate.pages.equal": 20,
   });
   const children = exporter
     .getFinishedSpans()

@@ -1,12 +1,15 @@
 /**
  * Payloads of the `pages` connection. The frame's channel is the number of the request.
  *
- *     pageRequest  u64 vaddr, u32 pid, u32 pages, u8 priority, u8 whether earlier contents are known, 6 zero bytes
+ *     pageRequest  u64 vaddr, u32 pid, u32 pages, u8 priority, u8 whether earlier contents are known, u8 whether pages are
+ *                  kept that the answer says are to be, 5 zero bytes
  *     pages        u32 pages, then, unless all are zero: by the frame's flags a bitmap of the zero pages, and one of those
- *                  that are as they were sent before, one bit a page each; then the contents of all others
+ *                  that are as they were sent before, one bit a page each, and marks (page-marks.ts); then the contents of
+ *                  all pages that are neither zero, nor as before, nor equal to one that is kept
  *     pageError    UTF-8 text; a flag says whether asking again later may help
  */
 import { allocateFrame, FrameError, frameHeaderBytes, frameOf, maxDataBytes } from "./frame.ts";
+import { marksBytes, readMarks, writeMarks, type MarkedPage, type PageMark } from "./page-marks.ts";
 
 export const pageBytes = 4096;
 /** Most pages in one answer that carries data, and in one that says they are zero. */
@@ -15,10 +18,10 @@ export const maxZeroPages = 4096;
 
 /**
  * Of a `pages` frame. `someSame` answers only a request that says that earlier contents are known; `provisional`: read
- * while the container ran, so to be confirmed before use.
+ * while the container ran, so to be confirmed before use; `marked` answers only a request that says that pages are kept.
  */
-export const pageFlags = { allZero: 1, someZero: 2, someSame: 4, provisional: 8 } as const;
-const knownFlags = 15;
+export const pageFlags = { allZero: 1, someZero: 2, someSame: 4, provisional: 8, marked: 16 } as const;
+const knownFlags = 31;
 /** Of a pageError: the memory is not open, but may be soon. Without it the pages are lost. */
 export const pageErrorFlags = { notYet: 1 } as const;
 
@@ -30,17 +33,20 @@ export interface PageRequest {
   priority: 0 | 2 | 3;
   /** The asker holds what was sent of these pages while the container ran: pages that are the same need not travel. */
   known: boolean;
+  /** The asker keeps pages that it is told to, so that equal ones need not travel. */
+  keeps: boolean;
 }
 
 const requestBytes = 24;
 
-export function encodePageRequest({ pid, vaddr, pages, priority, known }: PageRequest): Buffer {
+export function encodePageRequest({ pid, vaddr, pages, priority, known, keeps }: PageRequest): Buffer {
   const frame = allocateFrame(requestBytes).fill(0, frameHeaderBytes);
   frame.writeBigUInt64LE(vaddr, frameHeaderBytes);
   frame.writeUInt32LE(pid, frameHeaderBytes + 8);
   frame.writeUInt32LE(pages, frameHeaderBytes + 12);
   frame[frameHeaderBytes + 16] = priority;
   frame[frameHeaderBytes + 17] = known ? 1 : 0;
+  frame[frameHeaderBytes + 18] = keeps ? 1 : 0;
   return frame;
 }
 
@@ -54,7 +60,8 @@ export function decodePageRequest(payload: Buffer): PageRequest {
   if (pages === 0) throw new FrameError("a page request asks for no page");
   if (priority !== 0 && priority !== 2 && priority !== 3)
     throw new FrameError(`a page request has priority ${priority}`);
-  return { pid: payload.readUInt32LE(8), vaddr, pages, priority, known: payload.readUInt8(17) === 1 };
+  const [known, keeps] = [payload.readUInt8(17) === 1, payload.readUInt8(18) === 1];
+  return { pid: payload.readUInt32LE(8), vaddr, pages, priority, known, keeps };
 }
 
 const zeroPage = Buffer.alloc(pageBytes);
@@ -66,8 +73,9 @@ export function isZeroPage(bytes: Buffer, offset: number): boolean {
 }
 
 const bitmapBytes = (pages: number): number => Math.ceil(pages / 8);
-/** Bytes in front of the page data where the answer is made: the header, the count, and room for two bitmaps. */
-export const pageDataOffset = frameHeaderBytes + 4 + 2 * bitmapBytes(maxDataPages);
+/** Bytes in front of the page data where the answer is made: the header, the count, and room for two bitmaps and the marks. */
+const mostFieldBytes = frameHeaderBytes + 4 + 2 * bitmapBytes(maxDataPages) + marksBytes(maxDataPages);
+export const pageDataOffset = Math.ceil(mostFieldBytes / 8) * 8;
 
 /** Of a buffer in which an answer of up to `pages` pages is made: read the pages to `pageDataOffset`. */
 export const bufferBytesOf = (pages: number): number => pageDataOffset + pages * pageBytes;
@@ -77,44 +85,100 @@ export interface EncodedPages {
   flags: number;
   pages: number;
   zeroPages: number;
+  /** That are told by the place of an equal one. */
+  equalPages: number;
+}
+
+/** Which pages were sent before over the same connection. */
+export interface PageRepeats {
+  /** Whether an answer of so many pages is worth looking at; its pages are all in `buffer`, whose memory is aligned to 4. */
+  begin: (buffer: Buffer, pages: number) => boolean;
+  /** What is to be said of the page at `offset`, a multiple of 4: it is said, or both ends differ from then on. */
+  look: (buffer: Buffer, offset: number) => PageMark | undefined;
 }
 
 export function encodeZeroPages(pages: number): EncodedPages {
   const frame = allocateFrame(4);
   frame.writeUInt32LE(pages, frameHeaderBytes);
-  return { frame, flags: pageFlags.allZero, pages, zeroPages: pages };
+  return { frame, flags: pageFlags.allZero, pages, zeroPages: pages, equalPages: 0 };
 }
 
 /**
  * Makes the answer out of `pages` pages that were read into `buffer` at `pageDataOffset`. What it is made of stands in
- * that buffer until it has left. `same` says which pages need not travel.
+ * that buffer until it has left. `same` says which pages need not travel, `repeats` finds those that did already.
  */
-export function encodePages(buffer: Buffer, pages: number, same?: readonly boolean[]): EncodedPages {
+export function encodePages(
+  buffer: Buffer,
+  pages: number,
+  same?: readonly boolean[],
+  repeats?: PageRepeats,
+): EncodedPages {
   const zeroBits = Buffer.alloc(bitmapBytes(pages));
   const sameBits = Buffer.alloc(bitmapBytes(pages));
-  let [zeroPages, samePages] = [0, 0];
+  const marks: MarkedPage[] = [];
+  const sent: SentRun[] = [];
+  const looked = repeats?.begin(buffer, pages) === true ? repeats : undefined;
+  let [zeroPages, samePages, equalPages] = [0, 0, 0];
   for (let page = 0; page < pages; page++) {
     const from = pageDataOffset + page * pageBytes;
-    const left = zeroPages + samePages;
     if (isZeroPage(buffer, from)) {
       setBit(zeroBits, page);
       zeroPages++;
-    } else if (same?.[page] === true) {
+      continue;
+    }
+    if (same?.[page] === true) {
       setBit(sameBits, page);
       samePages++;
-    } else if (left > 0) buffer.copy(buffer, from - left * pageBytes, from, from + pageBytes);
+      continue;
+    }
+    const mark = looked?.look(buffer, from);
+    if (mark !== undefined) marks.push({ page, ...mark });
+    if (mark?.kind === "equal") {
+      equalPages++;
+      continue;
+    }
+    const last = sent.at(-1);
+    if (last !== undefined && last.end === from) last.end += pageBytes;
+    else sent.push({ start: from, end: from + pageBytes });
   }
   if (zeroPages === pages) return encodeZeroPages(pages);
   const bitmaps = [...(zeroPages > 0 ? [zeroBits] : []), ...(samePages > 0 ? [sameBits] : [])];
-  const flags = (zeroPages > 0 ? pageFlags.someZero : 0) | (samePages > 0 ? pageFlags.someSame : 0);
-  const fields = 4 + bitmaps.length * zeroBits.length;
-  const frame = buffer.subarray(
-    pageDataOffset - fields - frameHeaderBytes,
-    pageDataOffset + (pages - zeroPages - samePages) * pageBytes,
-  );
+  const flags =
+    (zeroPages > 0 ? pageFlags.someZero : 0) |
+    (samePages > 0 ? pageFlags.someSame : 0) |
+    (marks.length > 0 ? pageFlags.marked : 0);
+  const fields = 4 + bitmaps.length * zeroBits.length + (marks.length > 0 ? marksBytes(marks.length) : 0);
+  const { start, end } = bringTogether(buffer, sent);
+  const frame = buffer.subarray(start - fields - frameHeaderBytes, end);
   let at = frame.writeUInt32LE(pages, frameHeaderBytes);
   for (const bitmap of bitmaps) at += bitmap.copy(frame, at);
-  return { frame, flags, pages, zeroPages };
+  if (marks.length > 0) writeMarks(frame, at, marks);
+  return { frame, flags, pages, zeroPages, equalPages };
+}
+
+/** Offsets of pages that are sent and stand together. */
+interface SentRun {
+  start: number;
+  end: number;
+}
+
+/** Moves all runs up to the longest, which stays where it is: to move pages costs nearly as much as to send them. */
+function bringTogether(buffer: Buffer, runs: readonly SentRun[]): SentRun {
+  let longest = 0;
+  runs.forEach((run, at) => {
+    const most = runs[longest];
+    if (most !== undefined && run.end - run.start > most.end - most.start) longest = at;
+  });
+  let { start, end } = runs[longest] ?? { start: pageDataOffset, end: pageDataOffset };
+  for (const run of runs.slice(0, longest).reverse()) {
+    start -= run.end - run.start;
+    buffer.copy(buffer, start, run.start, run.end);
+  }
+  for (const run of runs.slice(longest + 1)) {
+    buffer.copy(buffer, end, run.start, run.end);
+    end += run.end - run.start;
+  }
+  return { start, end };
 }
 
 const setBit = (bitmap: Buffer, page: number): void => {
@@ -123,7 +187,7 @@ const setBit = (bitmap: Buffer, page: number): void => {
 const isSet = (bitmap: Buffer | undefined, page: number): boolean =>
   (((bitmap?.[page >> 3] ?? 0) >> (page & 7)) & 1) === 1;
 
-/** Where the contents of a span are: at this offset of the payload, or nowhere, as they are zero or known from before. */
+/** Where the contents of a span are: at this offset of the memory, or nowhere, as they are zero or known from before. */
 export type SpanContents = number | "zero" | "same";
 
 /** Consecutive pages of an answer: `first` counts from the answer's first page. */
@@ -133,11 +197,24 @@ export interface PageSpan {
   at: SpanContents;
 }
 
+/** What the asker keeps of earlier answers over the same connection. */
+export interface PagesKept {
+  /** Keeps a copy of the page at `offset`. Throws FrameError when there is no such place. */
+  keep: (place: number, payload: Buffer, offset: number) => void;
+  /** Puts a copy of a kept page into the answer's memory, and says where. Throws FrameError when there is none, or no room. */
+  put: (place: number) => number;
+}
+
 /**
  * What an answer says, its pages left where they are: in the payload, or in memory in which that begins at `base`. Throws
- * FrameError.
+ * FrameError, also on an answer that refers to pages without `kept`.
  */
-export function decodeSpans(payload: Buffer, flags: number, base = 0): { pages: number; spans: PageSpan[] } {
+export function decodeSpans(
+  payload: Buffer,
+  flags: number,
+  base = 0,
+  kept?: PagesKept,
+): { pages: number; spans: PageSpan[] } {
   if (payload.length < 4) throw new FrameError("an answer with pages is too short");
   if ((flags & ~knownFlags) !== 0) throw new FrameError(`unknown flags ${flags} on an answer with pages`);
   const pages = payload.readUInt32LE(0);
@@ -147,10 +224,12 @@ export function decodeSpans(payload: Buffer, flags: number, base = 0): { pages: 
     return { pages, spans: [{ first: 0, pages, at: "zero" }] };
   }
   if (pages === 0 || pages > maxDataPages) throw new FrameError(`an answer carries ${pages} pages`);
-  return { pages, spans: spansOf(payload, pages, flags, base) };
+  if ((flags & pageFlags.marked) !== 0 && kept === undefined)
+    throw new FrameError("the source marks pages that this side does not keep");
+  return { pages, spans: spansOf(payload, pages, flags, base, kept) };
 }
 
-function spansOf(payload: Buffer, pages: number, flags: number, base: number): PageSpan[] {
+function spansOf(payload: Buffer, pages: number, flags: number, base: number, kept: PagesKept | undefined): PageSpan[] {
   let at = 4;
   const bitmapOf = (flag: number): Buffer | undefined => {
     if ((flags & flag) === 0) return undefined;
@@ -159,18 +238,36 @@ function spansOf(payload: Buffer, pages: number, flags: number, base: number): P
     return bitmap;
   };
   const [zero, same] = [bitmapOf(pageFlags.someZero), bitmapOf(pageFlags.someSame)];
+  const marks = (flags & pageFlags.marked) !== 0 ? readMarks(payload, at, pages) : [];
+  if (marks.length > 0) at += marksBytes(marks.length);
   const spans: PageSpan[] = [];
+  let nextMark = 0;
   for (let page = 0; page < pages; page++) {
-    const contents = isSet(zero, page) ? "zero" : isSet(same, page) ? "same" : base + at;
-    const last = spans.at(-1);
-    const goesOn =
-      last !== undefined && (typeof contents === "number" ? typeof last.at === "number" : last.at === contents);
-    if (goesOn) last.pages++;
-    else spans.push({ first: page, pages: 1, at: contents });
-    if (typeof contents === "number") at += pageBytes;
+    const mark = marks[nextMark]?.page === page ? marks[nextMark++] : undefined;
+    if (isSet(zero, page) || isSet(same, page)) {
+      if (mark !== undefined) throw new FrameError("an answer marks a page that it does not send");
+      addPage(spans, page, isSet(zero, page) ? "zero" : "same");
+    } else if (mark?.kind === "equal" && kept !== undefined) addPage(spans, page, kept.put(mark.place));
+    else {
+      if (at + pageBytes > payload.length) throw differing();
+      if (mark !== undefined) kept?.keep(mark.place, payload, at);
+      addPage(spans, page, base + at);
+      at += pageBytes;
+    }
   }
-  if (at !== payload.length) throw new FrameError("an answer's length, bitmaps and page count differ");
+  if (at !== payload.length) throw differing();
   return spans;
+}
+
+const differing = (): FrameError => new FrameError("an answer's length, bitmaps, marks and page count differ");
+
+/** Adds a page to spans that end where it begins. */
+function addPage(spans: PageSpan[], page: number, at: SpanContents): void {
+  const last = spans.at(-1);
+  const goesOn =
+    last !== undefined && (typeof last.at === "number" ? at === last.at + last.pages * pageBytes : at === last.at);
+  if (goesOn) last.pages++;
+  else spans.push({ first: page, pages: 1, at });
 }
 
 /** The pages of an answer: whole, with the zero pages put back in; null when all are zero. Throws FrameError. */

@@ -27,6 +27,11 @@ export class PayloadPool {
     return whole.subarray(0, bytes);
   }
 
+  /** All of what `part` is the begin of: `recordRoomBytes`. Undefined when it was taken as less. */
+  wholeOf(part: Buffer): Buffer | undefined {
+    return this.#taken.get(part.buffer);
+  }
+
   /** Nobody looks any more at what `take` gave, of which `part` is a part. */
   release(part: Buffer): void {
     const whole = this.#taken.get(part.buffer);

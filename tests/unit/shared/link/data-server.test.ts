@@ -189,7 +189,7 @@ describe.each([
     const at = await relay({ there: changing(4, 1) });
     await expect(dial(options({ source: at }))).rejects.toMatchObject({ code: "unauthorized" });
     expect(letIn).toEqual([]);
-    expect(refused[0]?.message).toContain("speaks version 4 of the data protocol, this side 5");
+    expect(refused[0]?.message).toContain("speaks version 7 of the data protocol, this side 6");
   });
 
   test("a preamble that was changed to the other security lets nobody in", async () => {
