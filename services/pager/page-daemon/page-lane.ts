@@ -128,8 +128,7 @@ export class PageLane implements Watched {
     this.#socket = new RecordSocket(connection, (bytes) => this.#pool.take(bytes));
     this.#unwritten = [...this.#unanswered.keys()];
     this.#later = [];
-    do this.onReady();
-    while (this.#hasAhead);
+    this.onReady();
   }
 
   /** Nothing more is asked; the connection is its owner's again. */
@@ -154,7 +153,8 @@ export class PageLane implements Watched {
     this.#guard((socket) => {
       socket.flush();
       this.#write(socket);
-      for (let read = 0; read < mostAtOnce && this.#socket === socket; read++) {
+      // What is here already the system does not tell of again.
+      for (let read = 0; (read < mostAtOnce || socket.hasAhead) && this.#socket === socket; read++) {
         const record = socket.read();
         if (record === undefined) return;
         this.#receive(record.frames, record.memory);
@@ -169,10 +169,6 @@ export class PageLane implements Watched {
       if (next !== undefined) this.#unwritten.push(next.channel);
     }
     this.flush();
-  }
-
-  get #hasAhead(): boolean {
-    return this.#socket?.hasAhead === true;
   }
 
   #write(socket: RecordSocket): void {

@@ -6,21 +6,14 @@
  */
 import type { LinkSecurity } from "../contracts/shipper.ts";
 
+const furtherReaders = ["pages-2", "pages-3", "pages-4", "pages-5", "pages-6", "pages-7", "pages-8"] as const;
+
 /** Of connections for pages in bulk: each is served by a reader of its own. */
-export const readerRoles = [
-  "pages",
-  "pages-2",
-  "pages-3",
-  "pages-4",
-  "pages-5",
-  "pages-6",
-  "pages-7",
-  "pages-8",
-] as const;
+export const readerRoles = ["pages", ...furtherReaders] as const;
 export type ReaderRole = (typeof readerRoles)[number];
 
 /** `faults` is for pages that somebody waits for: nothing bulky goes over it. */
-export const roles = ["files", "faults", ...readerRoles] as const;
+export const roles = ["files", "pages", "faults", ...furtherReaders] as const;
 export type Role = (typeof roles)[number];
 
 export interface Preamble {

@@ -9,6 +9,8 @@ import { recordRoomBytes } from "../core/frames/payload-pool.ts";
 import { recordBytesOf, recordHeadBytes } from "../core/frames/record.ts";
 import { ciphersOf, type Ciphers, type Connection } from "./connection.ts";
 
+/** What is read at once where a record begins: a page and all around it, so that a small record takes one call. */
+const beginBytes = 4096 + 256;
 /** Records that are ready to leave: one of the largest, or many small ones. */
 const outBytes = 2 * recordRoomBytes;
 
@@ -30,9 +32,13 @@ export class RecordSocket {
   #outStart = 0;
   #outEnd = 0;
   #sequence = 0;
+  /** What has come and was not looked at: with the connection, or behind the head of a record. */
   #ahead: Uint8Array;
+  readonly #begun = Buffer.allocUnsafeSlow(beginBytes);
+  readonly #begunAddress = koffi.address(this.#begun);
+  /** The last call brought less than there was room for: the next one would bring nothing. */
+  #isDry = false;
   readonly #head = Buffer.alloc(recordHeadBytes);
-  readonly #headAddress = koffi.address(this.#head);
   #headFilled = 0;
   #record: Buffer | undefined;
   #recordAddress = 0n;
@@ -55,7 +61,7 @@ export class RecordSocket {
     return this.#outStart < this.#outEnd;
   }
 
-  /** There is more to read of what came with the connection: the system does not tell of that. */
+  /** There is more to read of what has come: the system does not tell of that. */
   get hasAhead(): boolean {
     return this.#ahead.length > 0;
   }
@@ -97,21 +103,14 @@ export class RecordSocket {
 
   /**
    * The frames of the next record that has come whole, and the memory from `allocate` that their payloads are in; the
-   * caller's own. Undefined when there is none. Throws ConnectionLost, and FrameError on what no peer of ours sends.
+   * caller's own. Undefined when there is none; a next call asks the system anew. Throws ConnectionLost, and FrameError on what no peer of ours sends.
    */
   read(): { frames: Frame[]; memory: Buffer } | undefined {
     for (;;) {
       if (this.#record === undefined) {
         if (this.#headFilled < recordHeadBytes) {
-          const missing = recordHeadBytes - this.#headFilled;
-          const came = this.#receive(
-            this.#head,
-            this.#headFilled,
-            this.#headAddress + BigInt(this.#headFilled),
-            missing,
-          );
-          if (came === 0) return undefined;
-          this.#headFilled += came;
+          if (this.#ahead.length === 0 && !this.#receiveBegin()) return undefined;
+          this.#headFilled += this.#takeAhead(this.#head, this.#headFilled, recordHeadBytes - this.#headFilled);
           continue;
         }
         this.#begin();
@@ -155,17 +154,35 @@ export class RecordSocket {
     return { frames: this.#reader.read(record.subarray(recordHeadBytes, recordHeadBytes + bytes)), memory: record };
   }
 
-  #receive(target: Buffer, at: number, address: bigint, most: number): number {
-    if (this.#ahead.length > 0) {
-      const part = this.#ahead.subarray(0, most);
-      target.set(part, at);
-      this.#ahead = this.#ahead.subarray(part.length);
-      this.bytesReceived += part.length;
-      return part.length;
+  /** The begin of a record, and perhaps more; false when nothing has come. */
+  #receiveBegin(): boolean {
+    if (this.#isDry) {
+      this.#isDry = false;
+      return false;
     }
+    this.#ahead = this.#begun.subarray(0, this.#system(this.#begunAddress, beginBytes));
+    return this.#ahead.length > 0;
+  }
+
+  #receive(target: Buffer, at: number, address: bigint, most: number): number {
+    if (this.#ahead.length > 0) return this.#takeAhead(target, at, most);
+    const came = this.#system(address, most);
+    this.bytesReceived += came;
+    return came;
+  }
+
+  #takeAhead(target: Buffer, at: number, most: number): number {
+    const part = this.#ahead.subarray(0, most);
+    target.set(part, at);
+    this.#ahead = this.#ahead.subarray(part.length);
+    this.bytesReceived += part.length;
+    return part.length;
+  }
+
+  #system(address: bigint, most: number): number {
     const came = this.#losing(() => receive(this.fd, address, most));
     if (came === undefined) throw new ConnectionLost("the peer closed the connection");
-    this.bytesReceived += came;
+    this.#isDry = came > 0 && came < most;
     return came;
   }
 

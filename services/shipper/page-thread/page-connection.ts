@@ -49,9 +49,10 @@ export class PageConnection implements Watched {
     return !this.#answers.isFull;
   }
 
-  /** Has something to send, and the system room for it. */
+  /** Has something to send, and the system room for it; or something to read that the system does not tell of. */
   get isBusy(): boolean {
-    return !this.#lost && !this.#socket.isWriting && !this.#answers.isEmpty;
+    if (this.#lost) return false;
+    return (!this.#socket.isWriting && !this.#answers.isEmpty) || (this.isReading && this.#socket.hasAhead);
   }
 
   readonly onReady = (): void => {
@@ -70,7 +71,10 @@ export class PageConnection implements Watched {
 
   /** Sends more of what there is to send. */
   goOn(): void {
-    this.#guard(() => this.#send());
+    this.#guard(() => {
+      if (this.#socket.hasAhead) this.#read();
+      this.#send();
+    });
   }
 
   /** Frees what it takes; the descriptor is its owner's. */

@@ -8,6 +8,7 @@ import { createLog } from "../../../services/shared/log.ts";
 import { listenForData, type DataListener } from "../../../services/shipper/adapters/data-listener.ts";
 import type { PageReader } from "../../../services/shipper/serve-pages.ts";
 import { linkLane, type LinkedLane } from "../../helpers/linked-lane.ts";
+import { joining, openRelay } from "../../helpers/relay.ts";
 import { PageSource } from "../../helpers/page-source.ts";
 import { openDescriptors } from "../../helpers/socket-pair.ts";
 
@@ -99,6 +100,22 @@ test("a page that the source does not have is not asked for again", async () => 
   lane.request({ ...request(1), pid: 2 });
   await expect.poll(() => failures.length).toBe(1);
   expect(failures[0]?.message).toContain("no readable memory");
+});
+
+test("many small answers that come in one piece are all taken at once: the system tells of none of them again", async () => {
+  const relay = await openRelay({ to: listener.port, back: joining(50) });
+  const joined = linkLane({
+    ...{ migrationId, secret, role: "pages" as const, reconnectMs: 300, signal: stop.signal, source: relay.endpoint },
+    onAnswer: ({ request: { page } }) => void pages.push(page),
+    onLink: (lost) => told.push(lost),
+    onFailure: (error) => failures.push(error),
+  });
+  const pages: number[] = [];
+  await joined.connect();
+  for (let page = 0; page < 30; page++) joined.request(request(page));
+  await expect.poll(() => pages.length, { timeout: 5_000 }).toBe(30);
+  expect(told).toEqual([]);
+  relay.close();
 });
 
 test("many requests are answered each once, more than the source lets wait among them", async () => {

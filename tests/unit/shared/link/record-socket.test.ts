@@ -216,6 +216,8 @@ describe.each([
     one.flush();
     pair.close(0);
     expect(other.read()?.frames.map(({ channel }) => channel)).toEqual([5]);
+    // The system has said that there is no more just now: it is asked again the next time.
+    expect(other.read()).toBeUndefined();
     expect(() => other.read()).toThrow(ConnectionLost);
     other.write(frameTypes.jobData, 1, frameOf(Buffer.from("too late")));
     expect(() => other.flush()).toThrow(ConnectionLost);
