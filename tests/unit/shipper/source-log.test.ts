@@ -1,10 +1,10 @@
 /** A log that is sent in passes while it changes, from a Docker that says where it lies to a file that has room for it. */
-import { appendFileSync, mkdtempSync, readFileSync, renameSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { appendFileSync, readFileSync, renameSync, truncateSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:http";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import Docker from "dockerode";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { temporaryDirectory } from "../../helpers/temporary-directory.ts";
 import { linkPair } from "../../helpers/link-pair.ts";
 import type { FrameHandler } from "../../../services/shared/link/framed.ts";
 import { createLog } from "../../../services/shared/log.ts";
@@ -24,7 +24,7 @@ let sourceLog: SourceLog;
 let targetLog: TargetLog;
 
 beforeEach(async () => {
-  dir = mkdtempSync(join(tmpdir(), "dmigrate-log-"));
+  dir = temporaryDirectory("dmigrate-log-");
   path = join(dir, "x-json.log");
   target = join(dir, "y-json.log");
   const LogConfig = { Type: "json-file", Config: { "max-size": "1m", "max-file": "3" } };
@@ -62,7 +62,6 @@ afterEach(async () => {
   await targetLog.close();
   docker.closeAllConnections();
   await new Promise((resolve) => docker.close(resolve));
-  rmSync(dir, { recursive: true });
 });
 
 const line = (text: string): string => `${JSON.stringify({ log: `${text}\n` })}\n`;

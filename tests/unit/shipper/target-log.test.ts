@@ -1,22 +1,19 @@
 /** A log file that Docker goes on appending to while what came with the container is filled in before it. */
-import { appendFile, mkdtemp, readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { appendFile, readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { temporaryDirectory } from "../../helpers/temporary-directory.ts";
 import type { JobSpec } from "../../../services/shared/core/frames/job-message.ts";
 import { TargetLog } from "../../../services/shipper/adapters/target-log.ts";
 
 let dir: string;
 let path: string;
 let log: TargetLog;
-beforeEach(async () => {
-  dir = await mkdtemp(join(tmpdir(), "target-log-"));
+beforeEach(() => {
+  dir = temporaryDirectory("target-log-");
   path = join(dir, "x-json.log");
 });
-afterEach(async () => {
-  await log.close();
-  await rm(dir, { recursive: true });
-});
+afterEach(() => log.close());
 
 const line = (log: string): string => `${JSON.stringify({ log: `${log}\n` })}\n`;
 const openFor = async (bytes: number, limits: { maxBytes?: number; maxFiles: number } = { maxFiles: 1 }) => {
