@@ -9,18 +9,18 @@
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { pageBytes } from "../../shared/core/page-server/codec.ts";
-import type { DmigrateError } from "../../shared/errors.ts";
+import { asDmigrateError, type DmigrateError } from "../../shared/errors.ts";
 import { blockPages, cut, type EarlyRun } from "../core/early-pages.ts";
+import type { Placement } from "../core/placement.ts";
 import type { PageServerStats } from "../page-server.ts";
 import type { AddressSpaces } from "./address-spaces.ts";
+import { Attempts } from "./attempts.ts";
 import { payloadOf, type BulkAnswer, type BulkLane } from "./bulk-lane.ts";
 import { EarlyFetch, type EarlyRange } from "./early-fetch.ts";
 import type { StartDaemon } from "./messages.ts";
 import { PageDialer } from "./page-dialer.ts";
 import { PageLane, type PageAnswer, type PageRequest } from "./page-lane.ts";
 
-/** A change of a process's memory takes microseconds, unless its thread does not get to run. */
-const changingPauseMs = 1;
 /** Enough to fill 10 Gbit/s over 6 ms; more would only lengthen queues. */
 const mostInFlightBytes = 8 << 20;
 /** Of pages that are here, what is filled in at once around a fault: 64 KiB. */
@@ -58,11 +58,14 @@ export class PageFetch {
   /** Faults of pages that are held here. */
   #localFaults: { pid: number; page: number }[] = [];
   #backgroundBytes = 0;
-  #inFlight = 0;
+  readonly #inFlight = new Set<PageRequest>();
   /** Held runs that the bulk thread is filling in. */
   readonly #filling = new Set<EarlyRun>();
   #nextProcess = 0;
   #saidCached = false;
+  readonly #attempts = new Attempts((error) =>
+    this.#options.onFailure(asDmigrateError(error, "restore-failed", "pages that arrived cannot be filled in")),
+  );
 
   constructor(options: PageFetchOptions) {
     this.#options = options;
@@ -98,7 +101,9 @@ export class PageFetch {
     const connecting = bulk.connect(
       { migrationId, secret, source, reconnectMs },
       {
-        onAnswer: (answer) => this.#bulkArrived(answer),
+        onAnswer: (answer) => {
+          if (!this.#attempts.make(() => this.#bulkArrived(answer))) this.#askOnceMore(answer.request);
+        },
         onRefused: (request) => this.#answered(request),
         onMap: (map) => {
           this.#early.announce(map);
@@ -186,6 +191,7 @@ export class PageFetch {
   /** Fetches and fills in, as much as may be under way at this stage. */
   pump(): void {
     const { start, spaces } = this.#options;
+    if (this.#attempts.failed) return;
     switch (this.stage) {
       case "announced":
         this.#pumpAnnounced();
@@ -204,7 +210,7 @@ export class PageFetch {
   #ask(request: Omit<PageRequest, "known" | "speculative"> & Partial<PageRequest>): void {
     const whole: PageRequest = { known: false, speculative: false, ...request };
     const { pid, page, pages, priority, known } = whole;
-    this.#inFlight += 1;
+    this.#inFlight.add(whole);
     if (priority === 0) {
       this.#urgent.request(whole);
       // At once: all else that is done in this turn comes after it.
@@ -230,7 +236,8 @@ export class PageFetch {
 
   #bulkArrived({ request, pages, provisional, generation, filled, rest }: BulkAnswer): void {
     const { spaces, bulk } = this.#options;
-    spaces.noteFilled({ generation, filled });
+    // What is not noted is merely filled in once more.
+    this.#attempts.make(() => spaces.noteFilled({ generation, filled }));
     if (rest === undefined) {
       this.#wantRest(request, pages);
       this.#answered(request);
@@ -278,9 +285,16 @@ export class PageFetch {
     this.#early.held.delete(pid, page, pages);
   }
 
+  /** An answer came to nothing. */
+  #askOnceMore(request: PageRequest): void {
+    const { pid, page, pages, speculative } = request;
+    if (!speculative) this.#options.spaces.wanted.get(pid)?.add(page, pages);
+    this.#answered(request);
+  }
+
   /** A request is over: there is room for the next. */
   #answered(request: PageRequest): void {
-    this.#inFlight -= 1;
+    if (!this.#inFlight.delete(request)) return;
     if (request.priority === 3) this.#backgroundBytes -= request.pages * pageBytes;
     if (request.speculative) this.#early.ended(request);
     this.#options.onProgress();
@@ -289,7 +303,8 @@ export class PageFetch {
   /** Has a run filled in by the bulk thread; what that cannot do is done here. */
   #fillBehind(run: EarlyRun, onDone: () => void): void {
     const { spaces, bulk } = this.#options;
-    const placement = spaces.place(run.pid, run.page, run.pages);
+    let placement: Placement | undefined;
+    this.#attempts.make(() => (placement = spaces.place(run.pid, run.page, run.pages)));
     if (placement === undefined) {
       void this.#fillLater([run]).then(onDone);
       return;
@@ -299,7 +314,7 @@ export class PageFetch {
       return;
     }
     bulk.fill(run, placement, (result) => {
-      spaces.noteFilled(result);
+      this.#attempts.make(() => spaces.noteFilled(result));
       if (result.outcome === "whole") onDone();
       else if (result.outcome === "stale") this.#fillBehind(run, onDone);
       else if (this.#fillAll([run])) onDone();
@@ -308,17 +323,20 @@ export class PageFetch {
   }
 
   async #fillLater(runs: readonly EarlyRun[]): Promise<void> {
-    do await sleep(changingPauseMs);
+    do await sleep(this.#attempts.pauseMs);
     while (!this.#fillAll(runs));
   }
 
   /** False: to be tried again, after a pause; what is filled by then is passed over. */
   #fillAll(runs: readonly EarlyRun[]): boolean {
     const { hear, spaces } = this.#options;
-    // What waits to be heard would hinder the copying; and a fault is not to wait for it.
-    hear();
-    const isDone = runs.every((run) => spaces.fill(run));
-    if (!isDone) hear();
+    let isDone = false;
+    this.#attempts.make(() => {
+      // What waits to be heard would hinder the copying; and a fault is not to wait for it.
+      hear();
+      isDone = runs.every((run) => spaces.fill(run));
+      if (!isDone) hear();
+    });
     return isDone;
   }
 
@@ -332,7 +350,7 @@ export class PageFetch {
 
   #pumpWhole(): void {
     this.#askMissing(mostInFlightBytes);
-    if (this.#inFlight > 0 || this.#saidCached) return;
+    if (this.#inFlight.size > 0 || this.#saidCached) return;
     this.#saidCached = true;
     this.#options.onCached();
   }
@@ -340,7 +358,7 @@ export class PageFetch {
   #pumpBackground(): void {
     this.#useHeld();
     this.#askMissing(Math.min(this.#options.start.windowBytes, mostInFlightBytes));
-    if (this.#inFlight > 0 || this.#filling.size > 0 || this.#early.held.hasConfirmed) return;
+    if (this.#inFlight.size > 0 || this.#filling.size > 0 || this.#early.held.hasConfirmed) return;
     // Nothing is on its way, yet something is missing.
     this.#options.spaces.wantMissing();
     setImmediate(this.#options.onProgress);
