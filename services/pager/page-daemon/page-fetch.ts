@@ -147,9 +147,11 @@ export class PageFetch {
     };
   }
 
-  /** Something is to be tried again, after a pause. */
-  get unsettled(): boolean {
-    return this.#localFaults.length > 0 || this.#urgent.isWriting || this.#urgent.nextAt !== undefined;
+  /** In how many milliseconds something is to be tried again; undefined when nothing is. */
+  get retryMs(): number | undefined {
+    if (this.#localFaults.length > 0 || this.#urgent.isWriting) return this.#attempts.pauseMs;
+    const { nextAt } = this.#urgent;
+    return nextAt === undefined ? undefined : Math.max(1, Math.ceil(nextAt - performance.now()));
   }
 
   /** Tries again what the source was not ready for, or the system had no room for. */

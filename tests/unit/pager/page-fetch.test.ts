@@ -93,6 +93,18 @@ test("a lost faults' connection is told of before its descriptor may be another 
   expect(failures).toEqual([]);
 });
 
+test("while the source has nothing to give yet, nothing is to be tried before it is asked again", async () => {
+  expect(fetch.retryMs).toBeUndefined();
+  fetch.fault(1, 7);
+  await expect.poll(() => fetch.retryMs, { interval: 5 }).toBeGreaterThan(100);
+  expect(fetch.isWaiting).toBe(false);
+  source.memory = numbered;
+  await expect.poll(() => fetch.retryMs, { interval: 5 }).toBe(1);
+  fetch.askAgain();
+  await expect.poll(() => source.stats.pagesSent).toBe(1);
+  expect(fetch.retryMs).toBeUndefined();
+});
+
 const wordOf = (page: number): number => page % 0x8000_0000;
 /** Every page begins with its number. */
 const numbered: PageReader = {
