@@ -10,8 +10,10 @@ import { FrameError } from "../../shared/core/frames/frame.ts";
 import type { JobSpec } from "../../shared/core/frames/job-message.ts";
 import { DmigrateError } from "../../shared/errors.ts";
 import type { JobSink } from "../receive-jobs.ts";
+import { readFrom } from "./log-content.ts";
 
 type LogSpec = Extract<JobSpec, { kind: "log" }>;
+type RenamesSpec = Extract<JobSpec, { kind: "logRenames" }>;
 
 /** A line longer than this is several to Docker, so its files are beyond their limit by no more. */
 const slackBytes = 1 << 20;
@@ -48,7 +50,7 @@ export class TargetLog {
 
   /** Opens the file that the restorer has noted. Throws what the file system throws. */
   static async open(log: NotedLog): Promise<TargetLog> {
-    const handle = await open(log.path, constants.O_WRONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    const handle = await open(log.path, constants.O_RDWR | constants.O_NOFOLLOW | constants.O_NONBLOCK);
     const { ino } = await handle.stat({ bigint: true });
     return new TargetLog(log, handle, ino);
   }
@@ -58,7 +60,8 @@ export class TargetLog {
   }
 
   /** What takes the bytes of one job. */
-  sink(spec: LogSpec): JobSink {
+  sink(spec: LogSpec | RenamesSpec): JobSink {
+    if (spec.kind === "logRenames") return this.#renameRotated(spec);
     return spec.file === 0 ? this.#fillCurrent(spec) : this.#addRotated(spec);
   }
 
@@ -145,19 +148,20 @@ export class TargetLog {
     this.#padded = true;
   }
 
-  #addRotated({ file, packed }: LogSpec): JobSink {
-    const { maxBytes, maxFiles, path } = this.#log;
-    if (maxBytes === undefined || file >= maxFiles)
-      throw new FrameError(`a file ${file} of a log that is kept in ${maxBytes === undefined ? 1 : maxFiles}`);
-    const name = `${path}.${file}`;
+  #addRotated({ file, packed, from }: LogSpec): JobSink {
+    const maxBytes = this.#mustBeRotated(file);
+    // What has found no room here is in neither file.
+    if (from > 0 && (packed || from !== this.#came || from > Math.min(this.#log.bytes, maxBytes + slackBytes)))
+      throw new FrameError(`file ${file} of a log goes on at byte ${from}, where ${this.#came} have come before`);
+    const name = `${this.#log.path}.${file}`;
     const arriving = `${name}.dmigrate`;
     const opening = open(
       arriving,
       constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW,
       0o640,
-    );
+    ).then((handle) => this.#copyCurrent(from, handle));
     opening.catch(() => undefined); // met by the first write, or the end
-    let at = 0;
+    let at = from;
     let closing: Promise<void> | undefined;
     const close = (): Promise<void> => (closing ??= opening.then((handle) => handle.close()));
     return {
@@ -180,6 +184,48 @@ export class TargetLog {
         await rm(arriving, { force: true });
       },
     };
+  }
+
+  /** Of the log that came as file 0, its first bytes into another file. */
+  async #copyCurrent(bytes: number, to: FileHandle): Promise<FileHandle> {
+    try {
+      for await (const part of readFrom(this.#handle, 0, bytes)) await to.appendFile(part);
+      return to;
+    } catch (error) {
+      await to.close();
+      throw error;
+    }
+  }
+
+  #renameRotated({ files }: RenamesSpec): JobSink {
+    let last = Infinity;
+    for (const { file, was } of files) {
+      this.#mustBeRotated(file);
+      if (was >= file || file >= last)
+        throw new FrameError(`file ${was} of a log is to be file ${file}: files only age, and the oldest goes first`);
+      last = file;
+    }
+    return {
+      write: () => Promise.reject(new FrameError("bytes of log files that are merely renamed")),
+      finish: async () => {
+        await this.#mustBeCurrent();
+        for (const { file, was, packed } of files) {
+          const [name, other] = packed ? [".gz", ""] : ["", ".gz"];
+          await rename(`${this.#log.path}.${was}${name}`, `${this.#log.path}.${file}${name}`);
+          await rm(`${this.#log.path}.${file}${other}`, { force: true });
+        }
+        return { files: files.length };
+      },
+      abort: () => Promise.resolve(),
+    };
+  }
+
+  /** Answers how many bytes a rotated file has at most, but for a line. Throws FrameError where there is none of that number. */
+  #mustBeRotated(file: number): number {
+    const { maxBytes, maxFiles } = this.#log;
+    if (maxBytes === undefined || file >= maxFiles)
+      throw new FrameError(`a file ${file} of a log that is kept in ${maxBytes === undefined ? 1 : maxFiles}`);
+    return maxBytes;
   }
 
   /** Once Docker has rotated here, its files bear other numbers than those at the source. */

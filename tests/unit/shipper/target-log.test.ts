@@ -145,6 +145,50 @@ describe("files that were rotated", () => {
     await expect(send(rotated(1), "late")).rejects.toThrow(/Docker has rotated/);
   });
 
+  test("are renamed, the oldest first, and put in place of what was there", async () => {
+    await openFor(100, { maxBytes: 1000, maxFiles: 5 });
+    await send(current(0));
+    await send(rotated(3), "oldest");
+    await send(rotated(2), "second");
+    await send(rotated(1, true), "packed");
+    const renames = [
+      { file: 4, was: 2, packed: false },
+      { file: 3, was: 1, packed: true },
+    ];
+    await log.sink({ kind: "logRenames", files: renames }).finish();
+    expect((await readdir(dir)).toSorted()).toEqual(["x-json.log", "x-json.log.3.gz", "x-json.log.4"]);
+    expect(await readFile(`${path}.4`, "utf8")).toBe("second");
+    expect(await readFile(`${path}.3.gz`, "utf8")).toBe("packed");
+  });
+
+  test.each([
+    ["beyond Docker's limits", [{ file: 3, was: 1 }], /kept in 3/],
+    ["to where they were", [{ file: 1, was: 1 }], /files only age/],
+    [
+      "the newest first",
+      [
+        { file: 1, was: 1 },
+        { file: 2, was: 1 },
+      ],
+      /files only age/,
+    ],
+  ])("are not renamed %s", async (_how, files, why) => {
+    await openFor(100, { maxBytes: 1000, maxFiles: 3 });
+    const renames = files.map((each) => ({ ...each, packed: false }));
+    expect(() => log.sink({ kind: "logRenames", files: renames })).toThrow(why);
+  });
+
+  test("begin with what has come of them before they were rotated, unless that is not all here", async () => {
+    await openFor(100, { maxBytes: 1000, maxFiles: 3 });
+    await send(current(0), line("one"));
+    const sent = line("one").length;
+    await send({ ...rotated(1), from: sent }, line("two"));
+    expect(await readFile(`${path}.1`, "utf8")).toBe(line("one") + line("two"));
+    expect(() => log.sink({ ...rotated(1), from: sent - 1 })).toThrow(/goes on at byte/);
+    await send(current(sent), line("long".repeat(30)));
+    expect(() => log.sink({ ...rotated(1), from: sent + line("long".repeat(30)).length })).toThrow(/goes on at byte/);
+  });
+
   test("are refused where none ever is", async () => {
     await openFor(100);
     expect(() => log.sink(rotated(1))).toThrow(/kept in 1/);
