@@ -111,7 +111,7 @@ export class Receive {
     }
     const log = await readNotedLog(stateDir, containerId);
     await this.#containerLog?.close();
-    this.#containerLog = log && (await TargetLog.open(log));
+    this.#containerLog = log && (await TargetLog.open(log, stateDir, this.request.migrationId));
     this.#places = places;
   }
 

@@ -11,6 +11,7 @@ import type { JobSpec } from "../../shared/core/frames/job-message.ts";
 import { DmigrateError } from "../../shared/errors.ts";
 import type { JobSink } from "../receive-jobs.ts";
 import { readFrom } from "./log-content.ts";
+import { LogPasses } from "./log-passes.ts";
 
 type LogSpec = Extract<JobSpec, { kind: "log" }>;
 type RenamesSpec = Extract<JobSpec, { kind: "logRenames" }>;
@@ -26,6 +27,7 @@ export class TargetLog {
   readonly #log: NotedLog;
   readonly #handle: FileHandle;
   readonly #inode: bigint;
+  readonly #passes: LogPasses;
   /** Bytes of the log that have come, and those of them that are in the file: whole lines once there is no more room. */
   #came = 0;
   #written = 0;
@@ -35,24 +37,29 @@ export class TargetLog {
   #lastLine = 0;
   /** Up to where the file has anything but spaces, or holes. */
   #filled: number;
-  /** A first pass is over: the room is lines and spaces, and Docker may append behind it. */
+  /**
+   * A first pass is over: the room is lines and spaces, and Docker may append behind it. Before that nothing runs here, nor
+   * will if that pass fails.
+   */
   #padded = false;
   /** The job that fills it; one before may still be ending. */
   #turn = 0;
   #busy: Promise<void> = Promise.resolve();
 
-  private constructor(log: NotedLog, handle: FileHandle, inode: bigint) {
+  private constructor(log: NotedLog, handle: FileHandle, inode: bigint, passes: LogPasses) {
     this.#log = log;
     this.#handle = handle;
     this.#inode = inode;
+    this.#passes = passes;
     this.#filled = log.bytes;
   }
 
-  /** Opens the file that the restorer has noted. Throws what the file system throws. */
-  static async open(log: NotedLog): Promise<TargetLog> {
+  /** Opens the file that the restorer has noted for a migration. Throws what the file system throws. */
+  static async open(log: NotedLog, stateDir: string, migrationId: string): Promise<TargetLog> {
     const handle = await open(log.path, constants.O_RDWR | constants.O_NOFOLLOW | constants.O_NONBLOCK);
     const { ino } = await handle.stat({ bigint: true });
-    return new TargetLog(log, handle, ino);
+    const noted = { path: log.path, bytes: log.bytes, inode: ino.toString() };
+    return new TargetLog(log, handle, ino, new LogPasses(stateDir, migrationId, noted));
   }
 
   close(): Promise<void> {
@@ -62,7 +69,20 @@ export class TargetLog {
   /** What takes the bytes of one job. */
   sink(spec: LogSpec | RenamesSpec): JobSink {
     if (spec.kind === "logRenames") return this.#renameRotated(spec);
-    return spec.file === 0 ? this.#fillCurrent(spec) : this.#addRotated(spec);
+    const sink = spec.file === 0 ? this.#fillCurrent(spec) : this.#addRotated(spec);
+    const end = this.#padded ? this.#passes.begin(spec.file === 0 ? spec.from : this.#log.bytes) : undefined;
+    return {
+      write: (bytes, release) => sink.write(bytes, release),
+      finish: async () => {
+        const done = await sink.finish();
+        end?.();
+        return done;
+      },
+      abort: async () => {
+        await sink.abort();
+        end?.();
+      },
+    };
   }
 
   #fillCurrent({ from, packed }: LogSpec): JobSink {
@@ -105,7 +125,6 @@ export class TargetLog {
 
   /** A part of a line would keep Docker from reading on to its own lines. */
   async #cutBack(): Promise<void> {
-    // Before a first pass is over nothing runs here, nor will if that one fails.
     if (!this.#padded) return;
     if (this.#came <= this.#log.bytes) {
       this.#came = this.#wholeLines;

@@ -16,6 +16,7 @@ import { ReceiveJobs } from "../../../services/shipper/receive-jobs.ts";
 
 const { signal } = new AbortController();
 const roomBytes = 10_000;
+const migrationId = "m-0123456789abcdef";
 let dir: string;
 let path: string;
 let target: string;
@@ -38,7 +39,11 @@ beforeEach(async () => {
   await new Promise<void>((resolve) => void docker.listen(socketPath, resolve));
   writeFileSync(target, "");
   truncateSync(target, roomBytes);
-  targetLog = await TargetLog.open({ path: target, bytes: roomBytes, maxBytes: 1_000_000, maxFiles: 3 });
+  targetLog = await TargetLog.open(
+    { path: target, bytes: roomBytes, maxBytes: 1_000_000, maxFiles: 3 },
+    dir,
+    migrationId,
+  );
   const handlers: { source?: FrameHandler; target?: FrameHandler } = {};
   const { links } = linkPair(
     (frame) => handlers.source?.(frame),
