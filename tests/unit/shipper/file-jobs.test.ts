@@ -82,6 +82,31 @@ describe("a job", () => {
     expect(digest()).toBe(hash.digest("hex"));
   });
 
+  test("arrives though the destination has lost a connection, and made another one, before the source noticed", async () => {
+    const { sink, bytes } = hashing();
+    const { jobs, receive, connect } = ends(sink);
+    connect();
+    let isDeaf = false;
+    const state: { target?: FrameHandler } = {};
+    const { links: lossy } = linkPair(
+      (frame) => sourceOfLossy(frame),
+      (frame) => (isDeaf ? undefined : state.target?.(frame)),
+    );
+    const sourceOfLossy = jobs.attach(lossy[0]);
+    state.target = receive.attach(lossy[1]);
+    const files = await jobs.run(spec, 4, signal, async ({ send }) => {
+      for (let i = 0; i < 60; i++) {
+        isDeaf ||= i === 20;
+        await send(frameOfBytes(randomBytes(50_000)));
+      }
+      connect();
+      for (let wait = 0; wait < 20; wait++) await turn();
+      lossy[0].close(new Error("noticed late"));
+    });
+    expect(files).toBe(7);
+    expect(bytes()).toBe(60 * 50_000);
+  });
+
   test("survives connections that are cut again and again, and sends nothing twice that has arrived", async () => {
     const frameBytes = 64 * 1024;
     await fc.assert(
