@@ -89,6 +89,9 @@ export class ReceiveJobs {
       early: arrivals.early,
     }));
     link.write(frameTypes.jobState, 0, encodeState({ jobs }));
+    // What was said of applied frames may have been lost too; where some are being applied, it is said afterwards.
+    for (const [channel, { arrivals, applying }] of this.#running)
+      if (!applying) link.write(frameTypes.jobAck, channel, encodeAck(arrivals.next));
     return (frame) => this.#handle(frame);
   }
 

@@ -107,6 +107,28 @@ describe("a job", () => {
     expect(bytes()).toBe(60 * 50_000);
   });
 
+  test("goes on where what the destination has said of applied frames was lost with its connection", async () => {
+    const { sink, bytes } = hashing();
+    const { jobs, receive, connect } = ends(sink);
+    const state: { target?: FrameHandler } = {};
+    // Nothing comes back.
+    const { links: lossy } = linkPair(
+      () => undefined,
+      (frame) => state.target?.(frame),
+    );
+    jobs.attach(lossy[0]);
+    state.target = receive.attach(lossy[1]);
+    const sending = jobs.run(spec, 4, signal, async ({ send }) => {
+      for (let i = 0; i < 50; i++) await send(frameOfBytes(randomBytes(200_000)));
+    });
+    const mostBytes = 39 * 200_000;
+    await expect.poll(bytes).toBeGreaterThan(mostBytes);
+    lossy[1].close(new Error("cut"));
+    connect();
+    expect(await sending).toBe(7);
+    expect(bytes()).toBe(50 * 200_000);
+  });
+
   test("survives connections that are cut again and again, and sends nothing twice that has arrived", async () => {
     const frameBytes = 64 * 1024;
     await fc.assert(
