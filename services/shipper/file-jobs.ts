@@ -78,7 +78,17 @@ export class FileJobs {
   attach(link: FramedLink): FrameHandler {
     this.#scheduler.add(link);
     void link.closed.then((reason) => this.#lost(reason));
-    return (frame) => this.#handle(frame);
+    let saidState = false;
+    return (frame) => {
+      if (frame.type !== frameTypes.jobState) {
+        this.#handle(frame);
+        return;
+      }
+      // Each may be answered with frames of ours, whether he reads them or not.
+      if (saidState) throw new FrameError("the destination said twice what has arrived, on one connection");
+      saidState = true;
+      this.#resume(frame.payload);
+    };
   }
 
   /** The link carries so much, as far as is known by other means than the jobs themselves. */
@@ -158,10 +168,6 @@ export class FileJobs {
 
   /** Handles a frame of the destination. */
   #handle({ type, channel, payload }: Frame): void {
-    if (type === frameTypes.jobState) {
-      this.#resume(payload);
-      return;
-    }
     const job = this.#running.get(channel);
     // About a job that has ended here in the meantime.
     if (job === undefined && channel >= 1 && channel <= this.#lastJob) return;

@@ -58,6 +58,8 @@ interface Answer {
 }
 
 const maxJobs = 8;
+/** Jobs of a migration; it has a few dozen, and one for each file of a log. */
+const mostJobs = 16_384;
 const leastPooledBytes = 64 * 1024;
 /** How many ended jobs' answers are kept to be repeated. */
 const keptAnswers = 16;
@@ -71,7 +73,7 @@ export class ReceiveJobs {
   readonly #running = new Map<number, Job>();
   /** Of jobs that have ended, the newest last. */
   readonly #answers = new Map<number, Answer>();
-  /** Jobs that have ended here; a migration has a few dozen. */
+  /** Jobs that have ended here. */
   readonly #over = new Set<number>();
 
   constructor(options: ReceiveJobsOptions) {
@@ -128,6 +130,7 @@ export class ReceiveJobs {
   }
 
   #begin(channel: number): Job {
+    if (this.#over.size >= mostJobs) throw new FrameError(`more than ${mostJobs} jobs`);
     if (this.#running.size >= maxJobs) throw new FrameError(`more than ${maxJobs} jobs at once`);
     const job: Job = { arrivals: new Arrivals(), bytes: 0, applying: false, sink: undefined };
     this.#running.set(channel, job);

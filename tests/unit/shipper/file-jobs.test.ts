@@ -4,7 +4,14 @@ import { setImmediate as turn } from "node:timers/promises";
 import fc from "fast-check";
 import { afterEach, describe, expect, test } from "vitest";
 import { linkPair } from "../../helpers/link-pair.ts";
-import { allocateJobFrame, jobHeaderBytes, type JobSpec } from "../../../services/shared/core/frames/job-message.ts";
+import { frameTypes } from "../../../services/shared/core/frames/frame.ts";
+import {
+  allocateJobFrame,
+  encodeState,
+  jobHeaderBytes,
+  numberJobFrame,
+  type JobSpec,
+} from "../../../services/shared/core/frames/job-message.ts";
 import type { FramedLink, FrameHandler } from "../../../services/shared/link/framed.ts";
 import { createLog } from "../../../services/shared/log.ts";
 import { FileJobs } from "../../../services/shipper/file-jobs.ts";
@@ -259,5 +266,36 @@ describe("a job", () => {
     await expect(run).rejects.toMatchObject({ code: "cancelled" });
     for (let i = 0; i < 20; i++) await turn();
     expect(aborted).toBe(1);
+  });
+});
+
+describe("a peer that knows the secret", () => {
+  test("says what has arrived once on a connection: it would be answered without end", async () => {
+    const { jobs } = ends(hashing().sink);
+    const handlers: { source?: FrameHandler } = {};
+    const { links } = linkPair(
+      (frame) => handlers.source?.(frame),
+      () => undefined,
+    );
+    handlers.source = jobs.attach(links[0]);
+    links[1].write(frameTypes.jobState, 0, encodeState({ jobs: [] }));
+    links[1].write(frameTypes.jobState, 0, encodeState({ jobs: [] }));
+    expect((await links[0].closed)?.message).toContain("said twice");
+  });
+
+  test("begins no jobs without end", async () => {
+    const { receive } = ends(hashing().sink);
+    const handlers: { target?: FrameHandler } = {};
+    const { links } = linkPair(
+      () => undefined,
+      (frame) => handlers.target?.(frame),
+    );
+    handlers.target = receive.attach(links[1]);
+    for (let channel = 1; channel < 20_000; channel++) {
+      const cancel = allocateJobFrame(0);
+      numberJobFrame(cancel, 0);
+      links[0].write(frameTypes.jobCancel, channel, cancel);
+    }
+    expect((await links[1].closed)?.message).toMatch(/more than \d+ jobs/);
   });
 });
