@@ -10,7 +10,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { pageBytes } from "../../shared/core/page-server/codec.ts";
 import { asDmigrateError, type DmigrateError } from "../../shared/errors.ts";
-import { blockPages, cut, type EarlyRun } from "../core/early-pages.ts";
+import { blockPages, compact, cut, type EarlyRun } from "../core/early-pages.ts";
 import type { Placement } from "../core/placement.ts";
 import type { PageServerStats } from "../page-server.ts";
 import type { AddressSpaces } from "./address-spaces.ts";
@@ -248,7 +248,9 @@ export class PageFetch {
     const { spans, memory } = rest;
     const runs = this.#resolve({ request, pages, spans: [...spans], provisional, payload: payloadOf(rest) });
     if (!this.#isRunning || provisional) {
-      for (const run of runs) this.#early.keep(run, spaces.wanted.get(request.pid));
+      const kept = runs.map(compact);
+      if (kept.every((run, at) => run !== runs[at])) bulk.free(memory);
+      for (const run of kept) this.#early.keep(run, spaces.wanted.get(request.pid));
       this.#answered(request);
       return;
     }
@@ -289,8 +291,7 @@ export class PageFetch {
 
   /** An answer came to nothing. */
   #askOnceMore(request: PageRequest): void {
-    const { pid, page, pages, speculative } = request;
-    if (!speculative) this.#options.spaces.wanted.get(pid)?.add(page, pages);
+    this.#wantRest(request, 0);
     this.#answered(request);
   }
 
