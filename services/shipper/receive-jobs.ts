@@ -63,6 +63,8 @@ const mostJobs = 16_384;
 const leastPooledBytes = 64 * 1024;
 /** How many ended jobs' answers are kept to be repeated. */
 const keptAnswers = 16;
+/** More than all that a source has under way is ever answered with. */
+const mostUnreadBytes = 1 << 20;
 /** A source that is told of each applied frame at the latest when so many were. */
 const acknowledgeEvery = 8;
 
@@ -201,7 +203,10 @@ export class ReceiveJobs {
   }
 
   #write(type: FrameType, channel: number, frame: Buffer): void {
-    this.#links.find(({ open }) => open)?.write(type, channel, frame);
+    const link = this.#links.find(({ open }) => open);
+    if (link === undefined) return;
+    if (link.pendingBytes > mostUnreadBytes) link.close(new FrameError("the source reads nothing of what it is told"));
+    else link.write(type, channel, frame);
   }
 
   async #drop(channel: number, job: Job): Promise<void> {

@@ -7,6 +7,7 @@ import { linkPair } from "../../helpers/link-pair.ts";
 import { frameTypes } from "../../../services/shared/core/frames/frame.ts";
 import {
   allocateJobFrame,
+  encodeJob,
   encodeState,
   jobHeaderBytes,
   numberJobFrame,
@@ -297,5 +298,26 @@ describe("a peer that knows the secret", () => {
       links[0].write(frameTypes.jobCancel, channel, cancel);
     }
     expect((await links[1].closed)?.message).toMatch(/more than \d+ jobs/);
+  });
+
+  test("is not answered without end when it reads nothing", { timeout: 60_000 }, async () => {
+    const done = (): Promise<void> => Promise.resolve();
+    const { receive } = ends(() => ({ write: done, finish: () => Promise.resolve({ files: 0 }), abort: done }));
+    const handlers: { target?: FrameHandler } = {};
+    const { links } = linkPair(
+      () => new Promise(() => undefined),
+      (frame) => handlers.target?.(frame),
+    );
+    handlers.target = receive.attach(links[1]);
+    const begin = encodeJob(spec);
+    numberJobFrame(begin, 0);
+    links[0].write(frameTypes.jobBegin, 1, begin);
+    for (let number = 1; links[1].open && number < 500_000; number++) {
+      const data = allocateJobFrame(0);
+      numberJobFrame(data, number);
+      links[0].write(frameTypes.jobData, 1, data);
+      await turn();
+    }
+    expect((await links[1].closed)?.message).toContain("reads nothing");
   });
 });
