@@ -44,6 +44,7 @@ export class Pager {
   #drainMs: number | undefined;
   #serving: Promise<void> | undefined;
   #removed = false;
+  #endedAt: number | undefined;
 
   private constructor(request: CreatePager, { paths, log, note }: PagerDeps, server: PageServer) {
     this.request = request;
@@ -88,6 +89,11 @@ export class Pager {
 
   get state(): PagerState {
     return this.#state;
+  }
+
+  /** Epoch milliseconds: since when it is drained or has failed. */
+  get endedAt(): number | undefined {
+    return this.#endedAt;
   }
 
   report(): PagerReport {
@@ -193,6 +199,8 @@ export class Pager {
     // A failure while the server came up stays one.
     if (this.#state === "failed" || this.#state === "drained") return;
     this.#state = state;
-    if (state === "drained" || state === "failed") this.#settled.resolve(undefined);
+    if (state !== "drained" && state !== "failed") return;
+    this.#endedAt = Date.now();
+    this.#settled.resolve(undefined);
   }
 }

@@ -1,11 +1,12 @@
 /** The pagers of this node, one per migration: create, find, remove. Those of an agent before this one are taken over. */
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { openRecordFiles, type RecordFiles } from "../shared/adapters/record-files.ts";
 import type { CreatePager, PageSource } from "../shared/contracts/pager.ts";
 import type { Endpoint } from "../shared/contracts/common.ts";
 import { layoutOf } from "../shared/core/page-server/layout.ts";
-import { DmigrateError } from "../shared/errors.ts";
+import { DmigrateError, messageOf } from "../shared/errors.ts";
 import type { Log } from "../shared/log.ts";
 import { migrationPaths } from "../shared/node-paths.ts";
 import { requireLazyPages } from "./adapters/criu.ts";
@@ -45,6 +46,8 @@ export interface PagersDeps {
 
 const connectTimeoutMs = 10_000;
 const restockMs = 1_000;
+/** Whoever follows a migration learns for so long how it ended. */
+const keepEndedMs = 24 * 60 * 60 * 1000;
 
 export class Pagers {
   readonly #deps: PagersDeps;
@@ -72,6 +75,7 @@ export class Pagers {
       if (isDeepStrictEqual(pager.request, request)) return pager;
       throw new DmigrateError("conflict", `migration ${migrationId} has a pager with other settings; delete it first`);
     }
+    void this.#forgetEnded();
     const connecting = this.#connect(request);
     this.#pagers.set(migrationId, connecting);
     try {
@@ -102,6 +106,21 @@ export class Pagers {
     this.#records.remove(migrationId);
     this.#restock();
     return this.#pagers.delete(migrationId);
+  }
+
+  /** Removes those that ended long ago, and that nobody has removed: of a migration that failed, as a rule. */
+  async #forgetEnded(): Promise<void> {
+    for (const [migrationId, connecting] of [...this.#pagers]) {
+      const pager = await connecting.catch(() => undefined);
+      if (pager?.endedAt === undefined || Date.now() - pager.endedAt < keepEndedMs) continue;
+      try {
+        await this.remove(migrationId, false);
+        await rm(migrationPaths(this.#deps.stateDir, migrationId).dir, { recursive: true, force: true });
+      } catch (error) {
+        // Processes here may need it still.
+        this.#deps.log.warn({ migrationId, reason: messageOf(error) }, "a pager that ended long ago stays");
+      }
+    }
   }
 
   /** Ends what nobody needs; what processes here depend on goes on without this process, and is found again by the next. */

@@ -2,12 +2,14 @@
  * All restores of this node: one at a time per migration, each settled from the journal after a restart before anything
  * else is done with it.
  */
+import { rm } from "node:fs/promises";
 import type { CheckRestore, CreateRestore, Restore, RestoreCheck } from "../shared/contracts/restorer.ts";
 import { DmigrateError } from "../shared/errors.ts";
+import { restoreSpecDir } from "../shared/node-paths.ts";
 import { within, type RestartPolicy } from "./adapters/engine.ts";
 import { checkRestore } from "./check-restore.ts";
 import { clearAway } from "./clear-away.ts";
-import { toRestore } from "./core/record.ts";
+import { toRestore, type RestoreRecord } from "./core/record.ts";
 import { finishRestore } from "./finish-restore.ts";
 import { prepareRestore } from "./prepare-restore.ts";
 import { pullImage } from "./pull-image.ts";
@@ -16,8 +18,9 @@ import { resumeRestore } from "./resume-restore.ts";
 import { rollBack } from "./roll-back.ts";
 import { newSession, type RestorerDeps, type Session } from "./session.ts";
 
-/** How many finished restores are remembered. */
-const keptFinished = 100;
+/** How many restores are remembered that need nothing more, or that nobody asks for. */
+const keptEnded = 100;
+const endedStates: ReadonlySet<string> = new Set<RestoreRecord["state"]>(["finished", "failed", "resumed"]);
 /** How long a question about a restore may wait while it is settled after a restart. */
 const recoveryPatienceMs = 10_000;
 
@@ -88,18 +91,33 @@ export function createRestores(deps: RestorerDeps): Restorer {
   };
   recoverAll();
 
-  /** A finished restore is kept for repeated calls only. */
+  /** An ended restore is kept for repeated calls only; of one that failed, the planner may never have come to undo it. */
   const forgetOldest = (): void => {
-    const finished = [...sessions.values()].filter(({ record }) => record.state === "finished");
-    for (const { record } of finished.slice(0, -keptFinished)) {
-      sessions.delete(record.migrationId);
-      deps.journal.remove(record.migrationId);
+    const ended = [...sessions.values()].filter(({ record }) => endedStates.has(record.state));
+    for (const session of ended.slice(0, -keptEnded)) {
+      const { migrationId } = session.record;
+      void inTurn(migrationId, () => forget(session)).catch((error: unknown) =>
+        deps.log.error({ migrationId, err: error }, "an old restore could not be forgotten"),
+      );
     }
+  };
+
+  const forget = async (session: Session): Promise<void> => {
+    const { migrationId, state, containerId } = session.record;
+    if (state === "failed") await rollBack(deps, session, "nobody has asked for it any more");
+    // Its migration failed after the resume: as long as the container is there, it is the migration's.
+    else if (state === "resumed" && containerId !== undefined) {
+      if ((await deps.engine.container(containerId)) !== undefined) return;
+      await rm(restoreSpecDir(deps.stateDir, containerId), { recursive: true, force: true });
+    }
+    deps.journal.remove(migrationId);
+    sessions.delete(migrationId);
   };
 
   const prepare = async (request: CreateRestore): Promise<Restore> => {
     const present = sessions.get(request.migrationId);
     if (present !== undefined) return show(present);
+    forgetOldest();
     const { container, migrationId } = request;
     const autoRemove = container.hostConfig["AutoRemove"] === true;
     const session = newSession({

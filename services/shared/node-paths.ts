@@ -5,6 +5,7 @@
  *     <stateDir>/migrations/<migrationId>/sealed      source: the checkpoint is sealed, so the images are complete
  *     <stateDir>/migrations/<migrationId>/received    destination: all images are there
  *     <stateDir>/migrations/<migrationId>/work        CRIU's work directory: logs, lazy-pages.socket
+ *     <stateDir>/migrations/<migrationId>/log-pass.json   destination: bytes of the container's log come just now
  *     <stateDir>/containers/<containerId>/            destination: tells the wrapper to restore this container
  *     <stateDir>/empty                                destination: a read-only, empty tmpfs, which the wrapper mounts
  *     <stateDir>/checkpoints/<migrationId>.json       source: what became of a checkpoint, kept for a day

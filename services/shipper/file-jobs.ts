@@ -53,6 +53,8 @@ export interface JobWork {
 
 /** How long jobs wait for the destination to connect again. */
 const reconnectMs = 20_000;
+/** How long the destination has, once a connection is lost, to make another one and say what has come by the lost one. */
+const stateWaitMs = 1_000;
 
 export class FileJobs {
   readonly #scheduler = new StreamScheduler();
@@ -60,6 +62,8 @@ export class FileJobs {
   readonly #pool = new FramePool();
   readonly #running = new Map<number, Running>();
   #lastJob = 0;
+  /** How often the destination has said what has arrived. */
+  #statesHeard = 0;
 
   /** `compress`: what the plan assumes; measurements while running decide. */
   constructor(compress = false) {
@@ -74,7 +78,17 @@ export class FileJobs {
   attach(link: FramedLink): FrameHandler {
     this.#scheduler.add(link);
     void link.closed.then((reason) => this.#lost(reason));
-    return (frame) => this.#handle(frame);
+    let saidState = false;
+    return (frame) => {
+      if (frame.type !== frameTypes.jobState) {
+        this.#handle(frame);
+        return;
+      }
+      // Each may be answered with frames of ours, whether he reads them or not.
+      if (saidState) throw new FrameError("the destination said twice what has arrived, on one connection");
+      saidState = true;
+      this.#resume(frame.payload);
+    };
   }
 
   /** The link carries so much, as far as is known by other means than the jobs themselves. */
@@ -154,10 +168,6 @@ export class FileJobs {
 
   /** Handles a frame of the destination. */
   #handle({ type, channel, payload }: Frame): void {
-    if (type === frameTypes.jobState) {
-      this.#resume(payload);
-      return;
-    }
     const job = this.#running.get(channel);
     // About a job that has ended here in the meantime.
     if (job === undefined && channel >= 1 && channel <= this.#lastJob) return;
@@ -181,6 +191,7 @@ export class FileJobs {
   /** The destination has connected (again), and says what it has of the jobs. */
   #resume(payload: Buffer): void {
     const { jobs } = decodeState(payload);
+    this.#statesHeard++;
     const states = new Map(jobs.map((state) => [state.job, state]));
     for (const [channel, { frames }] of this.#running) {
       const { next = 0, early = [] } = states.get(channel) ?? {};
@@ -190,13 +201,28 @@ export class FileJobs {
   }
 
   #lost(reason: Error | undefined): void {
-    if (this.open || this.#running.size === 0) return;
+    if (this.#running.size === 0) return;
+    if (this.open) {
+      void this.#sendLostAgain();
+      return;
+    }
     const error = new DmigrateError(
       "transfer-failed",
       `the connection to the destination was lost: ${reason === undefined ? "it was closed" : messageOf(reason)}`,
       { cause: reason },
     );
     void this.#waitForReturn(error);
+  }
+
+  /**
+   * The destination may have noticed the loss first, and have said what has arrived while the connection was open here still:
+   * it will not say so again. What comes twice does no harm there.
+   */
+  async #sendLostAgain(): Promise<void> {
+    const heard = this.#statesHeard;
+    await sleep(stateWaitMs, undefined, { ref: false });
+    if (heard !== this.#statesHeard) return;
+    for (const { frames } of this.#running.values()) frames.sendLostAgain(0, new Set());
   }
 
   async #waitForReturn(error: Error): Promise<void> {

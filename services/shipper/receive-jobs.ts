@@ -58,9 +58,13 @@ interface Answer {
 }
 
 const maxJobs = 8;
+/** Jobs of a migration; it has a few dozen, and one for each file of a log. */
+const mostJobs = 16_384;
 const leastPooledBytes = 64 * 1024;
 /** How many ended jobs' answers are kept to be repeated. */
 const keptAnswers = 16;
+/** More than all that a source has under way is ever answered with. */
+const mostUnreadBytes = 1 << 20;
 /** A source that is told of each applied frame at the latest when so many were. */
 const acknowledgeEvery = 8;
 
@@ -71,7 +75,7 @@ export class ReceiveJobs {
   readonly #running = new Map<number, Job>();
   /** Of jobs that have ended, the newest last. */
   readonly #answers = new Map<number, Answer>();
-  /** Jobs that have ended here; a migration has a few dozen. */
+  /** Jobs that have ended here. */
   readonly #over = new Set<number>();
 
   constructor(options: ReceiveJobsOptions) {
@@ -89,6 +93,9 @@ export class ReceiveJobs {
       early: arrivals.early,
     }));
     link.write(frameTypes.jobState, 0, encodeState({ jobs }));
+    // What was said of applied frames may have been lost too; where some are being applied, it is said afterwards.
+    for (const [channel, { arrivals, applying }] of this.#running)
+      if (!applying) link.write(frameTypes.jobAck, channel, encodeAck(arrivals.next));
     return (frame) => this.#handle(frame);
   }
 
@@ -125,6 +132,7 @@ export class ReceiveJobs {
   }
 
   #begin(channel: number): Job {
+    if (this.#over.size >= mostJobs) throw new FrameError(`more than ${mostJobs} jobs`);
     if (this.#running.size >= maxJobs) throw new FrameError(`more than ${maxJobs} jobs at once`);
     const job: Job = { arrivals: new Arrivals(), bytes: 0, applying: false, sink: undefined };
     this.#running.set(channel, job);
@@ -195,7 +203,10 @@ export class ReceiveJobs {
   }
 
   #write(type: FrameType, channel: number, frame: Buffer): void {
-    this.#links.find(({ open }) => open)?.write(type, channel, frame);
+    const link = this.#links.find(({ open }) => open);
+    if (link === undefined) return;
+    if (link.pendingBytes > mostUnreadBytes) link.close(new FrameError("the source reads nothing of what it is told"));
+    else link.write(type, channel, frame);
   }
 
   async #drop(channel: number, job: Job): Promise<void> {

@@ -111,7 +111,7 @@ export class Receive {
     }
     const log = await readNotedLog(stateDir, containerId);
     await this.#containerLog?.close();
-    this.#containerLog = log && (await TargetLog.open(log));
+    this.#containerLog = log && (await TargetLog.open(log, stateDir, this.request.migrationId));
     this.#places = places;
   }
 
@@ -212,7 +212,7 @@ export class Receive {
       const job = new TreesJob(spec.trees, (tree) => this.#placeOf(tree), this.#ended.signal);
       return spec.trees.some(({ kind }) => kind === "images") ? this.#marking(job) : job;
     }
-    if (spec.kind === "log") {
+    if (spec.kind === "log" || spec.kind === "logRenames") {
       if (this.#containerLog === undefined)
         throw new DmigrateError("conflict", "no room was made here for the container's log");
       return this.#containerLog.sink(spec);

@@ -48,15 +48,20 @@ export interface Outgoing {
 export class PageAnswers {
   readonly #memory: () => PageReader | undefined;
   readonly #stats: PageStats;
+  readonly #mostPages: number;
   /** An item becomes a frame only when it is its turn, so that what comes in meanwhile can still overtake it. */
   readonly #queue = new PriorityQueue<() => Outgoing>();
   /** Of this connection's answers; once there is an asker who keeps pages. */
   #repeats: RepeatedPages | undefined;
 
-  /** `memory` is asked anew for each request: it may be opened after the connection was. */
-  constructor(memory: () => PageReader | undefined, stats: PageStats) {
+  /**
+   * `memory` is asked anew for each request: it may be opened after the connection was. An answer has `mostPages` at most,
+   * whatever was asked.
+   */
+  constructor(memory: () => PageReader | undefined, stats: PageStats, mostPages: number) {
     this.#memory = memory;
     this.#stats = stats;
+    this.#mostPages = mostPages;
   }
 
   get isEmpty(): boolean {
@@ -71,7 +76,8 @@ export class PageAnswers {
   /** A request. Throws FrameError when it is none. */
   take({ type, channel, payload }: Frame): void {
     if (type !== frameTypes.pageRequest) throw new FrameError(`a frame of type ${type} on the page connection`);
-    const request = decodePageRequest(payload);
+    const asked = decodePageRequest(payload);
+    const request = { ...asked, pages: Math.min(asked.pages, this.#mostPages) };
     this.#queue.push(() => this.#answer(channel, request), request.priority, maxDataBytesOf(request.pages));
   }
 

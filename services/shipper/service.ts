@@ -6,6 +6,7 @@ import type { ListenAddress } from "../shared/config.ts";
 import type { Service } from "../shared/http.ts";
 import type { Log } from "../shared/log.ts";
 import { listenForData } from "./adapters/data-listener.ts";
+import { mendLogs } from "./adapters/log-passes.ts";
 import { checkShipper } from "./checks.ts";
 import { transferRecordSchema } from "./core/transfer-record.ts";
 import { PageThreads } from "./page-threads.ts";
@@ -36,6 +37,7 @@ export async function createShipper({ docker, stateDir, log, dataListen }: Shipp
   const transfers = new Transfers({ docker, stateDir, dataPort: listener.port, pageThreads, records });
   state.transfers = transfers;
   await transfers.recover(log);
+  await mendLogs(stateDir, log);
   const receives = new Receives({ docker, stateDir, log });
   return {
     name: "shipper",

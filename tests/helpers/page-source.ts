@@ -1,4 +1,5 @@
 /** A source's end of its page connections, as its threads serve them, but on the event loop and out of any memory. */
+import { maxZeroPages } from "../../services/shared/core/frames/page-message.ts";
 import type { Role } from "../../services/shared/link/preamble.ts";
 import { closeConnection, type Connection } from "../../services/shared/link/connection.ts";
 import type { Attachable } from "../../services/shipper/adapters/data-listener.ts";
@@ -38,7 +39,7 @@ export class PageSource implements Attachable {
   attach(role: Role, connection: Connection): void {
     this.roles.push(role);
     const pages = new PageConnection({
-      ...{ connection, counters: this.stats, memory: () => this.memory },
+      ...{ connection, counters: this.stats, mostPages: maxZeroPages, memory: () => this.memory },
       onLost: () => this.#end(served),
     });
     const isHeld = (): boolean => this.isHeld;

@@ -38,6 +38,27 @@ export function cut(run: EarlyRun, page: number, pages: number): EarlyRun | unde
   return { ...run, page: start, pages: end - start, spans };
 }
 
+/** What a span takes besides contents, roughly: those without are bounded by it. */
+const spanBytes = 256;
+
+const contentBytesOf = ({ spans }: EarlyRun): number =>
+  spans.reduce((sum, { pages, at }) => (typeof at === "number" ? sum + pages * pageBytes : sum), 0);
+
+/** The run with its contents alone where they stand in far more memory: what is held is counted by its contents. */
+export function compact(run: EarlyRun): EarlyRun {
+  const bytes = contentBytesOf(run);
+  if (2 * bytes >= run.payload.length) return run;
+  const payload = Buffer.from(new SharedArrayBuffer(bytes));
+  let end = 0;
+  const spans = run.spans.map((span) => {
+    if (typeof span.at !== "number") return span;
+    const at = end;
+    end += run.payload.copy(payload, at, span.at, span.at + span.pages * pageBytes);
+    return { ...span, at };
+  });
+  return { ...run, spans, payload };
+}
+
 export class EarlyPages {
   readonly #processes = new Map<number, Map<number, EarlyRun[]>>();
   /** Where `nextConfirmed` is: to look from the start each time would take ever longer. */
@@ -121,7 +142,7 @@ export class EarlyPages {
   }
 
   #count(run: EarlyRun, sign: 1 | -1): void {
-    for (const { pages, at } of run.spans) if (typeof at === "number") this.#bytes += sign * pages * pageBytes;
+    this.#bytes += sign * (contentBytesOf(run) + run.spans.length * spanBytes);
     this.#pages += sign * run.pages;
     if (!run.provisional) this.#confirmedRuns += sign;
   }

@@ -44,7 +44,8 @@ export class PageDaemon {
   #lastFaultAt = 0;
   #ended = false;
   #goesOnSoon = false;
-  #retrying = false;
+  #retry: NodeJS.Timeout | undefined;
+  #retryAt = Infinity;
 
   /** Listens for CRIU's restore in the current directory; it may connect at once. */
   constructor(start: StartDaemon, bulk: BulkLanes, tell: (message: FromDaemon) => void) {
@@ -175,16 +176,25 @@ export class PageDaemon {
     this.#spaces.lookAround();
     if (!this.#ended) this.#fetch.pump();
     this.#fetch.flush();
-    if ((!this.#spaces.unsettled && !this.#fetch.unsettled) || this.#retrying) return;
-    this.#retrying = true;
-    setTimeout(() => {
-      this.#retrying = false;
+    this.#tryAgainSoon();
+  }
+
+  /** As soon as something is to be tried again, and no sooner: the source may have nothing to give for seconds. */
+  #tryAgainSoon(): void {
+    const pauses = [this.#spaces.unsettled ? changingPauseMs : undefined, this.#fetch.retryMs];
+    const pauseMs = Math.min(...pauses.map((each) => each ?? Infinity));
+    const at = performance.now() + pauseMs;
+    if (at >= this.#retryAt) return;
+    clearTimeout(this.#retry);
+    this.#retryAt = at;
+    this.#retry = setTimeout(() => {
+      this.#retryAt = Infinity;
       this.#guard(() => {
         this.#spaces.hearAll();
         this.#fetch.askAgain();
         this.#afterwards();
       });
-    }, changingPauseMs);
+    }, pauseMs);
   }
 
   /** Once, whatever comes together. */

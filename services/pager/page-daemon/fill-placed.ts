@@ -1,5 +1,6 @@
 /** Fills pages in where they were placed, as long as what that was placed by is the latest that was heard. */
 import koffi from "koffi";
+import { LinuxError } from "../../shared/adapters/linux.ts";
 import { pageBytes } from "../../shared/core/page-server/codec.ts";
 import type { FillLock } from "../adapters/fill-lock.ts";
 import { copyPages, wake, zeroPages } from "../adapters/userfaultfd.ts";
@@ -20,11 +21,21 @@ export function fillPlaced(
   const filled: Filled[] = [];
   for (const place of places) {
     for (const part of partsOf(place, image, spans)) {
-      const outcome = fillPart(lock, generation, place, part, base, filled);
+      const outcome = tryFillPart(lock, generation, place, part, base, filled);
       if (outcome !== "whole") return { filled, outcome };
     }
   }
   return { filled, outcome: "whole" };
+}
+
+/** What no call should answer is neither the connection's fault nor the thread's: who hears meets it again, and reports it. */
+function tryFillPart(...part: Parameters<typeof fillPart>): FillOutcome {
+  try {
+    return fillPart(...part);
+  } catch (error) {
+    if (error instanceof LinuxError) return "hindered";
+    throw error;
+  }
 }
 
 function fillPart(

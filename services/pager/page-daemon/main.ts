@@ -7,13 +7,14 @@ import { renameSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, Socket } from "node:net";
 import { spareFromOomKiller } from "../../shared/adapters/oom.ts";
 import { preferThisThread } from "../../shared/adapters/thread-priority.ts";
-import { asDmigrateError, messageOf } from "../../shared/errors.ts";
+import { asDmigrateError, hasErrno, messageOf } from "../../shared/errors.ts";
 import { BulkLanes } from "./bulk-lanes.ts";
 import { openChannel, type Channel } from "./channel.ts";
 import { PageDaemon } from "./daemon.ts";
 import { agentSocketName, outcomeName, type FromDaemon, type Outcome, type ToDaemon } from "./messages.ts";
 
 const aloneCheckMs = 1_000;
+const leavePauseMs = 1_000;
 const firstAgentFd = 3;
 
 // Started ahead of need, as this process is.
@@ -25,6 +26,9 @@ const agents = new Set<Channel<FromDaemon>>();
 /** What an agent that comes later must know too: it is told once. */
 let isNeeded = false;
 let failure: FromDaemon | undefined;
+/** Nobody needs this process any more; whether the next agent would find that written down. */
+let drained: Extract<FromDaemon, { kind: "drained" }> | undefined;
+let isOutcomeLeft = false;
 
 // A destination short of memory fills a container just now; the end of this process would cost the container.
 spareFromOomKiller(process.pid);
@@ -32,9 +36,12 @@ spareFromOomKiller(process.pid);
 function tell(message: FromDaemon): void {
   if (message.kind === "needed") isNeeded = true;
   if (message.kind === "failed") failure = message;
-  if (message.kind === "drained") leaveOutcome({ drainMs: message.drainMs, stats: message.stats });
+  if (message.kind === "drained") {
+    drained = message;
+    leaveOutcome(message);
+  }
   for (const agent of agents) agent.send(message);
-  if (message.kind === "drained" && agents.size === 0) void leave();
+  if (message.kind === "drained" && agents.size === 0) goOnAlone();
 }
 
 function tellFailure(error: unknown): void {
@@ -82,6 +89,7 @@ function listenForAgents(): void {
     if (daemon !== undefined) agent.send({ kind: "stats", stats: daemon.stats() });
     if (isNeeded) agent.send({ kind: "needed" });
     if (failure !== undefined) agent.send(failure);
+    if (drained !== undefined) agent.send(drained);
     agent.send({ kind: "attached", pid: process.pid });
   });
   // Without it this daemon works as well; only the next agent would not find it.
@@ -95,15 +103,24 @@ async function leave(): Promise<void> {
   process.exit(0);
 }
 
-function leaveOutcome(outcome: Outcome): void {
-  writeFileSync(`${outcomeName}.tmp`, JSON.stringify(outcome), { mode: 0o600 });
-  renameSync(`${outcomeName}.tmp`, outcomeName);
+/** When there is no room for it, this process stays to tell, and tries again. */
+function leaveOutcome({ drainMs, stats }: Outcome): void {
+  try {
+    writeFileSync(`${outcomeName}.tmp`, JSON.stringify({ drainMs, stats }), { mode: 0o600 });
+    renameSync(`${outcomeName}.tmp`, outcomeName);
+    isOutcomeLeft = true;
+  } catch (error) {
+    // Its directory was removed: nobody will look there.
+    isOutcomeLeft = hasErrno(error, "ENOENT");
+    if (!isOutcomeLeft) setTimeout(leaveOutcome, leavePauseMs, { drainMs, stats });
+  }
 }
 
 /** The agent is gone: goes on for those who need it, until the next one is there. */
 function goOnAlone(): void {
   if (agents.size > 0) return;
-  if (daemon?.needed !== true) {
+  const hasToTell = drained !== undefined && !isOutcomeLeft;
+  if (daemon?.needed !== true && !hasToTell) {
     void leave();
     return;
   }

@@ -17,12 +17,18 @@ export interface PageDialerOptions extends DialOptions {
 
 const firstPauseMs = 100;
 const longestPauseMs = 2_000;
+/** A connection that is lost before is of no use; so many of them in a row are no accident. */
+const steadyMs = 1_000;
+const mostHasty = 10;
 
 export class PageDialer {
   readonly #options: PageDialerOptions;
   #connection: Connection | undefined;
   #connectedAt = -Infinity;
   #isDialing = false;
+  /** When connections were lost that had hardly been made, since the last one that lasted. */
+  #hastyLosses = 0;
+  #hastySince = 0;
 
   constructor(options: PageDialerOptions) {
     this.#options = options;
@@ -54,6 +60,11 @@ export class PageDialer {
     onLink(reason);
     // It may be lost while it is handed over: then whoever made it makes the next one. Two at it would make two.
     if (this.#isDialing) return;
+    if (this.#isHopeless()) {
+      const text = `no connection to the source has lasted ${steadyMs / 1000} s for ${reconnectMs / 1000} s: ${reason}`;
+      onFailure(new DmigrateError("unavailable", text));
+      return;
+    }
     this.#isDialing = true;
     const deadline = performance.now() + reconnectMs;
     // One that is lost again and again is not made again without end in no time.
@@ -76,6 +87,15 @@ export class PageDialer {
       }
       await sleep(pauseMs);
     }
+  }
+
+  /** Counts the loss: whoever makes each connection useless at once is not asked for another one without end. */
+  #isHopeless(): boolean {
+    const now = performance.now();
+    if (now - this.#connectedAt >= steadyMs) this.#hastyLosses = 0;
+    if (this.#hastyLosses === 0) this.#hastySince = now;
+    this.#hastyLosses += 1;
+    return this.#hastyLosses > mostHasty && now - this.#hastySince > this.#options.reconnectMs;
   }
 
   #close(): void {

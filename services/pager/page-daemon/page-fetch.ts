@@ -10,10 +10,12 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { PageRange } from "../../shared/core/criu/process-images.ts";
 import { pageBytes } from "../../shared/core/page-server/codec.ts";
-import type { DmigrateError } from "../../shared/errors.ts";
-import { cut, type EarlyRun } from "../core/early-pages.ts";
+import { asDmigrateError, type DmigrateError } from "../../shared/errors.ts";
+import { compact, cut, type EarlyRun } from "../core/early-pages.ts";
+import type { Placement } from "../core/placement.ts";
 import type { PageServerStats } from "../page-server.ts";
 import type { AddressSpaces } from "./address-spaces.ts";
+import { Attempts } from "./attempts.ts";
 import { payloadOf, type BulkAnswer, type BulkFilled } from "./bulk-lane.ts";
 import { unitPages, type BulkLanes } from "./bulk-lanes.ts";
 import type { BulkRequest } from "./bulk-messages.ts";
@@ -22,8 +24,6 @@ import type { StartDaemon } from "./messages.ts";
 import { PageDialer } from "./page-dialer.ts";
 import { PageLane, type PageAnswer, type PageRequest } from "./page-lane.ts";
 
-/** A change of a process's memory takes microseconds, unless its thread does not get to run. */
-const changingPauseMs = 1;
 /** Enough to fill 10 Gbit/s over 6 ms; more would only lengthen queues. */
 const mostInFlightBytes = 8 << 20;
 /** Of pages that are here, what is filled in at once around a fault: 64 KiB. */
@@ -63,10 +63,15 @@ export class PageFetch {
   #backgroundBytes = 0;
   /** Asked for, and not all filled in or kept. */
   #pagesUnderWay = 0;
+  /** Requests, or parts of them, whose pages are counted off: whatever fails, that happens once. */
+  readonly #isOver = new WeakSet<PageRequest>();
   /** Held runs that the bulk threads are filling in. */
   readonly #filling = new Set<EarlyRun>();
   #nextProcess = 0;
   #saidCached = false;
+  readonly #attempts = new Attempts((error) =>
+    this.#options.onFailure(asDmigrateError(error, "restore-failed", "pages that arrived cannot be filled in")),
+  );
 
   constructor(options: PageFetchOptions) {
     this.#options = options;
@@ -100,7 +105,9 @@ export class PageFetch {
     const { bulk, onLink, onFailure, start } = this.#options;
     const { migrationId, secret, source, readers, reconnectMs } = start;
     const connecting = bulk.connect({ migrationId, secret, source, reconnectMs }, readers, {
-      onAnswer: (answer) => this.#bulkArrived(answer),
+      onAnswer: (answer) => {
+        if (!this.#attempts.make(() => this.#bulkArrived(answer))) this.#askOnceMore(answer.request);
+      },
       onFilled: (filled) => this.#bulkFilled(filled),
       onRefused: (request) => this.#answered(request),
       onMap: (map) => {
@@ -144,9 +151,11 @@ export class PageFetch {
     };
   }
 
-  /** Something is to be tried again, after a pause. */
-  get unsettled(): boolean {
-    return this.#localFaults.length > 0 || this.#urgent.isWriting || this.#urgent.nextAt !== undefined;
+  /** In how many milliseconds something is to be tried again; undefined when nothing is. */
+  get retryMs(): number | undefined {
+    if (this.#localFaults.length > 0 || this.#urgent.isWriting) return this.#attempts.pauseMs;
+    const { nextAt } = this.#urgent;
+    return nextAt === undefined ? undefined : Math.max(1, Math.ceil(nextAt - performance.now()));
   }
 
   /** Tries again what the source was not ready for, or the system had no room for. */
@@ -193,6 +202,7 @@ export class PageFetch {
   /** Fetches and fills in, as much as may be under way at this stage. */
   pump(): void {
     const { start, spaces } = this.#options;
+    if (this.#attempts.failed) return;
     switch (this.stage) {
       case "announced":
         this.#pumpAnnounced();
@@ -239,14 +249,15 @@ export class PageFetch {
 
   /** A request is over, and as far as there was no answer of it, what it asked for is filled in. */
   #bulkFilled({ request, pages, generation, filled }: BulkFilled): void {
-    this.#options.spaces.noteFilled({ generation, filled });
+    // What is not noted is merely filled in once more.
+    this.#attempts.make(() => this.#options.spaces.noteFilled({ generation, filled }));
     this.#count(request.priority, -pages);
     this.#options.onProgress();
   }
 
   #bulkArrived({ request, pages, provisional, generation, filled, rest, free }: BulkAnswer): void {
     const { spaces } = this.#options;
-    spaces.noteFilled({ generation, filled });
+    this.#attempts.make(() => spaces.noteFilled({ generation, filled }));
     if (rest === undefined) {
       this.#wantRest(request, pages);
       this.#answered(request);
@@ -254,7 +265,9 @@ export class PageFetch {
     }
     const runs = this.#resolve({ request, pages, spans: [...rest.spans], provisional, payload: payloadOf(rest) });
     if (!this.#isRunning || provisional) {
-      for (const run of runs) this.#early.keep(run, spaces.wanted.get(request.pid));
+      const kept = runs.map(compact);
+      if (kept.every((run, at) => run !== runs[at])) free();
+      for (const run of kept) this.#early.keep(run, spaces.wanted.get(request.pid));
       this.#answered(request);
       return;
     }
@@ -293,8 +306,16 @@ export class PageFetch {
     this.#early.held.delete(pid, page, pages);
   }
 
+  /** An answer came to nothing. */
+  #askOnceMore(request: PageRequest): void {
+    this.#wantRest(request, 0);
+    this.#answered(request);
+  }
+
   /** A request, or a part of one, is over: there is room for the next. */
   #answered(request: PageRequest): void {
+    if (this.#isOver.has(request)) return;
+    this.#isOver.add(request);
     this.#count(request.priority, -request.pages);
     if (request.speculative) this.#early.ended(request);
     this.#options.onProgress();
@@ -303,7 +324,8 @@ export class PageFetch {
   /** Has a run filled in by a bulk thread; what that cannot do is done here. */
   #fillBehind(run: EarlyRun, onDone: () => void): void {
     const { spaces, bulk } = this.#options;
-    const placement = spaces.place(run.pid, [run]);
+    let placement: Placement | undefined;
+    this.#attempts.make(() => (placement = spaces.place(run.pid, [run])));
     if (placement === undefined) {
       void this.#fillLater([run]).then(onDone);
       return;
@@ -313,7 +335,7 @@ export class PageFetch {
       return;
     }
     bulk.fill(run, placement, (result) => {
-      spaces.noteFilled(result);
+      this.#attempts.make(() => spaces.noteFilled(result));
       if (result.outcome === "whole") onDone();
       else if (result.outcome === "stale") this.#fillBehind(run, onDone);
       else if (this.#fillAll([run])) onDone();
@@ -322,17 +344,20 @@ export class PageFetch {
   }
 
   async #fillLater(runs: readonly EarlyRun[]): Promise<void> {
-    do await sleep(changingPauseMs);
+    do await sleep(this.#attempts.pauseMs);
     while (!this.#fillAll(runs));
   }
 
   /** False: to be tried again, after a pause; what is filled by then is passed over. */
   #fillAll(runs: readonly EarlyRun[]): boolean {
     const { hear, spaces } = this.#options;
-    // What waits to be heard would hinder the copying; and a fault is not to wait for it.
-    hear();
-    const isDone = runs.every((run) => spaces.fill(run));
-    if (!isDone) hear();
+    let isDone = false;
+    this.#attempts.make(() => {
+      // What waits to be heard would hinder the copying; and a fault is not to wait for it.
+      hear();
+      isDone = runs.every((run) => spaces.fill(run));
+      if (!isDone) hear();
+    });
     return isDone;
   }
 

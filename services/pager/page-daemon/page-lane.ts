@@ -192,6 +192,9 @@ export class PageLane implements Watched {
     let isKept = false as boolean;
     const keep = (): void => void (isKept = true);
     try {
+      // Whoever keeps an answer gives back the memory of its record, once.
+      if (frames.length > 1 && frames.some(({ type }) => type === frameTypes.pages))
+        throw new FrameError("the source put pages and other frames into one record");
       for (const frame of frames) this.#take(frame, memory, keep, kept);
     } finally {
       if (!isKept) this.#pool.release(memory);

@@ -22,8 +22,11 @@ export interface Watched {
 export class Poller {
   #entries = Buffer.alloc(16 * entryBytes);
 
-  /** Waits up to `timeoutMs`, whole milliseconds, and calls `onReady` of those that are ready. Throws LinuxError. */
-  wait(watched: readonly Watched[], timeoutMs: number): void {
+  /**
+   * Waits up to `timeoutMs`, whole milliseconds, and calls `onReady` of those that are ready. Answers how many milliseconds
+   * it has waited. Throws LinuxError.
+   */
+  wait(watched: readonly Watched[], timeoutMs: number): number {
     if (watched.length * entryBytes > this.#entries.length)
       this.#entries = Buffer.alloc(2 * watched.length * entryBytes);
     const entries = this.#entries;
@@ -32,14 +35,14 @@ export class Poller {
       const events = (isReading ? bits.readable : 0) | (isWriting ? bits.writable : 0);
       entries.writeInt32LE(events, at * entryBytes + eventsAt);
     }
+    const from = performance.now();
     const ready = poll(entries, watched.length, timeoutMs);
-    if (ready < 0) {
-      const errno = koffi.errno();
-      if (errno === constants.errno.EINTR) return;
-      throw new LinuxError("poll", errno);
-    }
-    if (ready === 0) return;
+    const errno = ready < 0 ? koffi.errno() : 0;
+    const waitedMs = performance.now() - from;
+    if (ready < 0 && errno !== constants.errno.EINTR) throw new LinuxError("poll", errno);
+    if (ready <= 0) return waitedMs;
     for (const [at, { onReady }] of watched.entries())
       if (entries.readInt16LE(at * entryBytes + answerAt) !== 0) onReady();
+    return waitedMs;
   }
 }

@@ -1,53 +1,32 @@
 /**
- * The log of a container on the source. It is sent in passes: the first sends all there is, each later one what was written since,
- * or all again when Docker has rotated its files meanwhile. Nothing waits for it: the destination has room for it (container-log.ts).
+ * The log of a container on the source. It is sent in passes: the first sends all there is, each later one what was written since;
+ * files that Docker has rotated meanwhile are renamed at the destination (rotated-logs.ts). Nothing waits for it: the destination has room for it (container-log.ts).
  *
  * The file that Docker writes to stays open here, so that what Docker adds as the container ends is sent even if its files are
  * removed with it.
  */
 import { constants } from "node:fs";
-import { open, stat, type FileHandle } from "node:fs/promises";
-import { pipeline } from "node:stream/promises";
-import { createGzip } from "node:zlib";
+import { open, stat } from "node:fs/promises";
 import type Docker from "dockerode";
-import { jsonLogLimits, type LogLimits } from "../../shared/adapters/container-log.ts";
+import { jsonLogLimits } from "../../shared/adapters/container-log.ts";
 import { messageOf, DmigrateError, hasErrno } from "../../shared/errors.ts";
 import type { FileJobs } from "../file-jobs.ts";
 import type { Priority } from "../core/priority-queue.ts";
 import { LogPadding } from "../core/log-padding.ts";
 import { askDocker } from "./ask-docker.ts";
 import { FrameFiller } from "./frame-filler.ts";
+import { readFrom } from "./log-content.ts";
+import { RotatedLogs, type CurrentLog, type LogPass, type LogWhere } from "./rotated-logs.ts";
 
-/** The file that Docker writes to, and how far it was sent. */
-interface Current {
-  handle: FileHandle;
-  inode: bigint;
-  /** Bytes read here, and bytes of the log at the destination. */
-  read: number;
-  sent: number;
-  padding: LogPadding;
-}
-
-interface Where {
-  path: string;
-  limits: LogLimits;
-}
-
-interface LogPass {
-  jobs: FileJobs;
-  priority: Priority;
-  signal: AbortSignal;
-}
-
-const blockBytes = 256 * 1024;
 /** Docker may rotate while its files are looked at; so often in a row only a log far too small for what is written. */
 const mostRotations = 5;
 
 export class SourceLog {
   readonly #docker: Docker;
   readonly #containerId: string;
-  #where: Where | undefined;
-  #current: Current | undefined;
+  #where: LogWhere | undefined;
+  #current: CurrentLog | undefined;
+  readonly #rotated = new RotatedLogs();
 
   constructor(docker: Docker, containerId: string) {
     this.#docker = docker;
@@ -67,15 +46,20 @@ export class SourceLog {
         const opened = await this.#openIfNew(this.#where.path);
         if (opened === undefined && rotations > 0) break;
         if (opened !== undefined) {
-          await this.close();
+          const before = this.#current;
           this.#current = opened;
-          files += await this.#sendRotated(this.#where, pass);
+          try {
+            files += await this.#rotated.send(this.#where, before, pass);
+          } finally {
+            await before?.handle.close();
+          }
         }
         files += await this.#sendCurrent(pass);
       }
       return files;
     } catch (error) {
       await this.close();
+      this.#rotated.forget();
       if (error instanceof DmigrateError) throw error;
       throw new DmigrateError("transfer-failed", `the container's log could not be sent: ${messageOf(error)}`, {
         cause: error,
@@ -89,7 +73,7 @@ export class SourceLog {
     await current?.handle.close();
   }
 
-  async #find(): Promise<Where> {
+  async #find(): Promise<LogWhere> {
     const container = this.#docker.getContainer(this.#containerId);
     const what = `container ${this.#containerId.slice(0, 12)}`;
     const { LogPath, HostConfig } = await askDocker(what, container.inspect());
@@ -100,7 +84,7 @@ export class SourceLog {
   }
 
   /** The file that Docker writes to, if it is another one than before. Gone with its container, it is the same. */
-  async #openIfNew(path: string): Promise<Current | undefined> {
+  async #openIfNew(path: string): Promise<CurrentLog | undefined> {
     try {
       const { ino } = await stat(path, { bigint: true });
       if (ino === this.#current?.inode) return undefined;
@@ -111,34 +95,6 @@ export class SourceLog {
       if (this.#current !== undefined && hasErrno(error, "ENOENT")) return undefined;
       throw error;
     }
-  }
-
-  /** The oldest first: what is moved on meanwhile is then sent twice rather than never. */
-  async #sendRotated({ path, limits }: Where, { jobs, priority, signal }: LogPass): Promise<number> {
-    let files = 0;
-    for (let file = limits.maxFiles - 1; file >= 1; file--) {
-      const name = `${path}.${file}`;
-      // Docker, too, looks for the one that is not packed first: the other may be half written.
-      const plain = await openOptional(name);
-      const handle = plain ?? (await openOptional(`${name}.gz`));
-      if (handle === undefined) continue;
-      try {
-        const { size } = await handle.stat();
-        const spec = { kind: "log", file, packed: limits.compress || plain === undefined, from: 0 } as const;
-        await jobs.run(spec, priority, signal, async (job) => {
-          const frames = new FrameFiller(job);
-          const content = readFrom(handle, 0, size);
-          // Docker moves none but packed ones on there.
-          const packing = limits.compress && plain !== undefined;
-          for await (const bytes of packing ? pack(content) : content) await frames.add(bytes);
-          await frames.flush();
-        });
-      } finally {
-        await handle.close();
-      }
-      files++;
-    }
-    return files;
   }
 
   async #sendCurrent({ jobs, priority, signal }: LogPass): Promise<number> {
@@ -164,36 +120,5 @@ export class SourceLog {
       }
       await frames.flush();
     });
-  }
-}
-
-async function openOptional(path: string): Promise<FileHandle | undefined> {
-  try {
-    return await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-  } catch (error) {
-    if (hasErrno(error, "ENOENT")) return undefined;
-    throw error;
-  }
-}
-
-/** As gzip packs it. */
-function pack(content: AsyncIterable<Buffer>): AsyncIterable<Buffer> {
-  const packed = createGzip();
-  const copies = async function* (): AsyncGenerator<Buffer, void, void> {
-    for await (const bytes of content) yield Buffer.from(bytes);
-  };
-  // A failure is met by whoever reads.
-  pipeline(copies, packed).catch(() => undefined);
-  return packed;
-}
-
-/** The bytes of a file between two places, or up to its end, in blocks of which each is gone with the next. */
-async function* readFrom(handle: FileHandle, from: number, to: number): AsyncGenerator<Buffer, void, void> {
-  const block = Buffer.allocUnsafeSlow(Math.min(blockBytes, Math.max(1, to - from)));
-  for (let at = from; at < to;) {
-    const { bytesRead } = await handle.read(block, 0, Math.min(block.length, to - at), at);
-    if (bytesRead === 0) return;
-    at += bytesRead;
-    yield block.subarray(0, bytesRead);
   }
 }

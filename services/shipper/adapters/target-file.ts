@@ -40,6 +40,7 @@ export class TargetFile {
   #copying: Promise<void> | undefined;
   /** End of the data so far. */
   #end = 0;
+  #closed = false;
 
   private constructor(fd: number, head: FileHead, existed: boolean) {
     this.name = head.name;
@@ -121,7 +122,7 @@ export class TargetFile {
         if (this.#existed) dropUnwanted(this.#fd, this.extended);
         setAll(this.#fd, { attributes, extended: this.extended });
       }
-      close(this.#fd);
+      this.#close();
     });
   }
 
@@ -129,6 +130,13 @@ export class TargetFile {
   async abandon(): Promise<void> {
     await this.#copying?.catch(() => undefined);
     await this.writing?.catch(() => undefined);
+    this.#close();
+  }
+
+  /** It may be given up while it is being finished; by then the number of its descriptor may be another file's. */
+  #close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
     close(this.#fd);
   }
 

@@ -10,8 +10,11 @@ import { FrameError } from "../../shared/core/frames/frame.ts";
 import type { JobSpec } from "../../shared/core/frames/job-message.ts";
 import { DmigrateError } from "../../shared/errors.ts";
 import type { JobSink } from "../receive-jobs.ts";
+import { readFrom } from "./log-content.ts";
+import { LogPasses } from "./log-passes.ts";
 
 type LogSpec = Extract<JobSpec, { kind: "log" }>;
+type RenamesSpec = Extract<JobSpec, { kind: "logRenames" }>;
 
 /** A line longer than this is several to Docker, so its files are beyond their limit by no more. */
 const slackBytes = 1 << 20;
@@ -24,6 +27,7 @@ export class TargetLog {
   readonly #log: NotedLog;
   readonly #handle: FileHandle;
   readonly #inode: bigint;
+  readonly #passes: LogPasses;
   /** Bytes of the log that have come, and those of them that are in the file: whole lines once there is no more room. */
   #came = 0;
   #written = 0;
@@ -33,24 +37,29 @@ export class TargetLog {
   #lastLine = 0;
   /** Up to where the file has anything but spaces, or holes. */
   #filled: number;
-  /** A first pass is over: the room is lines and spaces, and Docker may append behind it. */
+  /**
+   * A first pass is over: the room is lines and spaces, and Docker may append behind it. Before that nothing runs here, nor
+   * will if that pass fails.
+   */
   #padded = false;
   /** The job that fills it; one before may still be ending. */
   #turn = 0;
   #busy: Promise<void> = Promise.resolve();
 
-  private constructor(log: NotedLog, handle: FileHandle, inode: bigint) {
+  private constructor(log: NotedLog, handle: FileHandle, inode: bigint, passes: LogPasses) {
     this.#log = log;
     this.#handle = handle;
     this.#inode = inode;
+    this.#passes = passes;
     this.#filled = log.bytes;
   }
 
-  /** Opens the file that the restorer has noted. Throws what the file system throws. */
-  static async open(log: NotedLog): Promise<TargetLog> {
-    const handle = await open(log.path, constants.O_WRONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  /** Opens the file that the restorer has noted for a migration. Throws what the file system throws. */
+  static async open(log: NotedLog, stateDir: string, migrationId: string): Promise<TargetLog> {
+    const handle = await open(log.path, constants.O_RDWR | constants.O_NOFOLLOW | constants.O_NONBLOCK);
     const { ino } = await handle.stat({ bigint: true });
-    return new TargetLog(log, handle, ino);
+    const noted = { path: log.path, bytes: log.bytes, inode: ino.toString() };
+    return new TargetLog(log, handle, ino, new LogPasses(stateDir, migrationId, noted));
   }
 
   close(): Promise<void> {
@@ -58,8 +67,22 @@ export class TargetLog {
   }
 
   /** What takes the bytes of one job. */
-  sink(spec: LogSpec): JobSink {
-    return spec.file === 0 ? this.#fillCurrent(spec) : this.#addRotated(spec);
+  sink(spec: LogSpec | RenamesSpec): JobSink {
+    if (spec.kind === "logRenames") return this.#renameRotated(spec);
+    const sink = spec.file === 0 ? this.#fillCurrent(spec) : this.#addRotated(spec);
+    const end = this.#padded ? this.#passes.begin(spec.file === 0 ? spec.from : this.#log.bytes) : undefined;
+    return {
+      write: (bytes, release) => sink.write(bytes, release),
+      finish: async () => {
+        const done = await sink.finish();
+        end?.();
+        return done;
+      },
+      abort: async () => {
+        await sink.abort();
+        end?.();
+      },
+    };
   }
 
   #fillCurrent({ from, packed }: LogSpec): JobSink {
@@ -102,7 +125,6 @@ export class TargetLog {
 
   /** A part of a line would keep Docker from reading on to its own lines. */
   async #cutBack(): Promise<void> {
-    // Before a first pass is over nothing runs here, nor will if that one fails.
     if (!this.#padded) return;
     if (this.#came <= this.#log.bytes) {
       this.#came = this.#wholeLines;
@@ -145,19 +167,20 @@ export class TargetLog {
     this.#padded = true;
   }
 
-  #addRotated({ file, packed }: LogSpec): JobSink {
-    const { maxBytes, maxFiles, path } = this.#log;
-    if (maxBytes === undefined || file >= maxFiles)
-      throw new FrameError(`a file ${file} of a log that is kept in ${maxBytes === undefined ? 1 : maxFiles}`);
-    const name = `${path}.${file}`;
+  #addRotated({ file, packed, from }: LogSpec): JobSink {
+    const maxBytes = this.#mustBeRotated(file);
+    // What has found no room here is in neither file.
+    if (from > 0 && (packed || from !== this.#came || from > Math.min(this.#log.bytes, maxBytes + slackBytes)))
+      throw new FrameError(`file ${file} of a log goes on at byte ${from}, where ${this.#came} have come before`);
+    const name = `${this.#log.path}.${file}`;
     const arriving = `${name}.dmigrate`;
     const opening = open(
       arriving,
       constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC | constants.O_NOFOLLOW,
       0o640,
-    );
+    ).then((handle) => this.#copyCurrent(from, handle));
     opening.catch(() => undefined); // met by the first write, or the end
-    let at = 0;
+    let at = from;
     let closing: Promise<void> | undefined;
     const close = (): Promise<void> => (closing ??= opening.then((handle) => handle.close()));
     return {
@@ -180,6 +203,48 @@ export class TargetLog {
         await rm(arriving, { force: true });
       },
     };
+  }
+
+  /** Of the log that came as file 0, its first bytes into another file. */
+  async #copyCurrent(bytes: number, to: FileHandle): Promise<FileHandle> {
+    try {
+      for await (const part of readFrom(this.#handle, 0, bytes)) await to.appendFile(part);
+      return to;
+    } catch (error) {
+      await to.close();
+      throw error;
+    }
+  }
+
+  #renameRotated({ files }: RenamesSpec): JobSink {
+    let last = Infinity;
+    for (const { file, was } of files) {
+      this.#mustBeRotated(file);
+      if (was >= file || file >= last)
+        throw new FrameError(`file ${was} of a log is to be file ${file}: files only age, and the oldest goes first`);
+      last = file;
+    }
+    return {
+      write: () => Promise.reject(new FrameError("bytes of log files that are merely renamed")),
+      finish: async () => {
+        await this.#mustBeCurrent();
+        for (const { file, was, packed } of files) {
+          const [name, other] = packed ? [".gz", ""] : ["", ".gz"];
+          await rename(`${this.#log.path}.${was}${name}`, `${this.#log.path}.${file}${name}`);
+          await rm(`${this.#log.path}.${file}${other}`, { force: true });
+        }
+        return { files: files.length };
+      },
+      abort: () => Promise.resolve(),
+    };
+  }
+
+  /** Answers how many bytes a rotated file has at most, but for a line. Throws FrameError where there is none of that number. */
+  #mustBeRotated(file: number): number {
+    const { maxBytes, maxFiles } = this.#log;
+    if (maxBytes === undefined || file >= maxFiles)
+      throw new FrameError(`a file ${file} of a log that is kept in ${maxBytes === undefined ? 1 : maxFiles}`);
+    return maxBytes;
   }
 
   /** Once Docker has rotated here, its files bear other numbers than those at the source. */

@@ -1,5 +1,5 @@
 /** What the source has sent of a running container's memory, as a hash for each page: 4 MB for a GB of memory. */
-import { pageBytes } from "../../shared/core/frames/page-message.ts";
+import { isZeroPage, pageBytes } from "../../shared/core/frames/page-message.ts";
 
 export interface PageHasher {
   /** The last hash; all zeros by chance alone. */
@@ -25,6 +25,11 @@ export class PageHashes {
   /** Notes `pages` pages of process `pid`, from `page` on, whose contents begin at `offset`. */
   remember(pid: number, page: number, pages: number, bytes: Buffer, offset: number): void {
     for (let at = 0; at < pages; at++) {
+      // Never the same as before: that it is zero takes no more to say. And a process may have any number of them.
+      if (isZeroPage(bytes, offset + at * pageBytes)) {
+        this.#forget(pid, page + at);
+        continue;
+      }
       this.#hasher.take(bytes, offset + at * pageBytes);
       this.#blockOf(pid, page + at, true).set(this.#hasher.hash, this.#indexOf(page + at));
     }
@@ -40,6 +45,11 @@ export class PageHashes {
       this.#hasher.take(bytes, offset + at * pageBytes);
       return known.every((word, n) => word === this.#hasher.hash[n]);
     });
+  }
+
+  #forget(pid: number, page: number): void {
+    const index = this.#indexOf(page);
+    this.#blockOf(pid, page, false)?.fill(0, index, index + this.#words);
   }
 
   #indexOf(page: number): number {

@@ -1,6 +1,7 @@
 /** One connection that a page thread serves: takes its requests, and sends the answers as the system has room. */
 import type { Watched } from "../../shared/adapters/poller.ts";
 import { frameTypes } from "../../shared/core/frames/frame.ts";
+import { maxZeroPages } from "../../shared/core/frames/page-message.ts";
 import { PayloadPool } from "../../shared/core/frames/payload-pool.ts";
 import { messageOf } from "../../shared/errors.ts";
 import type { Connection } from "../../shared/link/connection.ts";
@@ -9,15 +10,18 @@ import { PageAnswers, type PageReader } from "../serve-pages.ts";
 import type { PageCounters } from "./counters.ts";
 
 /**
- * Answers that are made in one turn. Each may read 16 MiB of memory, to say in a few bytes that it is zero; then whoever
- * else the thread serves has his turn.
+ * Answers that are made in one turn, and pages that are read for them: 16 MiB, which may all be zero and take a few bytes
+ * to say so. Then whoever else the thread serves has his turn.
  */
 const mostAtOnce = 16;
+const mostPagesAtOnce = maxZeroPages;
 
 export interface PageConnectionOptions {
   connection: Connection;
   memory: () => PageReader | undefined;
   counters: PageCounters;
+  /** In one answer. */
+  mostPages: number;
   /** It is of no use any more; told once. */
   onLost: (reason: string) => void;
 }
@@ -34,7 +38,7 @@ export class PageConnection implements Watched {
   constructor(options: PageConnectionOptions) {
     this.#options = options;
     this.#socket = new RecordSocket(options.connection, (bytes) => this.#pool.take(bytes));
-    this.#answers = new PageAnswers(options.memory, options.counters);
+    this.#answers = new PageAnswers(options.memory, options.counters, options.mostPages);
   }
 
   get fd(): number {
@@ -93,7 +97,9 @@ export class PageConnection implements Watched {
   }
 
   #send(): void {
-    for (let made = 0; made < mostAtOnce && !this.#socket.isWriting; made++) {
+    const { counters } = this.#options;
+    const lastPage = counters.pagesSent + mostPagesAtOnce;
+    for (let made = 0; made < mostAtOnce && counters.pagesSent < lastPage && !this.#socket.isWriting; made++) {
       const outgoing = this.#answers.next();
       if (outgoing === undefined) break;
       const { type, channel, frame, flags, release } = outgoing;
@@ -101,7 +107,7 @@ export class PageConnection implements Watched {
       release?.();
       this.#socket.flush();
     }
-    this.#options.counters.bytesSent += this.#socket.bytesSent - this.#countedBytes;
+    counters.bytesSent += this.#socket.bytesSent - this.#countedBytes;
     this.#countedBytes = this.#socket.bytesSent;
   }
 

@@ -10,6 +10,7 @@ import { PageConnection } from "./page-connection.ts";
 
 export class PageTransfer {
   readonly #counters: PageCounters;
+  readonly #mostPages: number;
   readonly #hasher = new GmacPageHasher();
   readonly #hashes = new PageHashes(this.#hasher);
   #memory: (PageReader & { close: () => void }) | undefined;
@@ -17,8 +18,10 @@ export class PageTransfer {
   /** A connection is its owner's again, and why. */
   readonly #onClosed: (id: number, reason: string) => void;
 
-  constructor(counters: PageCounters, onClosed: (id: number, reason: string) => void) {
+  /** An answer has `mostPages` at most. */
+  constructor(counters: PageCounters, mostPages: number, onClosed: (id: number, reason: string) => void) {
     this.#counters = counters;
+    this.#mostPages = mostPages;
     this.#onClosed = onClosed;
   }
 
@@ -32,7 +35,7 @@ export class PageTransfer {
     this.#attached = {
       id,
       connection: new PageConnection({
-        ...{ connection, counters: this.#counters, memory: () => this.#memory },
+        ...{ connection, counters: this.#counters, mostPages: this.#mostPages, memory: () => this.#memory },
         onLost: (reason) => this.#detach(reason),
       }),
     };

@@ -9,8 +9,10 @@ import { parentPort, receiveMessageOnPort, workerData } from "node:worker_thread
 import { silence } from "../../shared/adapters/bell.ts";
 import { Poller, type Watched } from "../../shared/adapters/poller.ts";
 import { preferThisThread } from "../../shared/adapters/thread-priority.ts";
+import { maxDataPages, maxZeroPages } from "../../shared/core/frames/page-message.ts";
 import { asDmigrateError, DmigrateError, messageOf } from "../../shared/errors.ts";
 import { createLog } from "../../shared/log.ts";
+import { BusySpell, restMs } from "../core/busy-spell.ts";
 import { PageCounters } from "./counters.ts";
 import type { FromThread, Order, PageThreadOptions, ToThread } from "./messages.ts";
 import { PageTransfer } from "./page-transfer.ts";
@@ -21,6 +23,8 @@ const turnMs = 250;
 const port = parentPort;
 if (port === null) throw new Error("this is a thread of the shipper");
 const { role, logLevel, bell } = workerData as PageThreadOptions;
+/** A fault is one page, and the thread for faults goes before all others: it is not kept busy with long runs of zeros. */
+const mostPages = role === "faults" ? maxDataPages : maxZeroPages;
 if (role === "faults")
   createLog("shipper", logLevel).info({ urgency: preferThisThread() }, "faults are answered by a thread of their own");
 
@@ -30,7 +34,7 @@ const tell = (message: FromThread): void => port.postMessage(message);
 function obey(migrationId: string, order: Order): void {
   if (order.kind === "begin") {
     const closed = (id: number, reason: string): void => tell({ kind: "closed", id, reason });
-    transfers.set(migrationId, new PageTransfer(new PageCounters(order.counters), closed));
+    transfers.set(migrationId, new PageTransfer(new PageCounters(order.counters), mostPages, closed));
     return;
   }
   const transfer = transfers.get(migrationId);
@@ -92,10 +96,12 @@ function hearAll(from: NonNullable<typeof parentPort>): void {
 }
 
 const poller = new Poller();
+const spell = role === "faults" ? new BusySpell(performance.now()) : undefined;
 const messages: Watched = { fd: bell, isReading: true, isWriting: false, onReady: () => hearAll(port) };
 for (;;) {
   const connections = [...transfers.values()].flatMap(({ connection }) => connection ?? []);
   const isBusy = connections.some((connection) => connection.isBusy);
-  poller.wait([messages, ...connections], isBusy ? 0 : turnMs);
+  const waitedMs = poller.wait([messages, ...connections], isBusy ? 0 : turnMs);
   for (const connection of connections) if (connection.isBusy) connection.goOn();
+  if (spell?.waited(waitedMs, performance.now()) === true) poller.wait([], restMs);
 }

@@ -1,12 +1,20 @@
 /** A source that knows the secret, and says on a page connection what none of ours would. */
+import { writeSync } from "node:fs";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { PageLane, type PageRequest } from "../../../services/pager/page-daemon/page-lane.ts";
-import { allocateFrame, frameHeaderBytes, frameTypes } from "../../../services/shared/core/frames/frame.ts";
+import {
+  allocateFrame,
+  frameHeaderBytes,
+  frameTypes,
+  writeFrameHeader,
+} from "../../../services/shared/core/frames/frame.ts";
 import { keptPlaces } from "../../../services/shared/core/frames/kept-pages.ts";
 import { encodeMemoryMap } from "../../../services/shared/core/frames/memory-map.ts";
 import { marksBytes, writeMarks, type MarkedPage } from "../../../services/shared/core/frames/page-marks.ts";
 import {
+  bufferBytesOf,
   encodePageError,
+  encodePages,
   pageBytes,
   pageErrorFlags,
   pageFlags,
@@ -21,9 +29,8 @@ let lost: string[];
 let maps: number;
 let found: number[];
 
-beforeEach(() => {
-  [lost, maps, found] = [[], 0, []];
-  pair = socketPair("tls", 1 << 20);
+const linkOver = (security: "tls" | "plain"): void => {
+  pair = socketPair(security, 1 << 20);
   source = new RecordSocket(pair.connections[1], (bytes) => Buffer.allocUnsafeSlow(bytes));
   lane = new PageLane({
     onAnswer: ({ spans, payload }) => {
@@ -37,6 +44,9 @@ beforeEach(() => {
     onFailure: () => undefined,
   });
   lane.use(pair.connections[0], 60_000);
+};
+beforeEach(() => {
+  [lost, maps, found] = [[], 0, []];
 });
 afterEach(() => {
   lane.end();
@@ -51,6 +61,7 @@ const sayNotYet = (): void => {
 };
 
 test("what is to be asked again is not put off a second time before it is: the list would have no end", () => {
+  linkOver("tls");
   lane.request({ pid: 1, page: 1, pages: 1, priority: 0, known: false, speculative: false });
   lane.flush();
   sayNotYet();
@@ -61,6 +72,7 @@ test("what is to be asked again is not put off a second time before it is: the l
 });
 
 test("what it tells of its pages is heard up to a bound, and passed over from then on", () => {
+  linkOver("tls");
   const runs = Array.from({ length: 20_000 }, (_each, at) => ({ page: 2 * at, pages: 1 }));
   const [frame] = encodeMemoryMap({ pid: 1, runs });
   if (frame === undefined) throw new Error("no frame");
@@ -98,6 +110,7 @@ function answer(
 }
 
 test("what it refers to is what it had this side keep, and nothing of a connection before", () => {
+  linkOver("tls");
   for (let requests = 0; requests < 3; requests++) ask();
   answer(1, [{ page: 0, kind: "keep", place: 9 }], { value: 5, sent: 1 });
   answer(2, [{ page: 0, kind: "equal", place: 9 }]);
@@ -120,6 +133,7 @@ test.each([
   ["a page to be kept that it does not send", [{ page: 0, kind: "keep", place: 0 }], 0, "differ"],
   ["pages that it sends as well", [{ page: 0, kind: "keep", place: 0 }], 2, "differ"],
 ] as const)("an answer with marks that are wrong ends the connection: %s", (_what, marks, sent, why) => {
+  linkOver("tls");
   ask();
   answer(1, marks, { sent });
   expect(lost).toEqual([expect.stringContaining(why)]);
@@ -127,12 +141,14 @@ test.each([
 });
 
 test("an answer that somebody waits for has no marks", () => {
+  linkOver("tls");
   ask({ priority: 0 });
   answer(1, [{ page: 0, kind: "keep", place: 0 }], { sent: 1 });
   expect(lost).toEqual([expect.stringContaining("not told that they are kept")]);
 });
 
 test("pages that an answer refers to find room behind it, however many they are", () => {
+  linkOver("tls");
   for (let requests = 0; requests < 3; requests++) ask({ pages: 64 });
   answer(1, [{ page: 0, kind: "keep", place: 3 }], { value: 5, sent: 1 });
   const marks = Array.from({ length: 63 }, (_each, page) => ({ page, kind: "equal" as const, place: 3 }));
@@ -141,4 +157,21 @@ test("pages that an answer refers to find room behind it, however many they are"
   expect(lost).toEqual([]);
   // The page that is sent comes last, and follows nothing in the memory.
   expect(found).toEqual([5, 5, 7, 5]);
+});
+
+test("an answer is alone in its record, so that memory that was kept is given back once", () => {
+  linkOver("plain");
+  const answers = [1, 2].map((channel) => {
+    lane.request({ pid: 1, page: channel, pages: 1, priority: 3, known: false, speculative: false });
+    const { frame, flags } = encodePages(Buffer.alloc(bufferBytesOf(1), 1), 1);
+    writeFrameHeader(frame, { type: frameTypes.pages, flags, channel }, channel - 1);
+    return frame;
+  });
+  lane.flush();
+  const record = Buffer.concat([Buffer.alloc(4), ...answers]);
+  record.writeUInt32LE(record.length - 4);
+  expect(writeSync(pair.connections[1].fd, record)).toBe(record.length);
+  lane.onReady();
+  expect(lost).toEqual([expect.stringContaining("into one record")]);
+  expect(found).toEqual([]);
 });

@@ -86,3 +86,18 @@ test("a source that closes each connection at once stays away, as far as its ask
   expect(failures[0]?.message).toContain("closes each connection at once");
   expect(told).not.toContain(undefined);
 });
+
+test("connections that are each lost soon after they were made are followed by others up to a bound", async () => {
+  await start(500);
+  const loseEach = setInterval(() => {
+    if (told.at(-1) === undefined) void dialer.lost("nonsense came by it");
+  }, 5);
+  await expect.poll(() => failures.length, { timeout: 10_000 }).toBe(1);
+  expect(failures[0]).toMatchObject({ code: "unavailable" });
+  expect(failures[0]?.message).toContain("nonsense came by it");
+  const made = handed.length;
+  expect(made).toBeGreaterThan(10);
+  await sleep(longMs);
+  clearInterval(loseEach);
+  expect([handed.length, failures.length]).toEqual([made, 1]);
+});

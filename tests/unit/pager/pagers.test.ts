@@ -1,7 +1,8 @@
+import { existsSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { Registry } from "prom-client";
 import { createPager } from "../../../services/pager/service.ts";
 import { pagerSchema, type CreatePager } from "../../../services/shared/contracts/pager.ts";
@@ -155,6 +156,30 @@ describe("a migration's pager", () => {
     expect(failed.error).toContain("cable cut");
     await images("drain");
     expect((await call("POST", `/pagers/${id}/serve`)).status).toBe(409);
+  });
+
+  test("is forgotten, and what it has left on disk, a day after it failed, if nobody has removed it", async () => {
+    vi.useFakeTimers({ toFake: ["Date"] });
+    const others = ["m-1111111111111111", "m-2222222222222222"];
+    try {
+      await call("POST", "/pagers", request);
+      source.lose(new Error("cable cut"));
+      await expect.poll(async () => (await pagerOf(await call("GET", `/pagers/${id}`))).state).toBe("failed");
+      const hoursLater = async (hours: number, migrationId: string | undefined): Promise<void> => {
+        vi.setSystemTime(Date.now() + hours * 3_600_000);
+        await call("POST", "/pagers", { ...request, migrationId });
+      };
+      await hoursLater(23, others[0]);
+      expect((await call("GET", `/pagers/${id}`)).status).toBe(200);
+      await hoursLater(2, others[1]);
+      await expect.poll(async () => (await call("GET", `/pagers/${id}`)).status).toBe(404);
+      await expect.poll(() => existsSync(migrationPaths(directory, id).dir)).toBe(false);
+      expect(existsSync(join(directory, "pagers", `${id}.json`))).toBe(false);
+      expect((await call("GET", `/pagers/${others[0]}`)).status).toBe(200);
+    } finally {
+      vi.useRealTimers();
+      for (const other of others) await call("DELETE", `/pagers/${other}?force=true`);
+    }
   });
 
   test("waits no longer than it is told to", async () => {

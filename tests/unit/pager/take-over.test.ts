@@ -1,6 +1,7 @@
 /** Real page daemons, linked to a source on loopback; the restore is a mere connection, which makes them needed. */
 import { once } from "node:events";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -73,6 +74,17 @@ async function beginRestore(): Promise<Socket> {
   return restore;
 }
 
+const attaches = (): Promise<boolean> =>
+  new Promise((resolve) => {
+    const agent = connect(join(workDir, "agent.socket"));
+    agent.once("connect", () => resolve(true));
+    agent.once("error", () => resolve(false));
+    agent.once("connect", () => agent.destroy());
+  });
+
+/** As CRIU does when every process is restored. */
+const finishRestore = (restore: Socket): void => void restore.write(Buffer.from("FTSR"));
+
 test("a daemon that is needed outlives its agent, and the next one takes hold of it", async () => {
   const first = await startDaemon();
   const restore = await beginRestore();
@@ -129,4 +141,35 @@ test("one that has done its work meanwhile has left word of it", async () => {
   await writeFile(join(workDir, "drained.json"), "{");
   await takeOver(1);
   expect(failures).toHaveLength(1);
+});
+
+test("one that has done its work and finds no room to write that down says so all the same, also to the next agent", async () => {
+  const first = await startDaemon();
+  const restore = await beginRestore();
+  await first.serve("", []);
+  await mkdir(join(workDir, "drained.json", "in-its-place"), { recursive: true });
+  await first.leave();
+  finishRestore(restore);
+  await sleep(1_500);
+  const second = await takeOver(1);
+  await expect.poll(() => drained.length).toBe(1);
+  expect(failures).toEqual([]);
+  expect(await second.stop(false)).toBe(true);
+  restore.destroy();
+});
+
+test("one that finds room to write down only later ends then", async () => {
+  const first = await startDaemon();
+  const restore = await beginRestore();
+  await first.serve("", []);
+  await mkdir(join(workDir, "drained.json", "in-its-place"), { recursive: true });
+  await first.leave();
+  finishRestore(restore);
+  await sleep(500);
+  await rm(join(workDir, "drained.json"), { recursive: true });
+  await expect.poll(() => existsSync(join(workDir, "drained.json")), { timeout: 5_000 }).toBe(true);
+  await expect.poll(() => attaches(), { timeout: 5_000 }).toBe(false);
+  await takeOver(1);
+  expect([drained.length, failures]).toEqual([1, []]);
+  restore.destroy();
 });

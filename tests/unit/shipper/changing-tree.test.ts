@@ -1,20 +1,11 @@
 /** A tree that is changed between the look at it and the sending: nothing of what lies elsewhere leaves. */
 import { execFileSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import {
-  copyFileSync,
-  readFileSync,
-  mkdirSync,
-  mkdtempSync,
-  renameSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from "node:fs";
-import { tmpdir } from "node:os";
+import { copyFileSync, readFileSync, mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { beforeEach, describe, expect, test } from "vitest";
+import { temporaryDirectory } from "../../helpers/temporary-directory.ts";
 import { sendFirstPass } from "../../../services/shipper/adapters/first-pass.ts";
 import { RecordWriter } from "../../../services/shipper/adapters/record-writer.ts";
 import { takeSnapshot, type SourceTree } from "../../../services/shipper/adapters/snapshot.ts";
@@ -29,11 +20,10 @@ let dir: string;
 let source: string;
 
 beforeEach(() => {
-  dir = mkdtempSync(join(tmpdir(), "dmigrate-changing-"));
+  dir = temporaryDirectory("dmigrate-changing-");
   source = join(dir, "source");
   mkdirSync(source);
 });
-afterEach(() => rmSync(dir, { recursive: true, force: true }));
 
 const tree = (): SourceTree => ({ path: source, mergedPath: undefined, label: "volume v" });
 const inSource = (...names: string[]): string => join(source, ...names);

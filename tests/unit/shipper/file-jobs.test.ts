@@ -4,7 +4,15 @@ import { setImmediate as turn } from "node:timers/promises";
 import fc from "fast-check";
 import { afterEach, describe, expect, test } from "vitest";
 import { linkPair } from "../../helpers/link-pair.ts";
-import { allocateJobFrame, jobHeaderBytes, type JobSpec } from "../../../services/shared/core/frames/job-message.ts";
+import { frameTypes } from "../../../services/shared/core/frames/frame.ts";
+import {
+  allocateJobFrame,
+  encodeJob,
+  encodeState,
+  jobHeaderBytes,
+  numberJobFrame,
+  type JobSpec,
+} from "../../../services/shared/core/frames/job-message.ts";
 import type { FramedLink, FrameHandler } from "../../../services/shared/link/framed.ts";
 import { createLog } from "../../../services/shared/log.ts";
 import { FileJobs } from "../../../services/shipper/file-jobs.ts";
@@ -80,6 +88,53 @@ describe("a job", () => {
     });
     expect(files).toBe(7);
     expect(digest()).toBe(hash.digest("hex"));
+  });
+
+  test("arrives though the destination has lost a connection, and made another one, before the source noticed", async () => {
+    const { sink, bytes } = hashing();
+    const { jobs, receive, connect } = ends(sink);
+    connect();
+    let isDeaf = false;
+    const state: { target?: FrameHandler } = {};
+    const { links: lossy } = linkPair(
+      (frame) => sourceOfLossy(frame),
+      (frame) => (isDeaf ? undefined : state.target?.(frame)),
+    );
+    const sourceOfLossy = jobs.attach(lossy[0]);
+    state.target = receive.attach(lossy[1]);
+    const files = await jobs.run(spec, 4, signal, async ({ send }) => {
+      for (let i = 0; i < 60; i++) {
+        isDeaf ||= i === 20;
+        await send(frameOfBytes(randomBytes(50_000)));
+      }
+      connect();
+      for (let wait = 0; wait < 20; wait++) await turn();
+      lossy[0].close(new Error("noticed late"));
+    });
+    expect(files).toBe(7);
+    expect(bytes()).toBe(60 * 50_000);
+  });
+
+  test("goes on where what the destination has said of applied frames was lost with its connection", async () => {
+    const { sink, bytes } = hashing();
+    const { jobs, receive, connect } = ends(sink);
+    const state: { target?: FrameHandler } = {};
+    // Nothing comes back.
+    const { links: lossy } = linkPair(
+      () => undefined,
+      (frame) => state.target?.(frame),
+    );
+    jobs.attach(lossy[0]);
+    state.target = receive.attach(lossy[1]);
+    const sending = jobs.run(spec, 4, signal, async ({ send }) => {
+      for (let i = 0; i < 50; i++) await send(frameOfBytes(randomBytes(200_000)));
+    });
+    const mostBytes = 39 * 200_000;
+    await expect.poll(bytes).toBeGreaterThan(mostBytes);
+    lossy[1].close(new Error("cut"));
+    connect();
+    expect(await sending).toBe(7);
+    expect(bytes()).toBe(50 * 200_000);
   });
 
   test("survives connections that are cut again and again, and sends nothing twice that has arrived", async () => {
@@ -212,5 +267,57 @@ describe("a job", () => {
     await expect(run).rejects.toMatchObject({ code: "cancelled" });
     for (let i = 0; i < 20; i++) await turn();
     expect(aborted).toBe(1);
+  });
+});
+
+describe("a peer that knows the secret", () => {
+  test("says what has arrived once on a connection: it would be answered without end", async () => {
+    const { jobs } = ends(hashing().sink);
+    const handlers: { source?: FrameHandler } = {};
+    const { links } = linkPair(
+      (frame) => handlers.source?.(frame),
+      () => undefined,
+    );
+    handlers.source = jobs.attach(links[0]);
+    links[1].write(frameTypes.jobState, 0, encodeState({ jobs: [] }));
+    links[1].write(frameTypes.jobState, 0, encodeState({ jobs: [] }));
+    expect((await links[0].closed)?.message).toContain("said twice");
+  });
+
+  test("begins no jobs without end", async () => {
+    const { receive } = ends(hashing().sink);
+    const handlers: { target?: FrameHandler } = {};
+    const { links } = linkPair(
+      () => undefined,
+      (frame) => handlers.target?.(frame),
+    );
+    handlers.target = receive.attach(links[1]);
+    for (let channel = 1; channel < 20_000; channel++) {
+      const cancel = allocateJobFrame(0);
+      numberJobFrame(cancel, 0);
+      links[0].write(frameTypes.jobCancel, channel, cancel);
+    }
+    expect((await links[1].closed)?.message).toMatch(/more than \d+ jobs/);
+  });
+
+  test("is not answered without end when it reads nothing", { timeout: 60_000 }, async () => {
+    const done = (): Promise<void> => Promise.resolve();
+    const { receive } = ends(() => ({ write: done, finish: () => Promise.resolve({ files: 0 }), abort: done }));
+    const handlers: { target?: FrameHandler } = {};
+    const { links } = linkPair(
+      () => new Promise(() => undefined),
+      (frame) => handlers.target?.(frame),
+    );
+    handlers.target = receive.attach(links[1]);
+    const begin = encodeJob(spec);
+    numberJobFrame(begin, 0);
+    links[0].write(frameTypes.jobBegin, 1, begin);
+    for (let number = 1; links[1].open && number < 500_000; number++) {
+      const data = allocateJobFrame(0);
+      numberJobFrame(data, number);
+      links[0].write(frameTypes.jobData, 1, data);
+      await turn();
+    }
+    expect((await links[1].closed)?.message).toContain("reads nothing");
   });
 });

@@ -43,6 +43,18 @@ test("what was sent last counts", () => {
   expect(hashes.compare(1, 0, 1, now, pageDataOffset)).toEqual([true]);
 });
 
+test("of pages that are zero nothing is kept, and what they were before is forgotten", () => {
+  const hashes = hashesOf();
+  const zeros = buffer(64).fill(0, pageDataOffset);
+  const bytesBefore = process.memoryUsage().arrayBuffers;
+  for (let block = 1; block <= 10_000; block++) hashes.remember(1, 64 * block, 64, zeros, pageDataOffset);
+  expect(process.memoryUsage().arrayBuffers - bytesBefore).toBeLessThan(1 << 20);
+  const old = buffer(2);
+  hashes.remember(1, 0, 2, old, pageDataOffset);
+  hashes.remember(1, 0, 1, zeros, pageDataOffset);
+  expect(hashes.compare(1, 0, 2, old, pageDataOffset)).toEqual([false, true]);
+});
+
 test("the hash depends on the key and on every page's own bytes, and is AES-GMAC", () => {
   const key = Buffer.alloc(16, 3);
   const bytes = Buffer.from(Array.from({ length: 2 * pageBytes + 5 }, (_, at) => (at * 7) & 255));

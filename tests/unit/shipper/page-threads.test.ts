@@ -141,6 +141,22 @@ describe.each(["tls", "plain"] as const)("by %s", (security) => {
     await expect.poll(() => threads.countersOf(migrationId).get(role)?.bytesSent).toBe(lane.bytesReceived);
   });
 
+  test.each([
+    ["pages", pages],
+    ["faults", 64],
+  ] as const)(
+    "an answer to a request for many zero pages is no longer than its thread has time for (%s)",
+    async (role, most) => {
+      memory.contents.fill(0);
+      begin(security);
+      await open();
+      const lane = laneOf(role, security);
+      await lane.connect();
+      lane.request(request(0, pages, 3));
+      await expect.poll(() => threads.countersOf(migrationId).get(role)?.zeroPages).toBe(most);
+    },
+  );
+
   test.each(pageRoles)("what comes in one piece with the handshake is not lost (%s)", async (role) => {
     begin(security);
     await open();

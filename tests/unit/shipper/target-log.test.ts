@@ -1,28 +1,31 @@
 /** A log file that Docker goes on appending to while what came with the container is filled in before it. */
-import { appendFile, mkdtemp, readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { existsSync } from "node:fs";
+import { appendFile, readdir, readFile, rename, rm, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { temporaryDirectory } from "../../helpers/temporary-directory.ts";
 import type { JobSpec } from "../../../services/shared/core/frames/job-message.ts";
+import { createLog } from "../../../services/shared/log.ts";
+import { mendLogs } from "../../../services/shipper/adapters/log-passes.ts";
 import { TargetLog } from "../../../services/shipper/adapters/target-log.ts";
 
+const migrationId = "m-0123456789abcdef";
+let stateDir: string;
 let dir: string;
 let path: string;
 let log: TargetLog;
-beforeEach(async () => {
-  dir = await mkdtemp(join(tmpdir(), "target-log-"));
+beforeEach(() => {
+  stateDir = temporaryDirectory("target-log-state-");
+  dir = temporaryDirectory("target-log-");
   path = join(dir, "x-json.log");
 });
-afterEach(async () => {
-  await log.close();
-  await rm(dir, { recursive: true });
-});
+afterEach(() => log.close());
 
 const line = (log: string): string => `${JSON.stringify({ log: `${log}\n` })}\n`;
 const openFor = async (bytes: number, limits: { maxBytes?: number; maxFiles: number } = { maxFiles: 1 }) => {
   await writeFile(path, "");
   await truncate(path, bytes);
-  log = await TargetLog.open({ path, bytes, ...limits });
+  log = await TargetLog.open({ path, bytes, ...limits }, stateDir, migrationId);
 };
 const current = (from: number): Extract<JobSpec, { kind: "log" }> => ({ kind: "log", file: 0, packed: false, from });
 const send = async (spec: Extract<JobSpec, { kind: "log" }>, ...parts: string[]): Promise<void> => {
@@ -119,9 +122,9 @@ describe("the file that Docker writes to", () => {
   });
 });
 
-describe("files that were rotated", () => {
-  const rotated = (file: number, packed = false) => ({ kind: "log", file, packed, from: 0 }) as const;
+const rotated = (file: number, packed = false) => ({ kind: "log", file, packed, from: 0 }) as const;
 
+describe("files that were rotated", () => {
   test("are put beside it, each in place of the other form of it", async () => {
     await openFor(100, { maxBytes: 1000, maxFiles: 3 });
     await send(current(0));
@@ -148,8 +151,116 @@ describe("files that were rotated", () => {
     await expect(send(rotated(1), "late")).rejects.toThrow(/Docker has rotated/);
   });
 
+  test("are renamed, the oldest first, and put in place of what was there", async () => {
+    await openFor(100, { maxBytes: 1000, maxFiles: 5 });
+    await send(current(0));
+    await send(rotated(3), "oldest");
+    await send(rotated(2), "second");
+    await send(rotated(1, true), "packed");
+    const renames = [
+      { file: 4, was: 2, packed: false },
+      { file: 3, was: 1, packed: true },
+    ];
+    await log.sink({ kind: "logRenames", files: renames }).finish();
+    expect((await readdir(dir)).toSorted()).toEqual(["x-json.log", "x-json.log.3.gz", "x-json.log.4"]);
+    expect(await readFile(`${path}.4`, "utf8")).toBe("second");
+    expect(await readFile(`${path}.3.gz`, "utf8")).toBe("packed");
+  });
+
+  test.each([
+    ["beyond Docker's limits", [{ file: 3, was: 1 }], /kept in 3/],
+    ["to where they were", [{ file: 1, was: 1 }], /files only age/],
+    [
+      "the newest first",
+      [
+        { file: 1, was: 1 },
+        { file: 2, was: 1 },
+      ],
+      /files only age/,
+    ],
+  ])("are not renamed %s", async (_how, files, why) => {
+    await openFor(100, { maxBytes: 1000, maxFiles: 3 });
+    const renames = files.map((each) => ({ ...each, packed: false }));
+    expect(() => log.sink({ kind: "logRenames", files: renames })).toThrow(why);
+  });
+
+  test("begin with what has come of them before they were rotated, unless that is not all here", async () => {
+    await openFor(100, { maxBytes: 1000, maxFiles: 3 });
+    await send(current(0), line("one"));
+    const sent = line("one").length;
+    await send({ ...rotated(1), from: sent }, line("two"));
+    expect(await readFile(`${path}.1`, "utf8")).toBe(line("one") + line("two"));
+    expect(() => log.sink({ ...rotated(1), from: sent - 1 })).toThrow(/goes on at byte/);
+    await send(current(sent), line("long".repeat(30)));
+    expect(() => log.sink({ ...rotated(1), from: sent + line("long".repeat(30)).length })).toThrow(/goes on at byte/);
+  });
+
   test("are refused where none ever is", async () => {
     await openFor(100);
     expect(() => log.sink(rotated(1))).toThrow(/kept in 1/);
+  });
+});
+
+describe("an agent that dies while the log comes", () => {
+  const silent = createLog("test", "silent");
+  const noted = () => existsSync(join(stateDir, "migrations", migrationId, "log-pass.json"));
+
+  test("leaves half a line, which the next one takes away, and Docker's own is read", async () => {
+    await openFor(1000);
+    await send(current(0), line("one"), line("two").slice(0, 5));
+    const sent = line("one").length + 5;
+    const dying = log.sink(current(sent));
+    await dying.write(Buffer.from(line("two").slice(5) + line("three") + line("four").slice(0, 9)), () => undefined);
+    await appendFile(path, line("own"));
+    await expect(read()).rejects.toThrow();
+    expect(noted()).toBe(true);
+    await mendLogs(stateDir, silent);
+    expect(await read()).toEqual(["one", "two", "three", "own"]);
+    expect((await readFile(path)).length).toBe(1000 + line("own").length);
+    expect(noted()).toBe(false);
+  });
+
+  test("leaves what was there before, where the log begins anew", async () => {
+    await openFor(1000);
+    await send(current(0), line("one"), line("two"), line("three"));
+    await log.sink(current(0)).write(Buffer.from(line("a longer one") + line("x").slice(0, 3)), () => undefined);
+    await mendLogs(stateDir, silent);
+    expect(await read()).toEqual(["a longer one", "three"]);
+  });
+
+  test("leaves files that had not come whole, and they go, others stay", async () => {
+    await openFor(100, { maxBytes: 1000, maxFiles: 3 });
+    await send(current(0), line("one"));
+    await send(rotated(2), "second");
+    await log.sink(rotated(1)).write(Buffer.from("fir"), () => undefined);
+    await writeFile(`${path}.1.dmigrate.mine`, "");
+    await mendLogs(stateDir, silent);
+    expect((await readdir(dir)).toSorted()).toEqual(["x-json.log", "x-json.log.1.dmigrate.mine", "x-json.log.2"]);
+    expect(await read()).toEqual(["one"]);
+  });
+
+  test("leaves a file that is another one by then, which is not touched", async () => {
+    await openFor(1000);
+    await send(current(0), line("one"));
+    await log.sink(current(0)).write(Buffer.from(line("one").slice(0, 5)), () => undefined);
+    await rename(path, `${path}.1`);
+    await writeFile(path, "no line");
+    await mendLogs(stateDir, silent);
+    expect(await readFile(path, "utf8")).toBe("no line");
+  });
+
+  test("leaves nothing to do when a sending was over, or was given up", async () => {
+    await openFor(1000);
+    await send(current(0), line("one"));
+    const given = log.sink(current(line("one").length));
+    await given.write(Buffer.from("half"), () => undefined);
+    await given.abort();
+    expect(noted()).toBe(false);
+  });
+
+  test("leaves no note before the container can be running here", async () => {
+    await openFor(1000);
+    await log.sink(current(0)).write(Buffer.from("half"), () => undefined);
+    expect(noted()).toBe(false);
   });
 });

@@ -1,16 +1,15 @@
 /** A snapshot brought up to date, on a temporary directory. */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { beforeEach, expect, test } from "vitest";
+import { temporaryDirectory } from "../../helpers/temporary-directory.ts";
 import { takeSnapshot } from "../../../services/shipper/adapters/snapshot.ts";
 import { refreshTree } from "../../../services/shipper/adapters/tree-refresh.ts";
 import { visit } from "../../../services/shipper/core/tree-diff.ts";
 import { TreeIndex } from "../../../services/shipper/core/tree-index.ts";
 
 let dir: string;
-beforeEach(() => (dir = mkdtempSync(join(tmpdir(), "dmigrate-trees-"))));
-afterEach(() => rmSync(dir, { recursive: true, force: true }));
+beforeEach(() => (dir = temporaryDirectory("dmigrate-trees-")));
 
 test("a directory that was seen, but gone when it was to be opened, is sent with all that is in it", async () => {
   mkdirSync(join(dir, "back/sub"), { recursive: true });

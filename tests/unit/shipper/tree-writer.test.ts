@@ -5,7 +5,6 @@ import {
   existsSync,
   lstatSync,
   mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
   renameSync,
@@ -14,9 +13,9 @@ import {
   writeFileSync,
   type BigIntStats,
 } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { temporaryDirectory } from "../../helpers/temporary-directory.ts";
 import { close, openTrustedDirectory } from "../../../services/shared/adapters/linux.ts";
 import type { Attributes } from "../../../services/shared/core/frames/attributes.ts";
 import { noSmallFile, writeSmallHead } from "../../../services/shared/core/frames/small-file.ts";
@@ -41,7 +40,7 @@ let writer: TreeWriter;
 let origins: Origins;
 
 beforeEach(() => {
-  dir = mkdtempSync(join(tmpdir(), "dmigrate-writer-"));
+  dir = temporaryDirectory("dmigrate-writer-");
   root = join(dir, "root");
   outside = join(dir, "outside");
   mkdirSync(root);
@@ -58,7 +57,6 @@ afterEach(async () => {
   close(rootFd);
   expect(readdirSync(outside)).toEqual(["precious"]);
   expect(readFileSync(join(outside, "precious"), "utf8")).toBe("precious");
-  rmSync(dir, { recursive: true });
 });
 
 const directory = (name: string, flags: { fresh?: boolean; prune?: boolean } = {}): TreeRecord => ({

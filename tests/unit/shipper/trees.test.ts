@@ -9,7 +9,6 @@ import {
   linkSync,
   lutimesSync,
   mkdirSync,
-  mkdtempSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -23,11 +22,11 @@ import {
   writeSync,
 } from "node:fs";
 import { randomBytes } from "node:crypto";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { temporaryDirectory } from "../../helpers/temporary-directory.ts";
 import type { SourceTree } from "../../../services/shipper/adapters/snapshot.ts";
 import { linkPair } from "../../helpers/link-pair.ts";
 import { punchHole, seekData, seekHole } from "../../../services/shared/adapters/linux.ts";
@@ -52,7 +51,7 @@ let processes: number[];
 const watches: { close: () => void }[] = [];
 
 beforeEach(() => {
-  dir = mkdtempSync(join(tmpdir(), "dmigrate-trees-"));
+  dir = temporaryDirectory("dmigrate-trees-");
   source = join(dir, "source");
   target = join(dir, "target");
   mkdirSync(source);
@@ -78,7 +77,6 @@ beforeEach(() => {
 afterEach(() => {
   jobs.close(new Error("the test is over"));
   for (const watch of watches.splice(0)) watch.close();
-  rmSync(dir, { recursive: true, force: true });
 });
 
 const tree = (): SourceTree => ({ path: source, mergedPath: undefined, label: "volume v" });

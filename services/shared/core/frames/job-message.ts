@@ -41,6 +41,7 @@ export function readJobPayload(payload: Buffer): { number: number; body: Buffer 
 
 /** A container whose log is kept in more files than these does not get the oldest. */
 export const maxLogFiles = 1_000;
+const logFileSchema = z.int().min(1).max(maxLogFiles);
 
 /** What a tree is the content of. */
 const treeSchema = z.discriminatedUnion("kind", [
@@ -55,6 +56,8 @@ export type TreeName = z.infer<typeof treeSchema>;
 /**
  * `trees`: records as in tree-record.ts. `image`: the bytes of `docker save`. `log`: those of a log file of the container, from
  * byte `from` of it on as the destination has it: file 0 is the one that Docker writes to, 1 was rotated last; `packed` by gzip.
+ * Of a rotated file the bytes before `from` are those that have come as file 0. `logRenames`: rotated files of which the destination
+ * has each under the number that it had before; without data, the highest number first.
  * `probe`: bytes that nobody keeps.
  */
 const jobSchema = z.discriminatedUnion("kind", [
@@ -65,6 +68,13 @@ const jobSchema = z.discriminatedUnion("kind", [
     file: z.int().min(0).max(maxLogFiles),
     packed: z.boolean(),
     from: countSchema,
+  }),
+  z.strictObject({
+    kind: z.literal("logRenames"),
+    files: z
+      .array(z.strictObject({ file: logFileSchema, was: logFileSchema, packed: z.boolean() }))
+      .min(1)
+      .max(maxLogFiles),
   }),
   z.strictObject({ kind: z.literal("probe") }),
 ]);

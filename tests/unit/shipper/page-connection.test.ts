@@ -1,0 +1,57 @@
+/** A destination that knows the secret, and asks for more than any of ours would. */
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { frameTypes } from "../../../services/shared/core/frames/frame.ts";
+import { encodePageRequest, encodeZeroPages, maxZeroPages } from "../../../services/shared/core/frames/page-message.ts";
+import { RecordSocket } from "../../../services/shared/link/record-socket.ts";
+import { PageCounters } from "../../../services/shipper/page-thread/counters.ts";
+import { PageConnection } from "../../../services/shipper/page-thread/page-connection.ts";
+import { socketPair, type SocketPair } from "../../helpers/socket-pair.ts";
+
+let pair: SocketPair;
+let destination: RecordSocket;
+let counters: PageCounters;
+let lost: string[];
+
+const connect = (mostPages: number): PageConnection =>
+  new PageConnection({
+    connection: pair.connections[0],
+    memory: () => ({ read: ({ pages }) => ({ ...encodeZeroPages(pages), release: () => undefined }) }),
+    ...{ counters, mostPages },
+    onLost: (reason) => lost.push(reason),
+  });
+const ask = (requests: number, pages: number): void => {
+  for (let channel = 1; channel <= requests; channel++) {
+    const request = encodePageRequest({ pid: 1, vaddr: 0n, pages, priority: 0, known: false, keeps: false });
+    destination.write(frameTypes.pageRequest, channel, request);
+  }
+  destination.flush();
+};
+
+beforeEach(() => {
+  pair = socketPair("tls", 1 << 20);
+  destination = new RecordSocket(pair.connections[1], (bytes) => Buffer.allocUnsafeSlow(bytes));
+  counters = new PageCounters();
+  lost = [];
+});
+afterEach(() => {
+  destination.close();
+  pair.closeAll();
+});
+
+test("of runs of zero pages no more are read in a turn than one answer may have", () => {
+  const pages = connect(maxZeroPages);
+  ask(10, maxZeroPages);
+  pages.onReady();
+  expect(counters.pagesSent).toBe(maxZeroPages);
+  expect(pages.isBusy).toBe(true);
+  while (pages.isBusy) pages.goOn();
+  expect(counters.pagesSent).toBe(10 * maxZeroPages);
+  expect(lost).toEqual([]);
+});
+
+test("an answer has no more pages than it may have", () => {
+  const pages = connect(64);
+  ask(3, maxZeroPages);
+  pages.onReady();
+  expect(counters.pagesSent).toBe(3 * 64);
+});
