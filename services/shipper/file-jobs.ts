@@ -57,7 +57,7 @@ const reconnectMs = 20_000;
 const stateWaitMs = 1_000;
 
 export class FileJobs {
-  readonly #scheduler = new StreamScheduler();
+  readonly #scheduler: StreamScheduler;
   readonly #compressor: FrameCompressor;
   readonly #pool = new FramePool();
   readonly #running = new Map<number, Running>();
@@ -65,8 +65,12 @@ export class FileJobs {
   /** How often the destination has said what has arrived. */
   #statesHeard = 0;
 
-  /** `compress`: what the plan assumes; measurements while running decide. */
-  constructor(compress = false) {
+  /**
+   * `compress`: what the plan assumes; measurements while running decide. `onUrgent` is told when frames that the resume
+   * waits for begin to wait for the link, and when none does any more.
+   */
+  constructor(compress = false, onUrgent?: (isWaiting: boolean) => void) {
+    this.#scheduler = new StreamScheduler(onUrgent);
     this.#compressor = new FrameCompressor(compress);
   }
 

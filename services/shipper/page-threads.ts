@@ -10,6 +10,7 @@ import { readerRoles } from "../shared/link/preamble.ts";
 import type { Log, LogLevel } from "../shared/log.ts";
 import { PageCounters } from "./page-thread/counters.ts";
 import type { OpenedMemory, Order, PageRole } from "./page-thread/messages.ts";
+import { PageGate } from "./page-thread/page-gate.ts";
 import { PageThread, startWorker, ThreadEnded, type StartWorker } from "./page-thread/page-thread.ts";
 
 const restartPauseMs = 100;
@@ -17,6 +18,7 @@ const restartPauseMs = 100;
 /** What the threads know of a transfer. */
 interface Known {
   counters: ReadonlyMap<PageRole, PageCounters>;
+  gate: PageGate;
   memory: Order | undefined;
 }
 
@@ -46,8 +48,9 @@ export class PageThreads {
     const roles = rolesFor(readers);
     for (const role of roles) this.#place(role);
     const counters = new Map(roles.map((role) => [role, new PageCounters()]));
-    this.#known.set(migrationId, { counters, memory: undefined });
-    for (const [role, each] of counters) this.#tell(role, migrationId, beginOf(each));
+    const gate = new PageGate();
+    this.#known.set(migrationId, { counters, gate, memory: undefined });
+    for (const [role, each] of counters) this.#tell(role, migrationId, beginOf(each, gate));
   }
 
   /** Requests are answered from this memory once it resolves. Rejects with `invalid-request` when it is not the container's. */
@@ -71,6 +74,13 @@ export class PageThreads {
     if (known === undefined) return;
     this.#known.delete(migrationId);
     for (const role of known.counters.keys()) this.#tell(role, migrationId, { kind: "end" });
+  }
+
+  /** While it is so, pages that nobody waits for stay back: what the resume waits for has the link to itself. */
+  holdBack(migrationId: string, isHeld: boolean): void {
+    const known = this.#known.get(migrationId);
+    if (isHeld) known?.gate.close();
+    else if (known?.gate.open() === true) for (const role of known.counters.keys()) this.#placeOf(role).thread.nudge();
   }
 
   /** What was sent over the connections of each role; empty when the transfer is not known. */
@@ -157,10 +167,10 @@ export class PageThreads {
       thread = this.#tryStart(role);
     }
     this.#placeOf(role).thread = thread;
-    for (const [migrationId, { counters, memory }] of this.#known) {
+    for (const [migrationId, { counters, gate, memory }] of this.#known) {
       const own = counters.get(role);
       if (own === undefined) continue;
-      for (const order of [beginOf(own), memory])
+      for (const order of [beginOf(own, gate), memory])
         if (order !== undefined) thread.ask(migrationId, order).catch((error: unknown) => this.#report(error));
     }
   }
@@ -181,4 +191,6 @@ export class PageThreads {
 }
 
 const rolesFor = (readers: number): PageRole[] => ["faults", ...readerRoles.slice(0, readers)];
-const beginOf = (counters: PageCounters): Order => ({ kind: "begin", counters: counters.memory });
+const beginOf = (counters: PageCounters, gate: PageGate): Order => ({
+  ...{ kind: "begin", counters: counters.memory, gate: gate.memory },
+});

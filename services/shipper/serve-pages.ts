@@ -11,6 +11,7 @@ import {
 } from "../shared/core/frames/page-message.ts";
 import { messageOf } from "../shared/errors.ts";
 import { PriorityQueue, type Priority } from "./core/priority-queue.ts";
+import type { PageGate } from "./page-thread/page-gate.ts";
 import { RepeatedPages } from "./core/repeated-pages.ts";
 
 /** Requests that may wait before no more are read from the connection. */
@@ -45,27 +46,37 @@ export interface Outgoing {
   release?: () => void;
 }
 
+export interface PageAnswersOptions {
+  /** Asked anew for each request: it may be opened after the connection was. */
+  memory: () => PageReader | undefined;
+  counters: PageStats;
+  /** In one answer, whatever was asked. */
+  mostPages: number;
+  /** Holds back all that is not waited for while it is closed. */
+  gate: PageGate;
+}
+
 export class PageAnswers {
   readonly #memory: () => PageReader | undefined;
   readonly #stats: PageStats;
   readonly #mostPages: number;
+  readonly #gate: PageGate;
   /** An item becomes a frame only when it is its turn, so that what comes in meanwhile can still overtake it. */
   readonly #queue = new PriorityQueue<() => Outgoing>();
   /** Of this connection's answers; once there is an asker who keeps pages. */
   #repeats: RepeatedPages | undefined;
 
-  /**
-   * `memory` is asked anew for each request: it may be opened after the connection was. An answer has `mostPages` at most,
-   * whatever was asked.
-   */
-  constructor(memory: () => PageReader | undefined, stats: PageStats, mostPages: number) {
+  constructor({ memory, counters, mostPages, gate }: PageAnswersOptions) {
     this.#memory = memory;
-    this.#stats = stats;
+    this.#stats = counters;
     this.#mostPages = mostPages;
+    this.#gate = gate;
   }
 
-  get isEmpty(): boolean {
-    return this.#queue.length === 0;
+  /** There is something that may leave now. */
+  get hasNext(): boolean {
+    const next = this.#queue.peek();
+    return next !== undefined && (next.priority <= 1 || !this.#gate.isClosed);
   }
 
   /** No more is to be taken just now. */
@@ -86,9 +97,9 @@ export class PageAnswers {
     this.#queue.push(() => outgoing, priority, outgoing.frame.length);
   }
 
-  /** What is to leave next. */
+  /** What is to leave next; undefined when nothing may now. */
   next(): Outgoing | undefined {
-    return this.#queue.pop()?.item();
+    return this.hasNext ? this.#queue.pop()?.item() : undefined;
   }
 
   #answer(channel: number, request: PageRequest): Outgoing {

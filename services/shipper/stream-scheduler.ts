@@ -31,6 +31,15 @@ export class StreamScheduler {
   readonly #queue = new PriorityQueue<Parcel>();
   /** In the order of their opening. */
   readonly #links: FramedLink[] = [];
+  readonly #onUrgent: (isWaiting: boolean) => void;
+  /** Urgent frames that the kernel has not taken yet. */
+  #urgent = 0;
+  #saidUrgent = false;
+
+  /** `onUrgent` is told when urgent frames begin to wait for their connections, and when none does any more. */
+  constructor(onUrgent: (isWaiting: boolean) => void = () => undefined) {
+    this.#onUrgent = onUrgent;
+  }
 
   get open(): boolean {
     return this.#links.length > 0;
@@ -52,19 +61,34 @@ export class StreamScheduler {
       const at = this.#links.indexOf(link);
       if (at >= 0) this.#links.splice(at, 1);
       this.#pump();
+      this.#sayUrgent();
     });
     this.#pump();
+    this.#sayUrgent();
   }
 
   push(parcel: Parcel, priority: Priority): Entry<Parcel> {
     const entry = this.#queue.push(parcel, priority, parcel.frame.length);
+    if (isUrgent(priority)) this.#urgent++;
     this.#pump();
+    this.#sayUrgent();
     return entry;
   }
 
   /** Takes a frame back; false when a connection has it already. */
   cancel(entry: Entry<Parcel>): boolean {
-    return this.#queue.cancel(entry);
+    const isBack = this.#queue.cancel(entry);
+    if (isBack && isUrgent(entry.priority)) this.#urgent--;
+    this.#sayUrgent();
+    return isBack;
+  }
+
+  /** Without a connection nothing is gained by what others leave undone. */
+  #sayUrgent(): void {
+    const isWaiting = this.#urgent > 0 && this.open;
+    if (isWaiting === this.#saidUrgent) return;
+    this.#saidUrgent = isWaiting;
+    this.#onUrgent(isWaiting);
   }
 
   #pump(): void {
@@ -72,10 +96,17 @@ export class StreamScheduler {
       const link = this.#linkFor(next.priority);
       if (link === undefined) return;
       this.#queue.pop();
-      const parcel = next.item;
+      const { item: parcel, priority } = next;
       parcel.link = link;
       const { type, channel, frame, flags } = parcel;
-      link.write(type, channel, frame, { flags, onWritten: () => this.#pump() });
+      link.write(type, channel, frame, {
+        flags,
+        onWritten: () => {
+          if (isUrgent(priority)) this.#urgent--;
+          this.#pump();
+          this.#sayUrgent();
+        },
+      });
     }
   }
 

@@ -81,7 +81,9 @@ export class Transfer implements Attachable {
     this.key = Buffer.from(request.secret, "hex");
     this.security = request.security;
     this.#deps = deps;
-    this.#jobs = new FileJobs(request.compression === "zstd");
+    this.#jobs = new FileJobs(request.compression === "zstd", (isWaiting) =>
+      deps.pageThreads.holdBack(request.migrationId, isWaiting),
+    );
     this.#log = new SourceLog(deps.docker, request.containerId);
     deps.pageThreads.begin(request.migrationId, request.readers);
   }

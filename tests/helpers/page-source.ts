@@ -4,6 +4,7 @@ import type { Role } from "../../services/shared/link/preamble.ts";
 import { closeConnection, type Connection } from "../../services/shared/link/connection.ts";
 import type { Attachable } from "../../services/shipper/adapters/data-listener.ts";
 import { PageCounters } from "../../services/shipper/page-thread/counters.ts";
+import { PageGate } from "../../services/shipper/page-thread/page-gate.ts";
 import { PageConnection } from "../../services/shipper/page-thread/page-connection.ts";
 import type { PageReader } from "../../services/shipper/serve-pages.ts";
 import { PollLoop, type Turning } from "./poll-loop.ts";
@@ -39,7 +40,7 @@ export class PageSource implements Attachable {
   attach(role: Role, connection: Connection): void {
     this.roles.push(role);
     const pages = new PageConnection({
-      ...{ connection, counters: this.stats, mostPages: maxZeroPages, memory: () => this.memory },
+      ...{ connection, counters: this.stats, mostPages: maxZeroPages, memory: () => this.memory, gate: new PageGate() },
       onLost: () => this.#end(served),
     });
     const isHeld = (): boolean => this.isHeld;

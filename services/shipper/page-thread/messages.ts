@@ -23,7 +23,8 @@ export interface OpenedMemory {
 }
 
 export type Order =
-  | { kind: "begin"; counters: SharedArrayBuffer }
+  /** With memory that both threads see: of PageCounters, and of the transfer's PageGate. */
+  | { kind: "begin"; counters: SharedArrayBuffer; gate: SharedArrayBuffer }
   | ({ kind: "open" } & OpenedMemory)
   | { kind: "lose"; why: string }
   /** Frames for the destination that say which pages there are. */

@@ -6,7 +6,7 @@ import { PayloadPool } from "../../shared/core/frames/payload-pool.ts";
 import { messageOf } from "../../shared/errors.ts";
 import type { Connection } from "../../shared/link/connection.ts";
 import { RecordSocket } from "../../shared/link/record-socket.ts";
-import { PageAnswers, type PageReader } from "../serve-pages.ts";
+import { PageAnswers, type PageAnswersOptions } from "../serve-pages.ts";
 import type { PageCounters } from "./counters.ts";
 
 /**
@@ -16,12 +16,9 @@ import type { PageCounters } from "./counters.ts";
 const mostAtOnce = 16;
 const mostPagesAtOnce = maxZeroPages;
 
-export interface PageConnectionOptions {
+export interface PageConnectionOptions extends PageAnswersOptions {
   connection: Connection;
-  memory: () => PageReader | undefined;
   counters: PageCounters;
-  /** In one answer. */
-  mostPages: number;
   /** It is of no use any more; told once. */
   onLost: (reason: string) => void;
 }
@@ -38,7 +35,7 @@ export class PageConnection implements Watched {
   constructor(options: PageConnectionOptions) {
     this.#options = options;
     this.#socket = new RecordSocket(options.connection, (bytes) => this.#pool.take(bytes));
-    this.#answers = new PageAnswers(options.memory, options.counters, options.mostPages);
+    this.#answers = new PageAnswers(options);
   }
 
   get fd(): number {
@@ -56,7 +53,7 @@ export class PageConnection implements Watched {
   /** Has something to send, and the system room for it; or something to read that the system does not tell of. */
   get isBusy(): boolean {
     if (this.#lost) return false;
-    return (!this.#socket.isWriting && !this.#answers.isEmpty) || (this.isReading && this.#socket.hasAhead);
+    return (!this.#socket.isWriting && this.#answers.hasNext) || (this.isReading && this.#socket.hasAhead);
   }
 
   readonly onReady = (): void => {

@@ -76,6 +76,11 @@ export class PageThread {
     return answer.promise;
   }
 
+  /** Has it look again at what it holds back. */
+  nudge(): void {
+    if (this.#ended === undefined) ring(this.#bell);
+  }
+
   /** Resolves once it has ended, after what it is doing just now. */
   async stop(): Promise<void> {
     if (this.#ended === undefined) this.#post({ kind: "stop" });

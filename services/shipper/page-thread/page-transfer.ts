@@ -3,26 +3,26 @@ import type { Connection } from "../../shared/link/connection.ts";
 import { ContainerMemory, lostMemory } from "../adapters/memory.ts";
 import { GmacPageHasher } from "../adapters/page-hasher.ts";
 import { PageHashes } from "../core/page-hashes.ts";
-import type { PageReader } from "../serve-pages.ts";
+import type { PageAnswersOptions, PageReader } from "../serve-pages.ts";
 import type { PageCounters } from "./counters.ts";
 import type { OpenedMemory } from "./messages.ts";
 import { PageConnection } from "./page-connection.ts";
 
+export interface PageTransferOptions extends Omit<PageAnswersOptions, "memory"> {
+  counters: PageCounters;
+  /** A connection is its owner's again, and why. */
+  onClosed: (id: number, reason: string) => void;
+}
+
 export class PageTransfer {
-  readonly #counters: PageCounters;
-  readonly #mostPages: number;
+  readonly #options: PageTransferOptions;
   readonly #hasher = new GmacPageHasher();
   readonly #hashes = new PageHashes(this.#hasher);
   #memory: (PageReader & { close: () => void }) | undefined;
   #attached: { id: number; connection: PageConnection } | undefined;
-  /** A connection is its owner's again, and why. */
-  readonly #onClosed: (id: number, reason: string) => void;
 
-  /** An answer has `mostPages` at most. */
-  constructor(counters: PageCounters, mostPages: number, onClosed: (id: number, reason: string) => void) {
-    this.#counters = counters;
-    this.#mostPages = mostPages;
-    this.#onClosed = onClosed;
+  constructor(options: PageTransferOptions) {
+    this.#options = options;
   }
 
   get connection(): PageConnection | undefined {
@@ -32,14 +32,15 @@ export class PageTransfer {
   /** Serves a connection; the one before it is closed. */
   attach(id: number, connection: Connection): void {
     this.#detach("the destination has connected again");
+    const { onClosed: _, ...serving } = this.#options;
     this.#attached = {
       id,
       connection: new PageConnection({
-        ...{ connection, counters: this.#counters, mostPages: this.#mostPages, memory: () => this.#memory },
+        ...{ ...serving, connection, memory: () => this.#memory },
         onLost: (reason) => this.#detach(reason),
       }),
     };
-    this.#counters.links = 1;
+    serving.counters.links = 1;
     // What came with it is not heard of from the system.
     this.connection?.onReady();
   }
@@ -68,8 +69,8 @@ export class PageTransfer {
     if (this.#attached === undefined) return;
     const { id, connection } = this.#attached;
     this.#attached = undefined;
-    this.#counters.links = 0;
+    this.#options.counters.links = 0;
     connection.close();
-    this.#onClosed(id, reason);
+    this.#options.onClosed(id, reason);
   }
 }

@@ -15,6 +15,7 @@ import { createLog } from "../../shared/log.ts";
 import { BusySpell, restMs } from "../core/busy-spell.ts";
 import { PageCounters } from "./counters.ts";
 import type { FromThread, Order, PageThreadOptions, ToThread } from "./messages.ts";
+import { PageGate } from "./page-gate.ts";
 import { PageTransfer } from "./page-transfer.ts";
 
 /** How long it may take until the end of the whole process reaches it. */
@@ -33,8 +34,9 @@ const tell = (message: FromThread): void => port.postMessage(message);
 
 function obey(migrationId: string, order: Order): void {
   if (order.kind === "begin") {
-    const closed = (id: number, reason: string): void => tell({ kind: "closed", id, reason });
-    transfers.set(migrationId, new PageTransfer(new PageCounters(order.counters), mostPages, closed));
+    const [counters, gate] = [new PageCounters(order.counters), new PageGate(order.gate)];
+    const onClosed = (id: number, reason: string): void => tell({ kind: "closed", id, reason });
+    transfers.set(migrationId, new PageTransfer({ counters, gate, mostPages, onClosed }));
     return;
   }
   const transfer = transfers.get(migrationId);

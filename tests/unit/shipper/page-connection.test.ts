@@ -4,24 +4,26 @@ import { frameTypes } from "../../../services/shared/core/frames/frame.ts";
 import { encodePageRequest, encodeZeroPages, maxZeroPages } from "../../../services/shared/core/frames/page-message.ts";
 import { RecordSocket } from "../../../services/shared/link/record-socket.ts";
 import { PageCounters } from "../../../services/shipper/page-thread/counters.ts";
+import { PageGate } from "../../../services/shipper/page-thread/page-gate.ts";
 import { PageConnection } from "../../../services/shipper/page-thread/page-connection.ts";
 import { socketPair, type SocketPair } from "../../helpers/socket-pair.ts";
 
 let pair: SocketPair;
 let destination: RecordSocket;
 let counters: PageCounters;
+let gate: PageGate;
 let lost: string[];
 
 const connect = (mostPages: number): PageConnection =>
   new PageConnection({
     connection: pair.connections[0],
     memory: () => ({ read: ({ pages }) => ({ ...encodeZeroPages(pages), release: () => undefined }) }),
-    ...{ counters, mostPages },
+    ...{ counters, mostPages, gate },
     onLost: (reason) => lost.push(reason),
   });
-const ask = (requests: number, pages: number): void => {
+const ask = (requests: number, pages: number, priority: 0 | 2 | 3 = 0): void => {
   for (let channel = 1; channel <= requests; channel++) {
-    const request = encodePageRequest({ pid: 1, vaddr: 0n, pages, priority: 0, known: false, keeps: false });
+    const request = encodePageRequest({ pid: 1, vaddr: 0n, pages, priority, known: false, keeps: false });
     destination.write(frameTypes.pageRequest, channel, request);
   }
   destination.flush();
@@ -31,6 +33,7 @@ beforeEach(() => {
   pair = socketPair("tls", 1 << 20);
   destination = new RecordSocket(pair.connections[1], (bytes) => Buffer.allocUnsafeSlow(bytes));
   counters = new PageCounters();
+  gate = new PageGate();
   lost = [];
 });
 afterEach(() => {
@@ -47,6 +50,24 @@ test("of runs of zero pages no more are read in a turn than one answer may have"
   while (pages.isBusy) pages.goOn();
   expect(counters.pagesSent).toBe(10 * maxZeroPages);
   expect(lost).toEqual([]);
+});
+
+test("what nobody waits for stays back behind a closed gate, and who keeps it asks to be told", () => {
+  const pages = connect(64);
+  gate.close();
+  ask(1, 7, 3);
+  ask(1, 5, 2);
+  pages.onReady();
+  ask(1, 1, 0);
+  pages.onReady();
+  expect(counters.pagesSent).toBe(1);
+  expect(pages.isBusy).toBe(false);
+  expect(gate.open()).toBe(true);
+  expect(pages.isBusy).toBe(true);
+  pages.goOn();
+  expect(counters.pagesSent).toBe(13);
+  gate.close();
+  expect(gate.open()).toBe(false);
 });
 
 test("an answer has no more pages than it may have", () => {

@@ -209,6 +209,22 @@ describe.each(["tls", "plain"] as const)("by %s", (security) => {
   });
 });
 
+test("pages are held back while something more urgent needs the link, but for faults", async () => {
+  begin();
+  await open();
+  const [lane, faults] = [laneOf("pages"), laneOf("faults")];
+  await lane.connect();
+  await faults.connect();
+  threads.holdBack(migrationId, true);
+  lane.request(request(5, 9, 3));
+  faults.request(request(1, 1, 0));
+  await expectAnswer(1, 1);
+  await sleep(50);
+  expect(answers).toEqual([]);
+  threads.holdBack(migrationId, false);
+  await expectAnswer(5, 9);
+});
+
 test("each reader has a thread and connections of its own, from the first transfer on that has so many", async () => {
   begin("tls", "m-fedcba9876543210");
   expect(workers.map(({ role }) => role)).toEqual(["faults", "pages"]);

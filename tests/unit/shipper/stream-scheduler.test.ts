@@ -47,8 +47,11 @@ const parcel = (channel: number, bytes: number): Parcel => ({
   link: undefined,
 });
 
-function setUp(count: number): { scheduler: StreamScheduler; links: SimulatedLink[] } {
-  const scheduler = new StreamScheduler();
+function setUp(
+  count: number,
+  onUrgent?: (isWaiting: boolean) => void,
+): { scheduler: StreamScheduler; links: SimulatedLink[] } {
+  const scheduler = new StreamScheduler(onUrgent);
   const links = Array.from({ length: count }, () => new SimulatedLink());
   for (const link of links) scheduler.add(link);
   return { scheduler, links };
@@ -113,4 +116,34 @@ test("all that was pushed leaves, by one connection each", () => {
       expect(scheduler.waiting).toBe(0);
     }),
   );
+});
+
+test("that urgent frames wait is told from the first that is pushed to the last that was carried, or taken back", () => {
+  const told: boolean[] = [];
+  const { scheduler, links } = setUp(1, (isWaiting) => told.push(isWaiting));
+  scheduler.push(parcel(1, windowBytes), 4);
+  expect(told).toEqual([]);
+  scheduler.push(parcel(2, 4096), 1);
+  const last = scheduler.push(parcel(3, 4096), 1);
+  expect(told).toEqual([true]);
+  while (links[0]?.carry() === true);
+  expect(links[0]?.sent).toEqual([1, 2, 3]);
+  expect(told).toEqual([true, false]);
+  expect(scheduler.cancel(last)).toBe(false);
+  scheduler.push(parcel(4, windowBytes), 4);
+  const lost = scheduler.push(parcel(5, 4096), 1);
+  expect(scheduler.cancel(lost)).toBe(true);
+  expect(told).toEqual([true, false, true, false]);
+});
+
+test("without a connection nothing else is to wait for urgent frames", () => {
+  const told: boolean[] = [];
+  const { scheduler } = setUp(0, (isWaiting) => told.push(isWaiting));
+  scheduler.push(parcel(1, 4096), 1);
+  expect(told).toEqual([]);
+  const link = new SimulatedLink();
+  scheduler.add(link);
+  expect(told).toEqual([true]);
+  link.carry();
+  expect(told).toEqual([true, false]);
 });
