@@ -11,7 +11,7 @@ import { readNotedLayer } from "../shared/adapters/overlay-layer.ts";
 import type { CreateReceive, Receive as ReceiveReport, ReceiveTarget } from "../shared/contracts/shipper.ts";
 import type { JobSpec, TreeName } from "../shared/core/frames/job-message.ts";
 import { reach } from "../shared/adapters/milestone.ts";
-import { DmigrateError, messageOf } from "../shared/errors.ts";
+import { DmigrateError, messageOf, type ErrorCode } from "../shared/errors.ts";
 import type { FramedLink, FrameHandler } from "../shared/link/framed.ts";
 import { openLink, type DialOptions } from "../shared/link/dial.ts";
 import type { Log } from "../shared/log.ts";
@@ -74,7 +74,8 @@ export class Receive {
   async connect(): Promise<void> {
     const links: FramedLink[] = [];
     try {
-      for (let stream = 0; stream < this.request.streams; stream++) links.push(await this.#dial(firstConnectMs));
+      for (let stream = 0; stream < this.request.streams; stream++)
+        links.push(await this.#dial(firstConnectMs, ["unavailable"]));
     } catch (error) {
       for (const link of links) link.close(new Error("the others could not be made"));
       throw error;
@@ -144,7 +145,8 @@ export class Receive {
         // One that the source closes again and again is not made again without end in no time.
         if (performance.now() - opened < firstPauseMs)
           await sleep(firstPauseMs, undefined, { signal: this.#ended.signal });
-        link = await this.#dial(reconnectMs);
+        // An agent that was started anew there does not know the migration as soon as its port is open.
+        link = await this.#dial(reconnectMs, ["unavailable", "unauthorized"]);
       } catch (error) {
         if (!this.#isEnded()) this.#log.error({ err: error }, "the source stays out of reach");
         return;
@@ -156,7 +158,8 @@ export class Receive {
     return this.#ended.signal.aborted;
   }
 
-  async #dial(forMs: number): Promise<FramedLink> {
+  /** Tries again for `forMs` where it fails by one of these. */
+  async #dial(forMs: number, passing: readonly ErrorCode[]): Promise<FramedLink> {
     const { migrationId, secret, source, security } = this.request;
     const deadline = performance.now() + forMs;
     const { signal } = this.#ended;
@@ -164,7 +167,7 @@ export class Receive {
       try {
         return await this.#open({ migrationId, secret, source, security, role: "files", signal });
       } catch (error) {
-        const again = error instanceof DmigrateError && error.code === "unavailable";
+        const again = error instanceof DmigrateError && passing.includes(error.code);
         if (!again || performance.now() + pauseMs > deadline) throw error;
       }
       await sleep(pauseMs, undefined, { signal });
