@@ -15,6 +15,12 @@ const weight = 0.25;
 const worthwhile = 1.25;
 /** Every so many frames one is compressed that would not be, to see what it would bring. */
 const sampleEvery = 64;
+/**
+ * While frames are compressed, nothing tells what the link would carry without: so after some, as many go as they are as it takes
+ * to measure it anew. That is done less and less often while compression turns out right.
+ */
+const lookAfterFrames = { first: 64, most: 1024 };
+const mostPlainFrames = 160;
 
 export class CompressionChoice {
   readonly #wanted: boolean;
@@ -24,6 +30,10 @@ export class CompressionChoice {
   /** Size after over size before. */
   #ratio: number | undefined;
   #sinceSample = 0;
+  #lookAfter = lookAfterFrames.first;
+  #sinceLook = 0;
+  /** Frames that still go as they are. */
+  #plainLeft = 0;
 
   /** `wanted`: what the plan assumes, until there are measurements. */
   constructor(wanted: boolean) {
@@ -38,6 +48,13 @@ export class CompressionChoice {
     if (ms <= 0) return;
     const rate = bytes / ms;
     if (compressed && this.#linkRate !== undefined && rate < this.#linkRate) return;
+    if (this.#plainLeft > 0 && !compressed) {
+      // What held the link up before, such as a busy processor, may be over.
+      this.#linkRate = rate;
+      this.#plainLeft = 0;
+      this.#lookAfter = this.#isWorthwhile() ? Math.min(2 * this.#lookAfter, lookAfterFrames.most) : lookAfterFrames.first;
+      return;
+    }
     this.#linkRate = average(this.#linkRate, rate);
   }
 
@@ -49,7 +66,17 @@ export class CompressionChoice {
 
   /** For the next frame. `waiting`: frames are waiting for the link just now. */
   next(waiting: boolean): boolean {
-    if (this.#isWorthwhile()) return true;
+    if (this.#plainLeft > 0) {
+      this.#plainLeft--;
+      return false;
+    }
+    if (this.#isWorthwhile()) {
+      this.#sinceLook++;
+      if (this.#linkRate === undefined || this.#sinceLook < this.#lookAfter) return true;
+      this.#sinceLook = 0;
+      this.#plainLeft = mostPlainFrames;
+      return false;
+    }
     // The link's speed is known once something has waited for it; until then nothing is to be gained.
     if (this.#linkRate === undefined || !waiting) return false;
     this.#sinceSample++;
