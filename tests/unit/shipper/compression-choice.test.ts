@@ -93,6 +93,26 @@ describe("compression", () => {
     expect(looks).toBeLessThan(10);
   });
 
+  test("ends where less arrives with it than without, and is tried again later", () => {
+    const choice = new CompressionChoice(false);
+    choice.noteLink(...carried(150));
+    choice.noteCompressed(zstd(250, 0.1));
+    expect(choice.next(true)).toBe(true);
+    // Both ends have too little processor for all of it: the link is not what is waited for.
+    choice.noteLink(10 * MB, 1000, true, 100 * MB);
+    const chosen = Array.from({ length: 900 }, () => choice.next(true));
+    expect(chosen.filter(Boolean).length).toBeLessThan(20);
+    expect(Array.from({ length: 200 }, () => choice.next(true)).filter(Boolean).length).toBeGreaterThan(60);
+  });
+
+  test("goes on where more arrives with it, however slow zstd is", () => {
+    const choice = new CompressionChoice(false);
+    choice.noteLink(...carried(12));
+    choice.noteCompressed(zstd(250, 0.1));
+    choice.noteLink(10 * MB, 1000, true, 60 * MB);
+    expect(choice.next(true)).toBe(true);
+  });
+
   test("is not tried while nothing waits for the link", () => {
     const choice = new CompressionChoice(false);
     for (let i = 0; i < 200; i++) expect(choice.next(false)).toBe(false);
