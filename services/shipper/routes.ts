@@ -122,8 +122,11 @@ export function registerTransferRoutes(app: App, transfers: Transfers): void {
     }),
     async (c) => {
       const transfer = transfers.get(c.req.valid("param").id);
-      if (c.req.valid("query").when === "sealed") await transfer.untilSealed(c.req.raw.signal);
-      return c.json(await withSpan("ship CRIU images", {}, () => transfer.shipImages(c.req.raw.signal)), 200);
+      const { signal } = c.req.raw;
+      // While the dump is under way: the container is frozen already.
+      const there = await transfer.compareShared(signal);
+      if (c.req.valid("query").when === "sealed") await transfer.untilSealed(signal);
+      return c.json(await withSpan("ship CRIU images", {}, () => transfer.shipImages(there, signal)), 200);
     },
   );
   app.openapi(

@@ -27,6 +27,7 @@ import type { Connection } from "../shared/link/connection.ts";
 import { openConnection, type FramedLink, type FrameHandler } from "../shared/link/framed.ts";
 import type { Role } from "../shared/link/preamble.ts";
 import { migrationPaths } from "../shared/node-paths.ts";
+import { withSpan } from "../shared/telemetry.ts";
 import type { RecordFiles } from "../shared/adapters/record-files.ts";
 import { findSourceTrees, type SourceTrees } from "./adapters/container-trees.ts";
 import { saveImage } from "./adapters/image.ts";
@@ -39,7 +40,8 @@ import type { PageCounters } from "./page-thread/counters.ts";
 import type { PageThreads } from "./page-threads.ts";
 import { probeLink } from "./probe-link.ts";
 import { shipAll, shipChanges, type Pass, type SentTrees } from "./ship-trees.ts";
-import { shipImages } from "./ship-images.ts";
+import { SharedMemory } from "./shared-memory.ts";
+import { shipImages, type PagesThere } from "./ship-images.ts";
 
 export interface TransferDeps {
   docker: Docker;
@@ -69,6 +71,8 @@ export class Transfer implements Attachable {
   #trees: SourceTrees | undefined;
   /** What the last pass sent, tree by tree; the next one sends what differs. */
   #sent: SentTrees | undefined;
+  /** Memory that processes share, as it was sent while the container ran; and what of it has not changed at the freeze. */
+  #shared: SharedMemory | undefined;
   #passUnderWay = false;
   /** Links there were and are, for their byte counts. */
   readonly #links = new Set<FramedLink>();
@@ -150,13 +154,34 @@ export class Transfer implements Attachable {
     );
   }
 
-  /** Sends the writable layer and the volumes while the container runs. */
+  /** Sends the writable layer, the volumes and the memory that processes share while the container runs. */
   firstPass(signal: AbortSignal): Promise<Shipped> {
     return this.#pass(signal, async (jobs, bounded) => {
       const { containerId, volumes, binds } = this.request;
       this.#trees = await findSourceTrees(this.#deps.docker, containerId, { volumes, binds });
-      return shipAll({ jobs, ...this.#trees, priority: 4, signal: bounded });
+      const pass = await shipAll({ jobs, ...this.#trees, priority: 4, signal: bounded });
+      await this.#shipShared(jobs, this.#trees.freezer.processes(), bounded);
+      return pass;
     });
+  }
+
+  async #shipShared(jobs: FileJobs, hostPids: readonly number[], signal: AbortSignal): Promise<void> {
+    this.#forgetShared();
+    const shared = SharedMemory.open(hostPids);
+    if (shared === undefined) return;
+    try {
+      await withSpan("shared memory", {}, () => shared.send(jobs, signal));
+    } catch (error) {
+      shared.close();
+      throw error;
+    }
+    this.#shared = shared;
+    if (this.#ended.signal.aborted) this.#forgetShared();
+  }
+
+  #forgetShared(): void {
+    this.#shared?.close();
+    this.#shared = undefined;
   }
 
   /** Sends what the container's log has more than at the last time; `urgent`: the resume waits for it. */
@@ -189,10 +214,27 @@ export class Transfer implements Attachable {
     return untilReached(sealedMark, AbortSignal.any([signal, this.#ended.signal]));
   }
 
-  /** Sends the CRIU images that the dump has written. */
-  shipImages(signal: AbortSignal): Promise<Shipped> {
+  /** Which pages of shared memory the destination has as they are; the container is frozen. */
+  async compareShared(signal: AbortSignal): Promise<PagesThere> {
+    const shared = this.#shared;
+    if (shared === undefined) return new Map();
+    // What is compared once is used up: nobody keeps the container frozen until another time.
+    this.#shared = undefined;
+    try {
+      return await withSpan("compare shared memory", {}, () => shared.unchanged(this.#bounded(signal)));
+    } finally {
+      shared.close();
+    }
+  }
+
+  /** Sends the CRIU images that the dump has written, without the pages that are `there`. */
+  shipImages(there: PagesThere, signal: AbortSignal): Promise<Shipped> {
     const { imagesDir } = migrationPaths(this.#deps.stateDir, this.request.migrationId);
-    return this.#job(signal, (jobs, bounded) => shipImages(jobs, imagesDir, bounded));
+    return this.#job(signal, (jobs, bounded) => shipImages(jobs, imagesDir, there, bounded));
+  }
+
+  #bounded(signal: AbortSignal): AbortSignal {
+    return AbortSignal.any([signal, this.#ended.signal]);
   }
 
   /**
@@ -242,6 +284,7 @@ export class Transfer implements Attachable {
     this.#jobs.close(reason);
     for (const link of this.#links) link.close(reason);
     this.#remember(undefined);
+    this.#forgetShared();
     void this.#logPass.then(() => this.#log.close());
     this.#deps.pageThreads.end(this.request.migrationId);
   }

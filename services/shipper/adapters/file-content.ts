@@ -11,8 +11,12 @@ import { breathe } from "./breathe.ts";
 import type { CachedReader } from "./cached-read.ts";
 import type { Judge, RecordWriter } from "./record-writer.ts";
 
-export interface ContentOptions {
+interface OpenContent {
   fd: number;
+  stat: Pick<FileStat, "size">;
+}
+
+export interface ContentOptions extends OpenContent {
   stat: FileStat;
   writer: RecordWriter;
   signal: AbortSignal;
@@ -113,7 +117,7 @@ interface DataRange {
 }
 
 /** The parts that are not holes. */
-function* dataOf({ fd, stat: { size } }: ContentOptions): Generator<DataRange, void, void> {
+export function* dataOf({ fd, stat: { size } }: OpenContent): Generator<DataRange, void, void> {
   for (let at = 0; at < size;) {
     const from = seekData(fd, at);
     if (from === undefined || from >= size) return;
