@@ -15,7 +15,7 @@ import { CachedReader } from "./adapters/cached-read.ts";
 import { dataOf } from "./adapters/file-content.ts";
 import { GmacHasher } from "./adapters/gmac-hasher.ts";
 import { RecordWriter } from "./adapters/record-writer.ts";
-import { openSharedSegments, type SharedSegment } from "./adapters/shared-segments.ts";
+import { mappedSegments, openSegments, type SharedSegment } from "./adapters/shared-segments.ts";
 import { PageHashes } from "./core/page-hashes.ts";
 import type { FileJobs } from "./file-jobs.ts";
 import { contentOnly, writeBytes } from "./ship-images.ts";
@@ -41,7 +41,7 @@ export class SharedMemory {
 
   /** Opens what the processes share; undefined when that is nothing. */
   static open(hostPids: readonly number[]): SharedMemory | undefined {
-    const segments = openSharedSegments(hostPids);
+    const segments = openSegments(mappedSegments(hostPids));
     return segments.length === 0 ? undefined : new SharedMemory(segments);
   }
 
@@ -81,10 +81,12 @@ export class SharedMemory {
     await writer.write({ type: "fileEnd" });
   }
 
-  /** Which pages of each segment, by its inode, are as they were sent. The container must be frozen. */
-  async unchanged(signal: AbortSignal): Promise<Map<number, PageRange[]>> {
+  /** Which pages of each segment that the processes still have, by its inode, are as they were sent. The container must be frozen. */
+  async unchanged(hostPids: readonly number[], signal: AbortSignal): Promise<Map<number, PageRange[]>> {
     const all = new Map<number, PageRange[]>();
+    const mapped = mappedSegments(hostPids);
     for (const { inode, fd, sent } of this.#segments) {
+      if (!mapped.has(inode)) continue;
       const same: PageRange[] = [];
       all.set(inode, same);
       for (const { page, pages } of sent)

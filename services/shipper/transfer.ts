@@ -138,7 +138,7 @@ export class Transfer implements Attachable {
 
   /** Measures what the connections carry. Throws `transfer-failed` when nothing comes through, or `cancelled`. */
   async probe(signal: AbortSignal): Promise<LinkProbe> {
-    const bounded = AbortSignal.any([signal, this.#ended.signal]);
+    const bounded = this.#bounded(signal);
     const jobs = await this.#whenConnected(bounded);
     const probe = await probeLink(jobs, bounded);
     jobs.noteLink(probe.bytesPerSecond);
@@ -217,11 +217,12 @@ export class Transfer implements Attachable {
   /** Which pages of shared memory the destination has as they are; the container is frozen. */
   async compareShared(signal: AbortSignal): Promise<PagesThere> {
     const shared = this.#shared;
-    if (shared === undefined) return new Map();
+    if (shared === undefined || this.#trees === undefined) return new Map();
+    const processes = this.#trees.freezer.processes();
     // What is compared once is used up: nobody keeps the container frozen until another time.
     this.#shared = undefined;
     try {
-      return await withSpan("compare shared memory", {}, () => shared.unchanged(this.#bounded(signal)));
+      return await withSpan("compare shared memory", {}, () => shared.unchanged(processes, this.#bounded(signal)));
     } finally {
       shared.close();
     }
@@ -315,7 +316,7 @@ export class Transfer implements Attachable {
   }
 
   async #job(signal: AbortSignal, work: (jobs: FileJobs, signal: AbortSignal) => Promise<number>): Promise<Shipped> {
-    const bounded = AbortSignal.any([signal, this.#ended.signal]);
+    const bounded = this.#bounded(signal);
     const started = performance.now();
     const jobs = await this.#whenConnected(bounded);
     const bytesBefore = this.report().bytesSent;

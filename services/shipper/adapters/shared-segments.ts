@@ -1,44 +1,73 @@
-/** Finds the memory that a container's processes share with each other: anonymous mappings, which are files that have no name. */
+/** Finds the memory that a container's processes share with each other: files of the kernel's own, which have no name. */
 import { closeSync, fstatSync, openSync, readFileSync } from "node:fs";
+import koffi from "koffi";
+import { LinuxError } from "../../shared/adapters/linux.ts";
 import { hasErrno } from "../../shared/errors.ts";
 
+const memfdCreate = koffi.load(null).func("int memfd_create(const char *, unsigned int)") as (
+  ...args: unknown[]
+) => number;
+
 export interface SharedSegment {
-  /** Its inode: CRIU names its images by it. No other file gets that number while it is open. */
+  /** By which CRIU names its images. No other file gets that number while it is open. */
   inode: number;
   /** To read it by; the caller's to close. */
   fd: number;
 }
 
-/** /proc/PID/maps (proc_pid_maps(5)): shared, and of the file that stands behind such mappings. */
-const sharedMapping = /^0*([0-9a-f]+)-0*([0-9a-f]+) [r-][w-][x-]s \S+ \S+ ([0-9]+) +\/dev\/zero \(deleted\)$/gm;
+/** Where a segment is mapped, by its inode: a path in /proc. */
+export type MappedSegments = Map<number, string>;
 
-/** Opens each segment once. What vanishes meanwhile is left out. */
-export function openSharedSegments(hostPids: readonly number[]): SharedSegment[] {
-  const segments = new Map<number, SharedSegment>();
+/** /proc/PID/maps (proc_pid_maps(5)): shared and anonymous, by memfd_create(2), or of System V. */
+const sharedMapping =
+  /^0*([0-9a-f]+)-0*([0-9a-f]+) [r-][w-][x-]s \S+ \S+ ([0-9]+) +\/(dev\/zero|memfd:.*|SYSV[0-9a-f]+) \(deleted\)$/gm;
+
+/** What the processes have mapped now. What vanishes meanwhile is left out. */
+export function mappedSegments(hostPids: readonly number[]): MappedSegments {
+  const mapped: MappedSegments = new Map();
+  // CRIU names those of System V by other numbers, which could be the same as an inode.
+  const others = new Set<number>();
   for (const pid of hostPids) {
-    ignoreGone(() => {
-      for (const [, from, to, number] of readFileSync(`/proc/${pid}/maps`, "latin1").matchAll(sharedMapping)) {
-        const inode = Number(number);
-        if (!segments.has(inode))
-          ignoreGone(() => segments.set(inode, open(`/proc/${pid}/map_files/${from}-${to}`, inode)));
-      }
-    });
+    const maps = unlessGone(() => readFileSync(`/proc/${pid}/maps`, "latin1")) ?? "";
+    for (const [, from, to, number, name = ""] of maps.matchAll(sharedMapping)) {
+      if (name.startsWith("SYSV")) others.add(Number(number));
+      else mapped.set(Number(number), `/proc/${pid}/map_files/${from}-${to}`);
+    }
   }
-  return [...segments.values()];
+  for (const number of others) mapped.delete(number);
+  return mapped;
 }
 
-function open(path: string, inode: number): SharedSegment {
-  const fd = openSync(path, "r");
-  // Another mapping may be there by now.
-  if (fstatSync(fd).ino === inode) return { inode, fd };
-  closeSync(fd);
-  throw Object.assign(new Error(`${path} is another mapping now`), { code: "ENOENT" });
+/** Opens each segment. What vanishes meanwhile is left out. */
+export function openSegments(mapped: MappedSegments): SharedSegment[] {
+  const device = deviceOfSegments();
+  return [...mapped].flatMap(([inode, path]) => {
+    const fd = unlessGone(() => openSync(path, "r"));
+    if (fd === undefined) return [];
+    const stat = fstatSync(fd);
+    // Another mapping may be there by now, and a file may have any name.
+    if (stat.ino === inode && stat.dev === device && stat.isFile()) return [{ inode, fd }];
+    closeSync(fd);
+    return [];
+  });
 }
 
-function ignoreGone(action: () => void): void {
+/** All such files are on one device of the kernel's, where their inodes tell them apart. */
+function deviceOfSegments(): number {
+  const fd = memfdCreate("dmigrate", 1);
+  if (fd < 0) throw new LinuxError("memfd_create", koffi.errno());
   try {
-    action();
+    return fstatSync(fd).dev;
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function unlessGone<T>(action: () => T): T | undefined {
+  try {
+    return action();
   } catch (error) {
-    if (!hasErrno(error, "ENOENT", "ESRCH")) throw error;
+    if (hasErrno(error, "ENOENT", "ESRCH")) return undefined;
+    throw error;
   }
 }
