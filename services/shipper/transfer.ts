@@ -35,11 +35,13 @@ import type { Attachable } from "./adapters/data-listener.ts";
 import { SourceLog } from "./adapters/source-log.ts";
 import { announceMemory } from "./announce-memory.ts";
 import { FileJobs } from "./file-jobs.ts";
+import { isPassDue, type PassOverFiles } from "./core/passes.ts";
 import type { TransferRecord } from "./core/transfer-record.ts";
+import type { TreeEntry } from "./core/tree-diff.ts";
 import type { PageCounters } from "./page-thread/counters.ts";
 import type { PageThreads } from "./page-threads.ts";
 import { probeLink } from "./probe-link.ts";
-import { shipAll, shipChanges, type Pass, type SentTrees } from "./ship-trees.ts";
+import { shipAll, shipChanges, shipContents, type Pass, type PassOptions, type SentTrees } from "./ship-trees.ts";
 import { SharedMemory } from "./shared-memory.ts";
 import { shipImages, type PagesThere } from "./ship-images.ts";
 
@@ -159,10 +161,29 @@ export class Transfer implements Attachable {
     return this.#pass(signal, async (jobs, bounded) => {
       const { containerId, volumes, binds } = this.request;
       this.#trees = await findSourceTrees(this.#deps.docker, containerId, { volumes, binds });
-      const pass = await shipAll({ jobs, ...this.#trees, priority: 4, signal: bounded });
-      await this.#shipShared(jobs, this.#trees.freezer.processes(), bounded);
-      return pass;
+      return this.#shipAhead({ jobs, ...this.#trees, priority: 4, signal: bounded });
     });
+  }
+
+  /** The files in several passes, the later ones over what the container has changed during the one before. */
+  async #shipAhead(options: PassOptions): Promise<Pass> {
+    const passes: PassOverFiles[] = [];
+    const timed = async <T>(work: () => Promise<T>): Promise<T> => {
+      const [started, bytesBefore] = [performance.now(), this.report().bytesSent];
+      const result = await work();
+      passes.push({ ms: performance.now() - started, bytes: this.report().bytesSent - bytesBefore });
+      return result;
+    };
+    const pass = await timed(() => shipAll(options));
+    const seen = new Map<TreeEntry, string>();
+    try {
+      while (isPassDue(passes) && (await timed(() => shipContents(options, pass.sent, seen)))) continue;
+      await this.#shipShared(options.jobs, options.freezer.processes(), options.signal);
+    } catch (error) {
+      pass.sent.watched?.watch.close();
+      throw error;
+    }
+    return pass;
   }
 
   async #shipShared(jobs: FileJobs, hostPids: readonly number[], signal: AbortSignal): Promise<void> {

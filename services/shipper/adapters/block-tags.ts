@@ -32,6 +32,12 @@ export function makeTags(fileBytes: number): BlockTags | undefined {
   return { blockBytes, tags: Buffer.alloc(Math.ceil(fileBytes / blockBytes) * tagBytes) };
 }
 
+/** Room for the tags of the same file when it is sent again, as large as it is by now; blocks are as before. */
+export const tagsAnew = ({ blockBytes }: BlockTags, fileBytes: number): BlockTags => ({
+  blockBytes,
+  tags: Buffer.alloc(Math.ceil(Math.min(fileBytes, mostBytes) / blockBytes) * tagBytes),
+});
+
 /** Notes what is sent of a file from `offset` on, block by block. Parts of blocks at the begin are left unknown. */
 export function noteBlocks({ blockBytes, tags }: BlockTags, bytes: Buffer, offset: number): void {
   const skipped = (blockBytes - (offset % blockBytes)) % blockBytes;

@@ -57,13 +57,21 @@ export async function sendContent(options: ContentOptions, { tags, copies, origi
   }
 }
 
+/** What a file is compared with, and by what it is read. */
+export interface Comparison {
+  sent: BlockTags;
+  reader: CachedReader;
+  /** What its blocks are now. */
+  tags?: BlockTags;
+}
+
 /** Sends what differs from what was sent before, and all holes. */
-export async function sendChanges(options: ContentOptions, sent: BlockTags, reader: CachedReader): Promise<void> {
+export async function sendChanges(options: ContentOptions, comparison: Comparison): Promise<void> {
   const { writer, stat } = options;
   let end = 0;
   for (const { from, to } of dataOf(options)) {
     if (from > end) await writer.write({ type: "hole", offset: end, length: from - end });
-    await sendChangedBlocks(options, { from, to }, sent, reader);
+    await sendChangedBlocks(options, { from, to }, comparison);
     end = to;
   }
   if (stat.size > end) await writer.write({ type: "hole", offset: end, length: stat.size - end });
@@ -72,8 +80,7 @@ export async function sendChanges(options: ContentOptions, sent: BlockTags, read
 async function sendChangedBlocks(
   { fd, writer, signal }: ContentOptions,
   { from, to }: DataRange,
-  sent: BlockTags,
-  reader: CachedReader,
+  { sent, reader, tags }: Comparison,
 ): Promise<void> {
   for (let at = from; at < to;) {
     const wait = breathe(signal);
@@ -83,7 +90,9 @@ async function sendChangedBlocks(
     const bytes = typeof reading === "number" ? reading : await reading;
     // It has become shorter.
     if (bytes === 0) return;
-    for (const { start, length } of changedRuns(sent, reader.room.subarray(0, bytes), at)) {
+    const read = reader.room.subarray(0, bytes);
+    if (tags !== undefined) noteBlocks(tags, read, at);
+    for (const { start, length } of changedRuns(sent, read, at)) {
       const part = reader.room.subarray(start, start + length);
       const isZero = part.compare(zeroBlock, 0, length) === 0;
       const offset = at + start;

@@ -59,7 +59,9 @@ export class CompressionChoice {
       // What held the link up before, such as a busy processor, may be over.
       this.#linkRate = rate;
       this.#plainLeft = 0;
-      this.#lookAfter = this.#isWorthwhile() ? Math.min(2 * this.#lookAfter, lookAfterFrames.most) : lookAfterFrames.first;
+      this.#lookAfter = this.#isWorthwhile()
+        ? Math.min(2 * this.#lookAfter, lookAfterFrames.most)
+        : lookAfterFrames.first;
       return;
     }
     this.#linkRate = average(this.#linkRate, rate);

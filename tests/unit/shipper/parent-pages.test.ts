@@ -46,7 +46,9 @@ test("each dumped page is in one place: where it was, or in the parent if that h
       );
       const order = [...dumped].sort((a, b) => a - b);
       expect(each).toEqual(order.map((page) => ({ page, isInParent: there.has(page) })));
-      const sent = own.flatMap(({ imagePage, pages: count }) => Array.from({ length: count }, (_, at) => imagePage + at));
+      const sent = own.flatMap(({ imagePage, pages: count }) =>
+        Array.from({ length: count }, (_, at) => imagePage + at),
+      );
       expect(sent.map((at) => order[at])).toEqual(order.filter((page) => !there.has(page)));
     }),
   );
