@@ -74,7 +74,7 @@ export function registerTransferRoutes(app: App, transfers: Transfers): void {
     createRoute({
       method: "post",
       path: "/transfers/{id}/first-pass",
-      summary: "Source: send the writable layer and the volumes while the container runs",
+      summary: "Source: send the writable layer, the volumes and shared memory while the container runs",
       request: { params: migrationParams },
       responses: { 200: json(shippedSchema, "written at the destination"), ...problems },
     }),

@@ -1,7 +1,8 @@
 /**
- * Passes over a container's trees. The first one, while the container runs, looks at everything and sends it at once; the
- * next one, inside the freeze, looks at what was reported to have changed since. Where reports can't be relied on it looks at
- * everything again and compares.
+ * Passes over a container's trees. The first one, while the container runs, looks at everything and sends it at once; those
+ * that may follow send what has changed in large open files, and settle nothing; the last one, inside the freeze, looks at
+ * what was reported to have changed since the first. Where reports can't be relied on it looks at everything again and
+ * compares.
  */
 import type { Span } from "@opentelemetry/api";
 import { withSpan } from "../shared/telemetry.ts";
