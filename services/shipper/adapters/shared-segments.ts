@@ -1,5 +1,5 @@
 /** Finds the memory that a container's processes share with each other: files of the kernel's own, which have no name. */
-import { closeSync, fstatSync, openSync, readFileSync } from "node:fs";
+import { closeSync, fstatSync, openSync, readFileSync, statSync, type Stats } from "node:fs";
 import koffi from "koffi";
 import { LinuxError } from "../../shared/adapters/linux.ts";
 import { hasErrno } from "../../shared/errors.ts";
@@ -41,12 +41,12 @@ export function mappedSegments(hostPids: readonly number[]): MappedSegments {
 /** Opens each segment. What vanishes meanwhile is left out. */
 export function openSegments(mapped: MappedSegments): SharedSegment[] {
   const device = deviceOfSegments();
+  // A file may have any name, and another mapping may be there by now.
+  const isSegment = (stat: Stats, inode: number): boolean => stat.ino === inode && stat.dev === device && stat.isFile();
   return [...mapped].flatMap(([inode, path]) => {
-    const fd = unlessGone(() => openSync(path, "r"));
+    const fd = unlessGone(() => (isSegment(statSync(path), inode) ? openSync(path, "r") : undefined));
     if (fd === undefined) return [];
-    const stat = fstatSync(fd);
-    // Another mapping may be there by now, and a file may have any name.
-    if (stat.ino === inode && stat.dev === device && stat.isFile()) return [{ inode, fd }];
+    if (isSegment(fstatSync(fd), inode)) return [{ inode, fd }];
     closeSync(fd);
     return [];
   });
