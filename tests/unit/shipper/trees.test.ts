@@ -358,9 +358,9 @@ describe.each(["reports", "looking"] as const)("the second pass, by %s", (how) =
     writeFileSync(inSource("large"), randomBytes(bytes));
     const fd = openSync(inSource("large"), "r+");
     processes = [process.pid];
-    let writing = true;
+    const over = new AbortController();
     const writer = (async () => {
-      for (let n = 0; writing; n++) {
+      for (let n = 0; !over.signal.aborted; n++) {
         writeSync(fd, randomBytes(3_000), 0, 3_000, (n * 7_368_787) % bytes);
         if (n % 50 === 0) ftruncateSync(fd, bytes / 2 + ((n * 104_729) % bytes));
         await new Promise((resolve) => setImmediate(resolve));
@@ -369,7 +369,7 @@ describe.each(["reports", "looking"] as const)("the second pass, by %s", (how) =
     const { sent } = await pass();
     const seen = new Map<TreeEntry, string>();
     for (let round = 0; round < 5; round++) await contentPass(sent, seen);
-    writing = false;
+    over.abort();
     await writer;
     await pass(sent);
     expect(readFileSync(inTarget("large")).equals(readFileSync(inSource("large")))).toBe(true);
