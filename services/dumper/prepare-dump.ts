@@ -10,8 +10,12 @@ import { prepareNetworkLock } from "./adapters/network-lock.ts";
 import { externalMounts, externalNetwork, readRuncState } from "./adapters/runc-container.ts";
 import type { HeldCheckpoint } from "./checkpoint.ts";
 
-/** A process with less is left to CRIU: to hide it costs a mount. */
+/** A process with less memory of its own is left to CRIU: to hide it costs a mount, and images that we write. */
 const hideFromBytes = 8 << 20;
+/** Shared memory is CRIU's in any case, but the page map of each process that has it is longer by it. */
+const hideFromSharedBytes = 512 << 20;
+/** The first process is the one that answers, as a rule: what it needs first is to be in the images (memory-images.ts). */
+const hideFirstFromBytes = 1 << 20;
 const mostEagerBytes = 16 << 20;
 /** What runc keeps beside CRIU's images: it reads it before a restore. */
 const descriptorsName = "descriptors.json";
@@ -35,7 +39,7 @@ export async function prepareDump(
   const mounts = externalMounts(state, initPid);
   const network = externalNetwork(initPid);
   const [criu, lock] = await both(
-    startCriu(paths, standIn, worthHiding(freezer.processes())),
+    startCriu(paths, standIn, worthHiding(freezer.processes(), initPid)),
     prepareNetworkLock(initPid),
   );
   return {
@@ -81,11 +85,13 @@ async function both<A extends { end(): Promise<void> }, B extends { end(): Promi
  * Left to CRIU are guard pages, which the page map tells too and CRIU alone restores, and processes with much memory that
  * cannot be lazy: it goes into the images, which CRIU writes piece by piece.
  */
-function worthHiding(hostPids: readonly number[]): number[] {
+function worthHiding(hostPids: readonly number[], first: number): number[] {
   if (!canScanPages()) return [];
   return hostPids.filter((hostPid) => {
-    const { memoryBytes = 0, eagerBytes = 0 } = readProcess(hostPid) ?? {};
-    return memoryBytes >= hideFromBytes && eagerBytes <= mostEagerBytes && !mayHaveGuards(hostPid);
+    const { memoryBytes = 0, privateBytes = 0, eagerBytes = 0 } = readProcess(hostPid) ?? {};
+    const isLarge =
+      privateBytes >= (hostPid === first ? hideFirstFromBytes : hideFromBytes) || memoryBytes >= hideFromSharedBytes;
+    return isLarge && eagerBytes <= mostEagerBytes && !mayHaveGuards(hostPid);
   });
 }
 

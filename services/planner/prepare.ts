@@ -125,7 +125,7 @@ export async function prepare(run: Run, inspection: Inspection): Promise<void> {
     goOn();
     await reporting(run, "copying files while the container runs", () =>
       source.shipper.post(`/transfers/${id}/first-pass`, undefined, shippedSchema, {
-        timeoutMs: moveTimeoutMs(timing, profile.writableLayerBytes + profile.volumeBytes),
+        timeoutMs: moveTimeoutMs(timing, profile.writableLayerBytes + profile.volumeBytes + profile.memoryBytes),
         signal,
       }),
     );

@@ -2,6 +2,7 @@
  * Where a migration's state lies on a node. The runtime wrapper (deploy/dmigrate-runc) knows the same layout.
  *
  *     <stateDir>/migrations/<migrationId>/images/     CRIU images: written by the dump, or received
+ *     <stateDir>/migrations/<migrationId>/images/parent/   destination: what of them was sent before the freeze
  *     <stateDir>/migrations/<migrationId>/sealed      source: the checkpoint is sealed, so the images are complete
  *     <stateDir>/migrations/<migrationId>/received    destination: all images are there
  *     <stateDir>/migrations/<migrationId>/work        CRIU's work directory: logs, lazy-pages.socket
@@ -22,6 +23,9 @@ export interface MigrationPaths {
   sealedMark: string;
   receivedMark: string;
 }
+
+/** Where CRIU looks for the images of an earlier dump, in the directory of its images. */
+export const parentImagesName = "parent";
 
 export const migrationsDir = (stateDir: string): string => join(stateDir, "migrations");
 

@@ -81,16 +81,18 @@ export class JobFrames {
   /** The destination has applied all frames below `next`. */
   acknowledge(next: number): void {
     let sentBytes = 0;
-    let compressed = false;
+    let plainBytes = 0;
+    let unpackedBytes = 0;
     for (const [number, { entry, bytes }] of this.#kept) {
       if (number >= next) break;
       this.#kept.delete(number);
       this.#keptBytes -= bytes;
       sentBytes += entry.item.frame.length;
-      compressed ||= (entry.item.flags & jobDataFlags.zstd) !== 0;
+      if ((entry.item.flags & jobDataFlags.zstd) === 0) plainBytes += bytes;
+      else unpackedBytes += bytes;
       this.#pool.release(entry.item.frame);
     }
-    this.#compressor.noteApplied(sentBytes, { waiting: this.#scheduler.waiting > 0, compressed });
+    this.#compressor.noteApplied(sentBytes, { waiting: this.#scheduler.waiting > 0, unpackedBytes, plainBytes });
     this.#wake();
   }
 

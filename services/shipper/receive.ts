@@ -3,6 +3,7 @@
  * A connection that breaks is made again, and the jobs go on where they were.
  */
 import { mkdir, rm } from "node:fs/promises";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { timingSafeEqual } from "node:crypto";
 import type Docker from "dockerode";
@@ -15,7 +16,7 @@ import { DmigrateError, messageOf, type ErrorCode } from "../shared/errors.ts";
 import type { FramedLink, FrameHandler } from "../shared/link/framed.ts";
 import { openLink, type DialOptions } from "../shared/link/dial.ts";
 import type { Log } from "../shared/log.ts";
-import { migrationPaths } from "../shared/node-paths.ts";
+import { migrationPaths, parentImagesName } from "../shared/node-paths.ts";
 import { volumePath } from "./adapters/container-trees.ts";
 import { ImageLoad } from "./adapters/image.ts";
 import { TargetLog } from "./adapters/target-log.ts";
@@ -254,6 +255,11 @@ export class Receive {
       await rm(receivedMark, { force: true });
       await mkdir(imagesDir, { recursive: true, mode: 0o700 });
       return { path: imagesDir, layer: undefined, keepAttributes: false, label: "the CRIU images" };
+    }
+    if (tree.kind === "shared") {
+      const path = join(migrationPaths(this.#deps.stateDir, this.request.migrationId).imagesDir, parentImagesName);
+      await mkdir(path, { recursive: true, mode: 0o700 });
+      return { path, layer: undefined, keepAttributes: false, label: "the shared memory" };
     }
     if (this.#places === undefined)
       throw new DmigrateError("conflict", "the container to write to is not known yet; PUT …/target comes first");

@@ -74,7 +74,7 @@ export function registerTransferRoutes(app: App, transfers: Transfers): void {
     createRoute({
       method: "post",
       path: "/transfers/{id}/first-pass",
-      summary: "Source: send the writable layer and the volumes while the container runs",
+      summary: "Source: send the writable layer, the volumes and shared memory while the container runs",
       request: { params: migrationParams },
       responses: { 200: json(shippedSchema, "written at the destination"), ...problems },
     }),
@@ -122,8 +122,11 @@ export function registerTransferRoutes(app: App, transfers: Transfers): void {
     }),
     async (c) => {
       const transfer = transfers.get(c.req.valid("param").id);
-      if (c.req.valid("query").when === "sealed") await transfer.untilSealed(c.req.raw.signal);
-      return c.json(await withSpan("ship CRIU images", {}, () => transfer.shipImages(c.req.raw.signal)), 200);
+      const { signal } = c.req.raw;
+      // While the dump is under way: the container is frozen already.
+      const there = await transfer.compareShared(signal);
+      if (c.req.valid("query").when === "sealed") await transfer.untilSealed(signal);
+      return c.json(await withSpan("ship CRIU images", {}, () => transfer.shipImages(there, signal)), 200);
     },
   );
   app.openapi(

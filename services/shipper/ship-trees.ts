@@ -1,7 +1,8 @@
 /**
- * Passes over a container's trees. The first one, while the container runs, looks at everything and sends it at once; the
- * next one, inside the freeze, looks at what was reported to have changed since. Where reports can't be relied on it looks at
- * everything again and compares.
+ * Passes over a container's trees. The first one, while the container runs, looks at everything and sends it at once; those
+ * that may follow send what has changed in large open files, and settle nothing; the last one, inside the freeze, looks at
+ * what was reported to have changed since the first. Where reports can't be relied on it looks at everything again and
+ * compares.
  */
 import type { Span } from "@opentelemetry/api";
 import { withSpan } from "../shared/telemetry.ts";
@@ -10,6 +11,7 @@ import type { SourceTrees } from "./adapters/container-trees.ts";
 import { RecordWriter } from "./adapters/record-writer.ts";
 import { closeRoots, openRoots, takeSnapshot, type LookOptions, type Snapshot } from "./adapters/snapshot.ts";
 import { RefreshDoubt, refreshTree, type NamesToLookAt } from "./adapters/tree-refresh.ts";
+import { hasContents, sendContentPass } from "./adapters/content-pass.ts";
 import { sendFirstPass } from "./adapters/first-pass.ts";
 import { sendTree } from "./adapters/tree-sender.ts";
 import { scanWriters, type Writers } from "./adapters/writers.ts";
@@ -74,6 +76,25 @@ export async function shipAll(options: PassOptions): Promise<Pass> {
     watch.close();
     throw error;
   }
+}
+
+/**
+ * Sends what has changed by now in the large files that were open when they were sent, while the container runs; false when there
+ * are none. `seen` is of one transfer: what earlier ones have found.
+ */
+export async function shipContents(
+  options: PassOptions,
+  { roots }: SentTrees,
+  seen: Map<TreeEntry, string>,
+): Promise<boolean> {
+  if (!roots.some(hasContents)) return false;
+  await send(options, async (writer, job) => {
+    for (const [index, { tree }] of options.trees.entries()) {
+      const root = roots[index];
+      if (root !== undefined) await sendContentPass({ tree, index, root, seen, writer, signal: job.signal });
+    }
+  });
+  return true;
 }
 
 /**

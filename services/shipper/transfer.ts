@@ -27,6 +27,7 @@ import type { Connection } from "../shared/link/connection.ts";
 import { openConnection, type FramedLink, type FrameHandler } from "../shared/link/framed.ts";
 import type { Role } from "../shared/link/preamble.ts";
 import { migrationPaths } from "../shared/node-paths.ts";
+import { withSpan } from "../shared/telemetry.ts";
 import type { RecordFiles } from "../shared/adapters/record-files.ts";
 import { findSourceTrees, type SourceTrees } from "./adapters/container-trees.ts";
 import { saveImage } from "./adapters/image.ts";
@@ -34,12 +35,15 @@ import type { Attachable } from "./adapters/data-listener.ts";
 import { SourceLog } from "./adapters/source-log.ts";
 import { announceMemory } from "./announce-memory.ts";
 import { FileJobs } from "./file-jobs.ts";
+import { isPassDue, type PassOverFiles } from "./core/passes.ts";
 import type { TransferRecord } from "./core/transfer-record.ts";
+import type { TreeEntry } from "./core/tree-diff.ts";
 import type { PageCounters } from "./page-thread/counters.ts";
 import type { PageThreads } from "./page-threads.ts";
 import { probeLink } from "./probe-link.ts";
-import { shipAll, shipChanges, type Pass, type SentTrees } from "./ship-trees.ts";
-import { shipImages } from "./ship-images.ts";
+import { shipAll, shipChanges, shipContents, type Pass, type PassOptions, type SentTrees } from "./ship-trees.ts";
+import { SharedMemory } from "./shared-memory.ts";
+import { shipImages, type PagesThere } from "./ship-images.ts";
 
 export interface TransferDeps {
   docker: Docker;
@@ -69,6 +73,8 @@ export class Transfer implements Attachable {
   #trees: SourceTrees | undefined;
   /** What the last pass sent, tree by tree; the next one sends what differs. */
   #sent: SentTrees | undefined;
+  /** Memory that processes share, as it was sent while the container ran; and what of it has not changed at the freeze. */
+  #shared: SharedMemory | undefined;
   #passUnderWay = false;
   /** Links there were and are, for their byte counts. */
   readonly #links = new Set<FramedLink>();
@@ -137,7 +143,7 @@ export class Transfer implements Attachable {
 
   /** Measures what the connections carry. Throws `transfer-failed` when nothing comes through, or `cancelled`. */
   async probe(signal: AbortSignal): Promise<LinkProbe> {
-    const bounded = AbortSignal.any([signal, this.#ended.signal]);
+    const bounded = this.#bounded(signal);
     const jobs = await this.#whenConnected(bounded);
     const probe = await probeLink(jobs, bounded);
     jobs.noteLink(probe.bytesPerSecond);
@@ -153,13 +159,53 @@ export class Transfer implements Attachable {
     );
   }
 
-  /** Sends the writable layer and the volumes while the container runs. */
+  /** Sends the writable layer, the volumes and the memory that processes share while the container runs. */
   firstPass(signal: AbortSignal): Promise<Shipped> {
     return this.#pass(signal, async (jobs, bounded) => {
       const { containerId, volumes, binds } = this.request;
       this.#trees = await findSourceTrees(this.#deps.docker, containerId, { volumes, binds });
-      return shipAll({ jobs, ...this.#trees, priority: 4, signal: bounded });
+      return this.#shipAhead({ jobs, ...this.#trees, priority: 4, signal: bounded });
     });
+  }
+
+  /** The files in several passes, the later ones over what the container has changed during the one before. */
+  async #shipAhead(options: PassOptions): Promise<Pass> {
+    const passes: PassOverFiles[] = [];
+    const timed = async <T>(work: () => Promise<T>): Promise<T> => {
+      const [started, bytesBefore] = [performance.now(), this.report().bytesSent];
+      const result = await work();
+      passes.push({ ms: performance.now() - started, bytes: this.report().bytesSent - bytesBefore });
+      return result;
+    };
+    const pass = await timed(() => shipAll(options));
+    const seen = new Map<TreeEntry, string>();
+    try {
+      while (isPassDue(passes) && (await timed(() => shipContents(options, pass.sent, seen)))) continue;
+      await this.#shipShared(options.jobs, options.freezer.processes(), options.signal);
+    } catch (error) {
+      pass.sent.watched?.watch.close();
+      throw error;
+    }
+    return pass;
+  }
+
+  async #shipShared(jobs: FileJobs, hostPids: readonly number[], signal: AbortSignal): Promise<void> {
+    this.#forgetShared();
+    const shared = SharedMemory.open(hostPids);
+    if (shared === undefined) return;
+    try {
+      await withSpan("shared memory", {}, () => shared.send(jobs, signal));
+    } catch (error) {
+      shared.close();
+      throw error;
+    }
+    this.#shared = shared;
+    if (this.#ended.signal.aborted) this.#forgetShared();
+  }
+
+  #forgetShared(): void {
+    this.#shared?.close();
+    this.#shared = undefined;
   }
 
   /** Sends what the container's log has more than at the last time; `urgent`: the resume waits for it. */
@@ -192,10 +238,28 @@ export class Transfer implements Attachable {
     return untilReached(sealedMark, AbortSignal.any([signal, this.#ended.signal]));
   }
 
-  /** Sends the CRIU images that the dump has written. */
-  shipImages(signal: AbortSignal): Promise<Shipped> {
+  /** Which pages of shared memory the destination has as they are; the container is frozen. */
+  async compareShared(signal: AbortSignal): Promise<PagesThere> {
+    const shared = this.#shared;
+    if (shared === undefined || this.#trees === undefined) return new Map();
+    const processes = this.#trees.freezer.processes();
+    // What is compared once is used up: nobody keeps the container frozen until another time.
+    this.#shared = undefined;
+    try {
+      return await withSpan("compare shared memory", {}, () => shared.unchanged(processes, this.#bounded(signal)));
+    } finally {
+      shared.close();
+    }
+  }
+
+  /** Sends the CRIU images that the dump has written, without the pages that are `there`. */
+  shipImages(there: PagesThere, signal: AbortSignal): Promise<Shipped> {
     const { imagesDir } = migrationPaths(this.#deps.stateDir, this.request.migrationId);
-    return this.#job(signal, (jobs, bounded) => shipImages(jobs, imagesDir, bounded));
+    return this.#job(signal, (jobs, bounded) => shipImages(jobs, imagesDir, there, bounded));
+  }
+
+  #bounded(signal: AbortSignal): AbortSignal {
+    return AbortSignal.any([signal, this.#ended.signal]);
   }
 
   /**
@@ -245,6 +309,7 @@ export class Transfer implements Attachable {
     this.#jobs.close(reason);
     for (const link of this.#links) link.close(reason);
     this.#remember(undefined);
+    this.#forgetShared();
     void this.#logPass.then(() => this.#log.close());
     this.#deps.pageThreads.end(this.request.migrationId);
   }
@@ -275,7 +340,7 @@ export class Transfer implements Attachable {
   }
 
   async #job(signal: AbortSignal, work: (jobs: FileJobs, signal: AbortSignal) => Promise<number>): Promise<Shipped> {
-    const bounded = AbortSignal.any([signal, this.#ended.signal]);
+    const bounded = this.#bounded(signal);
     const started = performance.now();
     const jobs = await this.#whenConnected(bounded);
     const bytesBefore = this.report().bytesSent;

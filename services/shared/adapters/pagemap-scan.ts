@@ -44,8 +44,10 @@ const asidePages = 16_384;
 /** Throws LinuxError: ENOENT when there is no such process, and ENOTTY from the scans of a kernel before 6.7. */
 export function openPageScanner(pid: number): PageScanner {
   const fd = openSync(`/proc/${pid}/pagemap`, "r");
+  // One for all mappings, since most have few pages: each of its own would take longer to make than the scan takes.
+  const regions = makeRegions();
   const scan = function* (page: number, end: number, wanted: Wanted): Generator<PageRange> {
-    for (let call = new Scan(page, end, wanted); !call.done;) {
+    for (let call = new Scan(page, end, wanted, regions); !call.done;) {
       const count = ioctl(fd, pagemapScan, call.argument);
       if (count < 0) throw new LinuxError("PAGEMAP_SCAN", koffi.errno());
       yield* call.take(count);
@@ -55,8 +57,9 @@ export function openPageScanner(pid: number): PageScanner {
     ownedPages: (page, end) => joined(scan(page, end, owned)),
     async ownedPagesAside(page, end) {
       const runs: PageRange[] = [];
+      const own = makeRegions();
       for (let from = page; from < end; from += asidePages) {
-        for (let call = new Scan(from, Math.min(end, from + asidePages), owned); !call.done;) {
+        for (let call = new Scan(from, Math.min(end, from + asidePages), owned, own); !call.done;) {
           const count = await ioctlAside(fd, call.argument);
           if (count < 0) throw new Error(`the page map of process ${pid} cannot be scanned`);
           runs.push(...call.take(count));
@@ -76,13 +79,18 @@ export function openPageScanner(pid: number): PageScanner {
   };
 }
 
+/** Where the kernel puts what it finds. */
+const makeRegions = (): Buffer => Buffer.allocUnsafeSlow(maxRegions * regionBytes);
+
 /** The argument of one scan, from call to call. */
 class Scan {
   readonly argument = Buffer.alloc(argumentBytes);
-  readonly #regions = Buffer.alloc(maxRegions * regionBytes);
+  readonly #regions: Buffer;
   readonly #end: bigint;
 
-  constructor(page: number, end: number, { without, anyOf }: Wanted) {
+  /** `regions` is its until it is done. */
+  constructor(page: number, end: number, { without, anyOf }: Wanted, regions: Buffer) {
+    this.#regions = regions;
     this.#end = BigInt(end) * pageBytes;
     const vector = koffi.address(this.#regions);
     const from = BigInt(page) * pageBytes;

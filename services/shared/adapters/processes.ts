@@ -14,6 +14,8 @@ export interface ProcessStatus {
   tracer: number;
   /** Anonymous and shared memory in use, swapped out included, in bytes. */
   memoryBytes: number;
+  /** The part of it that no file or other process shares, in bytes. */
+  privateBytes: number;
   /** Memory that is locked or of huge pages, in bytes. */
   eagerBytes: number;
 }
@@ -34,6 +36,7 @@ export function parseStatus(hostPid: number, text: string): ProcessStatus {
     state: field("State").charAt(0),
     tracer: Number(field("TracerPid")),
     eagerBytes: (kilobytes("VmLck") + kilobytes("HugetlbPages")) * 1024,
+    privateBytes: (kilobytes("RssAnon") + kilobytes("VmSwap")) * 1024,
     memoryBytes: (kilobytes("RssAnon") + kilobytes("RssShmem") + kilobytes("VmSwap")) * 1024,
   };
 }

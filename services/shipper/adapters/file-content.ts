@@ -1,13 +1,22 @@
 /** Sends what is in an open file: its data and not its holes, or only what differs from what was sent before. */
 import { seekData, seekHole, type FileStat } from "../../shared/adapters/linux.ts";
 import { hasErrno } from "../../shared/errors.ts";
+import { maxDataBytes } from "../../shared/core/frames/frame.ts";
 import type { SentFile } from "../core/sent-blocks.ts";
+import type { BlockTags } from "../core/tree-diff.ts";
+import { zeroBlock } from "../core/zero-block.ts";
 import type { BlockCopies } from "./block-copies.ts";
-import { blockBytes, noteBlock, wasSent } from "./block-tags.ts";
+import { mostBlockBytes, noteBlocks, wasSent } from "./block-tags.ts";
+import { breathe } from "./breathe.ts";
+import type { CachedReader } from "./cached-read.ts";
 import type { Judge, RecordWriter } from "./record-writer.ts";
 
-export interface ContentOptions {
+interface OpenContent {
   fd: number;
+  stat: Pick<FileStat, "size">;
+}
+
+export interface ContentOptions extends OpenContent {
   stat: FileStat;
   writer: RecordWriter;
   signal: AbortSignal;
@@ -19,7 +28,7 @@ const rangeBytes = 16 << 20;
 /** What is made of the blocks that are sent. */
 export interface BlockNotes {
   /** Of the file: what its blocks were. */
-  tags: Buffer | undefined;
+  tags: BlockTags | undefined;
   /** Of the pass: what blocks may be copied from, and this file, if others may be copied from it. */
   copies?: BlockCopies | undefined;
   origin?: SentFile | undefined;
@@ -29,46 +38,95 @@ export interface BlockNotes {
 export async function sendContent(options: ContentOptions, { tags, copies, origin }: BlockNotes): Promise<void> {
   if (origin !== undefined) await options.writer.write({ type: "origin", number: origin.number });
   const judge: Judge = (block, offset, isZero) => {
-    if (tags !== undefined) noteBlock(tags, block, offset);
+    if (tags !== undefined) noteBlocks(tags, block, offset);
     const found = isZero ? undefined : copies?.find(block, origin, offset);
     return found?.then((original) => original && { type: "copy", offset, length: block.length, ...original });
   };
   const judging = tags !== undefined || copies !== undefined ? judge : undefined;
-  for (const { from, to } of dataOf(options)) await sendRange(options, from, to, judging);
+  const { fd, writer, signal } = options;
+  for (const { from, to } of dataOf(options)) {
+    for (let at = from; at < to;) {
+      signal.throwIfAborted();
+      // In whole blocks but for the ends, where they are noted.
+      const beyond = judging === undefined ? 0 : at % mostBlockBytes;
+      const end = Math.min(to, beyond === 0 ? at + rangeBytes : at + mostBlockBytes - beyond);
+      // It has become shorter: there is no more of it.
+      if ((await writer.writeFileRange(fd, at, end - at, judging, tags !== undefined)) < end - at) return;
+      at = end;
+    }
+  }
+}
+
+/** What a file is compared with, and by what it is read. */
+export interface Comparison {
+  sent: BlockTags;
+  reader: CachedReader;
+  /** What its blocks are now. */
+  tags?: BlockTags;
 }
 
 /** Sends what differs from what was sent before, and all holes. */
-export async function sendChanges(options: ContentOptions, sent: Buffer): Promise<void> {
+export async function sendChanges(options: ContentOptions, comparison: Comparison): Promise<void> {
   const { writer, stat } = options;
-  const judge: Judge = (block, offset) => (wasSent(sent, block, offset) ? "skip" : undefined);
   let end = 0;
   for (const { from, to } of dataOf(options)) {
     if (from > end) await writer.write({ type: "hole", offset: end, length: from - end });
-    await sendRange(options, from, to, judge);
+    await sendChangedBlocks(options, { from, to }, comparison);
     end = to;
   }
   if (stat.size > end) await writer.write({ type: "hole", offset: end, length: stat.size - end });
 }
 
-/** In whole blocks but for the ends, where they are to be compared. */
-async function sendRange(
+async function sendChangedBlocks(
   { fd, writer, signal }: ContentOptions,
-  from: number,
-  to: number,
-  judge?: Judge,
+  { from, to }: DataRange,
+  { sent, reader, tags }: Comparison,
 ): Promise<void> {
   for (let at = from; at < to;) {
-    signal.throwIfAborted();
-    const beyond = judge === undefined ? 0 : at % blockBytes;
-    const end = Math.min(to, beyond === 0 ? at + rangeBytes : at + blockBytes - beyond);
-    // It has become shorter: there is no more of it.
-    if ((await writer.writeFileRange(fd, at, end - at, judge)) < end - at) return;
-    at = end;
+    const wait = breathe(signal);
+    if (wait !== undefined) await wait;
+    const beyond = at % mostBlockBytes;
+    const reading = reader.read(fd, at, Math.min(to - at, reader.room.length - beyond));
+    const bytes = typeof reading === "number" ? reading : await reading;
+    // It has become shorter.
+    if (bytes === 0) return;
+    const read = reader.room.subarray(0, bytes);
+    if (tags !== undefined) noteBlocks(tags, read, at);
+    for (const { start, length } of changedRuns(sent, read, at)) {
+      const part = reader.room.subarray(start, start + length);
+      const isZero = part.compare(zeroBlock, 0, length) === 0;
+      const offset = at + start;
+      await writer.write(isZero ? { type: "zeros", offset, length } : { type: "chunk", offset, bytes: part });
+    }
+    at += bytes;
   }
 }
 
+/** Neighbouring blocks that were not sent like this, as one, as far as a record can be long. */
+function* changedRuns(sent: BlockTags, bytes: Buffer, offset: number): Generator<{ start: number; length: number }> {
+  let start = 0;
+  let end = 0;
+  for (let at = 0; at < bytes.length;) {
+    const next = Math.min(bytes.length, at + sent.blockBytes - ((offset + at) % sent.blockBytes));
+    if (!wasSent(sent, bytes, at, next - at, offset + at)) {
+      if (end !== at || next - start > maxDataBytes) {
+        if (end > start) yield { start, length: end - start };
+        start = at;
+      }
+      end = next;
+    }
+    at = next;
+  }
+  if (end > start) yield { start, length: end - start };
+}
+
+interface DataRange {
+  from: number;
+  to: number;
+}
+
 /** The parts that are not holes. */
-function* dataOf({ fd, stat: { size } }: ContentOptions): Generator<{ from: number; to: number }, void, void> {
+export function* dataOf({ fd, stat: { size } }: OpenContent): Generator<DataRange, void, void> {
   for (let at = 0; at < size;) {
     const from = seekData(fd, at);
     if (from === undefined || from >= size) return;

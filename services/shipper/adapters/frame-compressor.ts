@@ -14,11 +14,24 @@ const measureMs = 50;
 /** Room for all that comes of a frame: zlib works through it in one step, not in many that each change threads. */
 const chunkSize = maxPayloadBytes;
 
+interface Applied {
+  /** Frames wait for the link just now. */
+  waiting: boolean;
+  /** Of these bytes, those that were compressed, as they were before. */
+  unpackedBytes: number;
+  /** Those that were not. */
+  plainBytes: number;
+}
+
+/** The share of bytes that may have gone as they were in a time that tells what compression brings. */
+const mostPlain = 0.1;
+
 export class FrameCompressor {
   readonly #choice: CompressionChoice;
   #since = performance.now();
   #bytes = 0;
-  #compressed = false;
+  #unpackedBytes = 0;
+  #plainBytes = 0;
 
   constructor(wanted: boolean) {
     this.#choice = new CompressionChoice(wanted);
@@ -44,17 +57,22 @@ export class FrameCompressor {
     this.#choice.noteLink(bytesPerSecond, 1_000, false);
   }
 
-  /** So many bytes have crossed the link; `compressed`: some of them were. */
-  noteApplied(bytes: number, { waiting, compressed }: { waiting: boolean; compressed: boolean }): void {
+  /** So many bytes have crossed the link. */
+  noteApplied(bytes: number, { waiting, unpackedBytes, plainBytes }: Applied): void {
     const now = performance.now();
     this.#bytes += bytes;
-    this.#compressed ||= compressed;
+    this.#unpackedBytes += unpackedBytes;
+    this.#plainBytes += plainBytes;
     // A time in which nothing waited says nothing about the link.
     if (waiting && now - this.#since < measureMs) return;
-    if (waiting) this.#choice.noteLink(this.#bytes, now - this.#since, this.#compressed);
+    const all = this.#unpackedBytes + this.#plainBytes;
+    const tells = this.#plainBytes <= mostPlain * all;
+    if (waiting)
+      this.#choice.noteLink(this.#bytes, now - this.#since, this.#unpackedBytes > 0, tells ? all : undefined);
     this.#since = now;
     this.#bytes = 0;
-    this.#compressed = false;
+    this.#unpackedBytes = 0;
+    this.#plainBytes = 0;
   }
 }
 

@@ -21,8 +21,8 @@ const framesAtOnce = 4;
 /** Where a frame's only chunk has its bytes. */
 const blockAt = jobHeaderBytes + chunkHeaderBytes;
 
-/** What becomes of a block of a file, if it is not simply sent: a record goes in its place, or nothing. */
-export type Verdict = "skip" | TreeRecord | undefined;
+/** What becomes of a block of a file, if it is not simply sent: a record goes in its place. */
+type Verdict = TreeRecord | undefined;
 /** Is asked about each; the block stays the writer's. */
 export type Judge = (block: Buffer, offset: number, isZero: boolean) => Verdict | Promise<Verdict>;
 
@@ -86,15 +86,17 @@ export class RecordWriter {
   }
 
   /**
-   * Sends `length` bytes of a file from `from` on, as chunks. `judge` is asked about each block of a large part. Answers how many bytes there were: fewer where the file ended.
+   * Sends `length` bytes of a file from `from` on, as chunks. `judge` is asked about each block of a large part, or of any
+   * part with `judgeAll`. Answers how many bytes there were: fewer where the file ended.
    */
-  async writeFileRange(fd: number, from: number, length: number, judge?: Judge): Promise<number> {
+  async writeFileRange(fd: number, from: number, length: number, judge?: Judge, judgeAll = false): Promise<number> {
+    const smallBytes = judgeAll ? 0 : smallReadBytes;
     let done = 0;
     while (done < length) {
       const wanted = length - done;
-      if (wanted <= smallReadBytes) await this.#roomFor(chunkHeaderBytes + wanted);
+      if (wanted <= smallBytes) await this.#roomFor(chunkHeaderBytes + wanted);
       const bytes =
-        wanted <= smallReadBytes
+        wanted <= smallBytes
           ? this.writeSmall(fd, from + done, wanted)
           : await this.#writeBlocks(fd, from + done, wanted, judge);
       if (bytes === 0) break;
@@ -126,7 +128,7 @@ export class RecordWriter {
       let verdict = judging instanceof Promise ? await judging : judging;
       if (verdict === undefined && zero) verdict = { type: "zeros", offset: from + offset, length: taken };
       if (verdict !== undefined) {
-        if (verdict !== "skip") await this.write(verdict);
+        await this.write(verdict);
         this.#spare.push(frame);
         continue;
       }

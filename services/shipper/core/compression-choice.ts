@@ -13,8 +13,16 @@ export interface Compressed {
 const weight = 0.25;
 /** It must be worth this much: compression takes CPU that others could use. */
 const worthwhile = 1.25;
+/** What it is found to bring is told from noise by this much. */
+const certain = 1.1;
 /** Every so many frames one is compressed that would not be, to see what it would bring. */
 const sampleEvery = 64;
+/**
+ * While frames are compressed, nothing tells what the link would carry without: so after some, as many go as they are as it takes
+ * to measure it anew. That is done less and less often while compression turns out right.
+ */
+const lookAfterFrames = { first: 64, most: 1024 };
+const mostPlainFrames = 160;
 
 export class CompressionChoice {
   readonly #wanted: boolean;
@@ -23,7 +31,14 @@ export class CompressionChoice {
   #zstdRate: number | undefined;
   /** Size after over size before. */
   #ratio: number | undefined;
+  /** Bytes per millisecond, as they were before compression, that arrived while frames were compressed. */
+  #gained: number | undefined;
   #sinceSample = 0;
+  #sinceGained = 0;
+  #lookAfter = lookAfterFrames.first;
+  #sinceLook = 0;
+  /** Frames that still go as they are. */
+  #plainLeft = 0;
 
   /** `wanted`: what the plan assumes, until there are measurements. */
   constructor(wanted: boolean) {
@@ -33,11 +48,22 @@ export class CompressionChoice {
   /**
    * Bytes that went over the link in a time throughout which more waited; `compressed`: whether some of them were. Then zstd may have
    * been what held them up, and the link can carry no less than is known from before: else the slower zstd is, the more it would pay.
+   * `plainBytes`, where nearly all of them were: what they were before.
    */
-  noteLink(bytes: number, ms: number, compressed: boolean): void {
+  noteLink(bytes: number, ms: number, compressed: boolean, plainBytes?: number): void {
     if (ms <= 0) return;
     const rate = bytes / ms;
+    if (plainBytes !== undefined) this.#gained = average(this.#gained, plainBytes / ms);
     if (compressed && this.#linkRate !== undefined && rate < this.#linkRate) return;
+    if (this.#plainLeft > 0 && !compressed) {
+      // What held the link up before, such as a busy processor, may be over.
+      this.#linkRate = rate;
+      this.#plainLeft = 0;
+      this.#lookAfter = this.#isWorthwhile()
+        ? Math.min(2 * this.#lookAfter, lookAfterFrames.most)
+        : lookAfterFrames.first;
+      return;
+    }
     this.#linkRate = average(this.#linkRate, rate);
   }
 
@@ -49,9 +75,24 @@ export class CompressionChoice {
 
   /** For the next frame. `waiting`: frames are waiting for the link just now. */
   next(waiting: boolean): boolean {
-    if (this.#isWorthwhile()) return true;
+    if (this.#plainLeft > 0) {
+      this.#plainLeft--;
+      return false;
+    }
+    if (this.#isWorthwhile()) {
+      this.#sinceLook++;
+      if (this.#linkRate === undefined || this.#sinceLook < this.#lookAfter) return true;
+      this.#sinceLook = 0;
+      this.#plainLeft = mostPlainFrames;
+      return false;
+    }
     // The link's speed is known once something has waited for it; until then nothing is to be gained.
     if (this.#linkRate === undefined || !waiting) return false;
+    // Where processors are what everything waits for, compression makes it slower; that may change.
+    if (this.#gained !== undefined && ++this.#sinceGained >= lookAfterFrames.most) {
+      this.#gained = undefined;
+      this.#sinceGained = 0;
+    }
     this.#sinceSample++;
     if (this.#ratio !== undefined && this.#sinceSample < sampleEvery) return false;
     this.#sinceSample = 0;
@@ -61,6 +102,7 @@ export class CompressionChoice {
   #isWorthwhile(): boolean {
     const [link, zstd, ratio] = [this.#linkRate, this.#zstdRate, this.#ratio];
     if (link === undefined || zstd === undefined || ratio === undefined) return this.#wanted;
+    if (this.#gained !== undefined && this.#gained < certain * link) return false;
     return Math.min(zstd, link / ratio) > worthwhile * link;
   }
 }

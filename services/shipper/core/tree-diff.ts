@@ -36,8 +36,14 @@ export interface TreeEntry {
   fresh: boolean;
   /** Directories: names that are gone since. */
   removed: string[];
-  /** Of a file: what its blocks were when it was sent (adapters/block-tags.ts); undefined when that was not noted. */
-  tags: Buffer | undefined;
+  /** Of a file: what its blocks were when it was sent; undefined when that was not noted. */
+  tags: BlockTags | undefined;
+}
+
+/** A hash for each block of a file (adapters/block-tags.ts). */
+export interface BlockTags {
+  blockBytes: number;
+  tags: Buffer;
 }
 
 /** Marks what of `current` to send; with no `previous`, everything. Answers how many entries are marked. */

@@ -1,7 +1,7 @@
 /** One transfer in a page thread: its connection, and the memory that it is answered from. */
 import type { Connection } from "../../shared/link/connection.ts";
 import { ContainerMemory, lostMemory } from "../adapters/memory.ts";
-import { GmacPageHasher } from "../adapters/page-hasher.ts";
+import { GmacHasher } from "../adapters/gmac-hasher.ts";
 import { PageHashes } from "../core/page-hashes.ts";
 import type { PageAnswersOptions, PageReader } from "../serve-pages.ts";
 import type { PageCounters } from "./counters.ts";
@@ -16,7 +16,7 @@ export interface PageTransferOptions extends Omit<PageAnswersOptions, "memory"> 
 
 export class PageTransfer {
   readonly #options: PageTransferOptions;
-  readonly #hasher = new GmacPageHasher();
+  readonly #hasher = new GmacHasher();
   readonly #hashes = new PageHashes(this.#hasher);
   #memory: (PageReader & { close: () => void }) | undefined;
   #attached: { id: number; connection: PageConnection } | undefined;

@@ -94,6 +94,7 @@ describe("processes", () => {
       state: "S",
       tracer: 9,
       memoryBytes: 1028 * 1024,
+      privateBytes: 1024 * 1024,
       eagerBytes: 2056 * 1024,
     });
   });

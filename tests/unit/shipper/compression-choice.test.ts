@@ -68,6 +68,51 @@ describe("compression", () => {
     expect(choice.next(true)).toBe(false);
   });
 
+  test("ends where the link was slow only for a while, as when processors were busy", () => {
+    const choice = new CompressionChoice(false);
+    choice.noteLink(...carried(60));
+    choice.noteCompressed(zstd(200, 0.1));
+    let frames = 0;
+    // While it compresses it hears of nothing but what zstd lets onto the link.
+    for (; choice.next(true) && frames < 1_000; frames++) choice.noteLink(...carried(20, true));
+    expect(frames).toBeLessThan(1_000);
+    choice.noteLink(...carried(400));
+    expect(Array.from({ length: 32 }, () => choice.next(true))).not.toContain(true);
+  });
+
+  test("goes on where the link is as slow as it was, and looks less and less often", () => {
+    const choice = new CompressionChoice(false);
+    choice.noteLink(...carried(12));
+    choice.noteCompressed(zstd(300, 0.3));
+    const looks = Array.from({ length: 4_000 }, () => {
+      const isPlain = !choice.next(true);
+      if (isPlain) choice.noteLink(...carried(12));
+      return isPlain;
+    }).filter(Boolean).length;
+    expect(looks).toBeGreaterThan(3);
+    expect(looks).toBeLessThan(10);
+  });
+
+  test("ends where less arrives with it than without, and is tried again later", () => {
+    const choice = new CompressionChoice(false);
+    choice.noteLink(...carried(150));
+    choice.noteCompressed(zstd(250, 0.1));
+    expect(choice.next(true)).toBe(true);
+    // Both ends have too little processor for all of it: the link is not what is waited for.
+    choice.noteLink(10 * MB, 1000, true, 100 * MB);
+    const chosen = Array.from({ length: 900 }, () => choice.next(true));
+    expect(chosen.filter(Boolean).length).toBeLessThan(20);
+    expect(Array.from({ length: 200 }, () => choice.next(true)).filter(Boolean).length).toBeGreaterThan(60);
+  });
+
+  test("goes on where more arrives with it, however slow zstd is", () => {
+    const choice = new CompressionChoice(false);
+    choice.noteLink(...carried(12));
+    choice.noteCompressed(zstd(250, 0.1));
+    choice.noteLink(10 * MB, 1000, true, 60 * MB);
+    expect(choice.next(true)).toBe(true);
+  });
+
   test("is not tried while nothing waits for the link", () => {
     const choice = new CompressionChoice(false);
     for (let i = 0; i < 200; i++) expect(choice.next(false)).toBe(false);

@@ -2,10 +2,10 @@ import { createCipheriv } from "node:crypto";
 import fc from "fast-check";
 import { afterAll, expect, test } from "vitest";
 import { pageBytes, pageDataOffset } from "../../../services/shared/core/frames/page-message.ts";
-import { GmacPageHasher } from "../../../services/shipper/adapters/page-hasher.ts";
+import { GmacHasher } from "../../../services/shipper/adapters/gmac-hasher.ts";
 import { PageHashes } from "../../../services/shipper/core/page-hashes.ts";
 
-const hasher = new GmacPageHasher();
+const hasher = new GmacHasher();
 afterAll(() => hasher.close());
 const hashesOf = (): PageHashes => new PageHashes(hasher);
 const buffer = (pages: number): Buffer => Buffer.alloc(pageDataOffset + pages * pageBytes, 7);
@@ -61,7 +61,7 @@ test("the hash depends on the key and on every page's own bytes, and is AES-GMAC
   const mac = createCipheriv("aes-128-gcm", key, Buffer.alloc(12));
   mac.setAAD(bytes.subarray(5 + pageBytes));
   mac.final();
-  const mine = new GmacPageHasher(key);
+  const mine = new GmacHasher(key);
   mine.take(bytes, 5);
   mine.take(bytes, 5 + pageBytes);
   expect(Buffer.from(mine.hash.buffer)).toEqual(mac.getAuthTag());

@@ -36,7 +36,8 @@ import { createLog } from "../../../services/shared/log.ts";
 import { TreesJob } from "../../../services/shipper/adapters/trees-job.ts";
 import { FileJobs } from "../../../services/shipper/file-jobs.ts";
 import { ReceiveJobs } from "../../../services/shipper/receive-jobs.ts";
-import { shipAll, shipChanges, type Pass, type SentTrees } from "../../../services/shipper/ship-trees.ts";
+import type { TreeEntry } from "../../../services/shipper/core/tree-diff.ts";
+import { shipAll, shipChanges, shipContents, type Pass, type SentTrees } from "../../../services/shipper/ship-trees.ts";
 
 const log = createLog("test", "silent");
 const { signal } = new AbortController();
@@ -84,19 +85,26 @@ const tree = (): SourceTree => ({ path: source, mergedPath: undefined, label: "v
 /** How the second pass finds what changed: by the kernel's reports (as root, else it looks at all), or by looking. */
 let mode: "reports" | "looking" = "reports";
 
+const container = () => ({
+  freezer: { processes: () => processes } as Parameters<typeof shipAll>[0]["freezer"],
+  trees: [{ name: { kind: "volume" as const, name: "v" }, tree: tree() }],
+});
+
 async function pass(previous?: SentTrees): Promise<Pass> {
-  const freezer = { processes: () => processes } as Parameters<typeof shipAll>[0]["freezer"];
-  const trees = [{ name: { kind: "volume" as const, name: "v" }, tree: tree() }];
   const done =
     previous === undefined
-      ? await shipAll({ jobs, trees, freezer, priority: 4, signal })
+      ? await shipAll({ jobs, ...container(), priority: 4, signal })
       : await shipChanges(
-          { jobs, trees, freezer, priority: 1, signal },
+          { jobs, ...container(), priority: 1, signal },
           mode === "reports" ? previous : { ...previous, watched: undefined },
         );
   if (done.sent.watched !== undefined) watches.push(done.sent.watched.watch);
   return done;
 }
+
+/** One more over the contents of large open files, before the second pass. */
+const contentPass = (sent: SentTrees, seen = new Map<TreeEntry, string>()): Promise<boolean> =>
+  shipContents({ jobs, ...container(), priority: 4, signal }, sent, seen);
 
 /** Where a file has data: from, to, and again. */
 function dataOf(path: string): number[] {
@@ -289,26 +297,107 @@ describe.each(["reports", "looking"] as const)("the second pass, by %s", (how) =
     closeSync(fd);
   });
 
+  test("sends of a large open file what has changed while the container runs, and little of it again", async () => {
+    const block = 256 * 1024;
+    const large = inSource("large");
+    writeFileSync(large, randomBytes(40 * block + 100));
+    const fd = openSync(large, "r+");
+    processes = [process.pid];
+    await settle();
+    const { sent } = await pass();
+    const seen = new Map<TreeEntry, string>();
+    for (let at = 0; at < 40; at++) writeSync(fd, randomBytes(8_192), 0, 8_192, at * block + 70_000);
+    const before = sourceLink.bytesSent;
+    expect(await contentPass(sent, seen)).toBe(true);
+    const between = sourceLink.bytesSent;
+    // Small parts of each block, not the blocks.
+    expect(between - before).toBeGreaterThan(40 * 8_192);
+    expect(between - before).toBeLessThan(8 * block);
+    expect(readFileSync(inTarget("large")).equals(readFileSync(large))).toBe(true);
+    writeSync(fd, "once more", 3 * block);
+    await pass(sent);
+    expect(printTree(target)).toEqual(printTree(source));
+    expect(sourceLink.bytesSent - between).toBeLessThan(block / 2);
+    closeSync(fd);
+  });
+
+  test("is right whatever has moved when contents are sent once more", async () => {
+    const names = ["stays", "moves", "goes", "is replaced", "gets a link", "dir/in it", "swapped/file"];
+    for (const each of ["dir", "swapped", "other"]) mkdirSync(inSource(each));
+    for (const name of [...names, "other/file"]) writeFileSync(inSource(name), randomBytes(300_000));
+    const fds = [...names, "other/file"].map((name) => openSync(inSource(name), "r+"));
+    processes = [process.pid];
+    const { sent } = await pass();
+    for (const fd of fds) writeSync(fd, "changed", 100_000);
+    renameSync(inSource("moves"), inSource("moved"));
+    rmSync(inSource("goes"));
+    mkdirSync(inSource("goes"));
+    renameSync(inSource("other/file"), inSource("is replaced"));
+    linkSync(inSource("gets a link"), inSource("link"));
+    renameSync(inSource("dir"), inSource("dir then"));
+    symlinkSync("other", inSource("dir"));
+    renameSync(inSource("swapped"), inSource("swapped away"));
+    mkdirSync(inSource("swapped"));
+    writeFileSync(inSource("swapped/file"), "not that one");
+    await contentPass(sent);
+    expect(readFileSync(inTarget("stays")).equals(readFileSync(inSource("stays")))).toBe(true);
+    // Two are where they were again.
+    renameSync(inSource("moved"), inSource("moves"));
+    rmSync(inSource("swapped"), { recursive: true });
+    renameSync(inSource("swapped away"), inSource("swapped"));
+    await contentPass(sent);
+    await pass(sent);
+    expect(printTree(target)).toEqual(printTree(source));
+    fds.forEach(closeSync);
+  });
+
+  test("loses nothing of a file that is written all the time", { timeout: 30_000 }, async () => {
+    const bytes = 4 << 20;
+    writeFileSync(inSource("large"), randomBytes(bytes));
+    const fd = openSync(inSource("large"), "r+");
+    processes = [process.pid];
+    const over = new AbortController();
+    const writer = (async () => {
+      for (let n = 0; !over.signal.aborted; n++) {
+        writeSync(fd, randomBytes(3_000), 0, 3_000, (n * 7_368_787) % bytes);
+        if (n % 50 === 0) ftruncateSync(fd, bytes / 2 + ((n * 104_729) % bytes));
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+    })();
+    const { sent } = await pass();
+    const seen = new Map<TreeEntry, string>();
+    for (let round = 0; round < 5; round++) await contentPass(sent, seen);
+    over.abort();
+    await writer;
+    await pass(sent);
+    expect(readFileSync(inTarget("large")).equals(readFileSync(inSource("large")))).toBe(true);
+    expect(dataOf(inTarget("large"))).toEqual(dataOf(inSource("large")));
+    closeSync(fd);
+  });
+
   test("makes a large open file into what it has become, whatever that is", { timeout: 60_000 }, async () => {
     const unit = 128 * 1024;
     const step = fc.record({
-      kind: fc.constantFrom("write", "zero", "truncate", "hole", "replace"),
+      kind: fc.constantFrom("write", "zero", "truncate", "hole", "replace", "as at first"),
       at: fc.integer({ min: 0, max: 20 }),
       shift: fc.constantFrom(0, 0, 4096, 5_000),
       units: fc.integer({ min: 1, max: 6 }),
     });
+    const steps = fc.array(step, { maxLength: 6 });
     await fc.assert(
-      fc.asyncProperty(fc.array(step, { maxLength: 6 }), fc.array(step, { maxLength: 6 }), async (before, after) => {
+      fc.asyncProperty(steps, fc.array(steps, { maxLength: 3 }), steps, async (before, between, after) => {
         for (const root of [source, target])
           for (const each of readdirSync(root)) rmSync(join(root, each), { recursive: true });
         const large = inSource("large");
-        writeFileSync(large, randomBytes(12 * unit));
+        const first = randomBytes(12 * unit);
+        writeFileSync(large, first);
         let fd = openSync(large, "r+");
         const run = ({ kind, at, shift, units }: (typeof before)[number]): void => {
           const from = at * unit + shift;
           if (kind === "write") writeSync(fd, randomBytes(units * unit), 0, units * unit, from);
           else if (kind === "zero") writeSync(fd, Buffer.alloc(units * unit), 0, units * unit, from);
           else if (kind === "truncate") ftruncateSync(fd, from);
+          else if (kind === "as at first") writeSync(fd, first.subarray(from, from + units * unit), 0, undefined, from);
           else if (kind === "hole") punchHole(fd, from, units * unit);
           else {
             closeSync(fd);
@@ -320,6 +409,11 @@ describe.each(["reports", "looking"] as const)("the second pass, by %s", (how) =
         before.forEach(run);
         processes = [process.pid];
         const { sent } = await pass();
+        const seen = new Map<TreeEntry, string>();
+        for (const each of between) {
+          each.forEach(run);
+          await contentPass(sent, seen);
+        }
         after.forEach(run);
         await pass(sent);
         closeSync(fd);

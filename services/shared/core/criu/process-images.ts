@@ -46,10 +46,12 @@ export function decodePstree(image: Buffer): ProcessEntry[] {
 export interface PagemapEntry extends PageRange {
   /** Not in the images: CRIU asks a page server for it. Else its bytes stand in the pages image. */
   lazy: boolean;
+  /** In the pages image of an earlier dump, CRIU's `parent`. */
+  inParent?: boolean;
 }
 
 export interface Pagemap {
-  /** Number of the pages image, in which the bytes of all entries that are not lazy stand one after the other. */
+  /** Number of the pages image, in which the bytes of all entries that are neither lazy nor in the parent stand one after the other. */
   pagesId: number;
   /** Ascending and disjoint. */
   entries: PagemapEntry[];
@@ -75,14 +77,13 @@ export function decodePagemap(image: Buffer): Pagemap {
   return { pagesId, entries };
 }
 
-/** The inverse of `decodePagemap`, as CRIU from 4.2 on writes it. */
+/** The inverse of `decodePagemap`, but that it takes entries in the parent; as CRIU from 4.2 on writes it. */
 export function encodePagemap({ pagesId, entries }: Pagemap): Buffer {
   const head = messages.pagemapHead.encode({ pagesId }).finish();
-  const bodies = entries.map(({ page, pages, lazy }) =>
-    messages.pagemap
-      .encode({ vaddr: page * pageBytes, compatPages: 0, flags: lazy ? flag.lazy : flag.present, pages })
-      .finish(),
-  );
+  const bodies = entries.map(({ page, pages, lazy, inParent }) => {
+    const flags = inParent === true ? flag.parent : lazy ? flag.lazy : flag.present;
+    return messages.pagemap.encode({ vaddr: page * pageBytes, compatPages: 0, flags, pages }).finish();
+  });
   return encodeImage("pagemap", [head, ...bodies]);
 }
 

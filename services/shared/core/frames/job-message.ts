@@ -50,6 +50,8 @@ const treeSchema = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("bind"), path: bindPathSchema }),
   /** The directory of CRIU images: contents only. */
   z.strictObject({ kind: z.literal("images") }),
+  /** What of them was sent while the container ran: CRIU's `parent` images. */
+  z.strictObject({ kind: z.literal("shared") }),
 ]);
 export type TreeName = z.infer<typeof treeSchema>;
 

@@ -1,0 +1,73 @@
+/** Finds the memory that a container's processes share with each other: files of the kernel's own, which have no name. */
+import { closeSync, fstatSync, openSync, readFileSync, statSync, type Stats } from "node:fs";
+import koffi from "koffi";
+import { LinuxError } from "../../shared/adapters/linux.ts";
+import { hasErrno } from "../../shared/errors.ts";
+
+const memfdCreate = koffi.load(null).func("int memfd_create(const char *, unsigned int)") as (
+  ...args: unknown[]
+) => number;
+
+export interface SharedSegment {
+  /** By which CRIU names its images. No other file gets that number while it is open. */
+  inode: number;
+  /** To read it by; the caller's to close. */
+  fd: number;
+}
+
+/** Where a segment is mapped, by its inode: a path in /proc. */
+export type MappedSegments = Map<number, string>;
+
+/** /proc/PID/maps (proc_pid_maps(5)): shared and anonymous, by memfd_create(2), or of System V. */
+const sharedMapping =
+  /^0*([0-9a-f]+)-0*([0-9a-f]+) [r-][w-][x-]s \S+ \S+ ([0-9]+) +\/(dev\/zero|memfd:.*|SYSV[0-9a-f]+) \(deleted\)$/gm;
+
+/** What the processes have mapped now. What vanishes meanwhile is left out. */
+export function mappedSegments(hostPids: readonly number[]): MappedSegments {
+  const mapped: MappedSegments = new Map();
+  // CRIU names those of System V by other numbers, which could be the same as an inode.
+  const others = new Set<number>();
+  for (const pid of hostPids) {
+    const maps = unlessGone(() => readFileSync(`/proc/${pid}/maps`, "latin1")) ?? "";
+    for (const [, from, to, number, name = ""] of maps.matchAll(sharedMapping)) {
+      if (name.startsWith("SYSV")) others.add(Number(number));
+      else mapped.set(Number(number), `/proc/${pid}/map_files/${from}-${to}`);
+    }
+  }
+  for (const number of others) mapped.delete(number);
+  return mapped;
+}
+
+/** Opens each segment. What vanishes meanwhile is left out. */
+export function openSegments(mapped: MappedSegments): SharedSegment[] {
+  const device = deviceOfSegments();
+  // A file may have any name, and another mapping may be there by now.
+  const isSegment = (stat: Stats, inode: number): boolean => stat.ino === inode && stat.dev === device && stat.isFile();
+  return [...mapped].flatMap(([inode, path]) => {
+    const fd = unlessGone(() => (isSegment(statSync(path), inode) ? openSync(path, "r") : undefined));
+    if (fd === undefined) return [];
+    if (isSegment(fstatSync(fd), inode)) return [{ inode, fd }];
+    closeSync(fd);
+    return [];
+  });
+}
+
+/** All such files are on one device of the kernel's, where their inodes tell them apart. */
+function deviceOfSegments(): number {
+  const fd = memfdCreate("dmigrate", 1);
+  if (fd < 0) throw new LinuxError("memfd_create", koffi.errno());
+  try {
+    return fstatSync(fd).dev;
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function unlessGone<T>(action: () => T): T | undefined {
+  try {
+    return action();
+  } catch (error) {
+    if (hasErrno(error, "ENOENT", "ESRCH")) return undefined;
+    throw error;
+  }
+}
