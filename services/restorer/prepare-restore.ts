@@ -116,10 +116,8 @@ async function warmStart(
   logRoom: LogRoom | undefined,
 ): Promise<void> {
   const dir = restoreSpecDir(deps.stateDir, containerId);
-  await makeSpecDir(dir);
-  const layer = await deps.engine.layer(containerId);
+  const [{ layer, log }] = await Promise.all([deps.engine.places(containerId), makeSpecDir(dir)]);
   if (layer !== undefined) await noteLayer(deps.stateDir, containerId, layer);
-  const log = logRoom && (await deps.engine.log(containerId));
   if (logRoom !== undefined && log !== undefined) await makeLogRoom(deps.stateDir, containerId, log, logRoom);
   await writeFile(join(dir, "criu.conf"), criuRestoreConfig(emptyDirectory(deps.stateDir)), { mode: 0o600 });
   const gate = openGate(dir);

@@ -7,6 +7,32 @@ export function openDocker(socketPath: string): Docker {
   return new Docker({ socketPath });
 }
 
+/** What Docker says of itself, as far as we read it. */
+export interface DockerInfo {
+  ServerVersion: string;
+  Driver: string;
+  /** Pairs of name and value. */
+  DriverStatus?: string[][] | null;
+  DockerRootDir: string;
+  CgroupVersion?: string;
+  Runtimes?: Record<string, { path?: string }>;
+  SecurityOptions?: string[] | null;
+}
+
+/** A plan and the migration that follows it ask several times within a moment; to answer takes Docker some 10 ms each time. */
+const infoMs = 500;
+const infos = new WeakMap<Docker, { answer: Promise<DockerInfo>; askedAt: number }>();
+
+/** `docker info`, asked anew when the last answer is older than half a second. Rejects as dockerode does. */
+export function dockerInfo(docker: Docker): Promise<DockerInfo> {
+  const last = infos.get(docker);
+  if (last !== undefined && performance.now() - last.askedAt < infoMs) return last.answer;
+  const answer = docker.info() as Promise<DockerInfo>;
+  infos.set(docker, { answer, askedAt: performance.now() });
+  answer.catch(() => infos.delete(docker));
+  return answer;
+}
+
 /** The HTTP status Docker answered with, or undefined when it did not answer. */
 export function dockerStatus(error: unknown): number | undefined {
   if (!(error instanceof Error) || !("statusCode" in error)) return undefined;
