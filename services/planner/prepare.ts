@@ -3,16 +3,20 @@
  * container at the destination waiting for its processes, a first pass over the files, and the pager; side by side
  * wherever one does not need the other.
  *
- *     transfer ── receive ── probe ─┬─ target, first pass ─┬─ pre-copy ── last look
- *                                   ├─ pager ──────────────┤
- *                         restore ──┴──────────────────────┘
+ *     transfer ── receive ── probe ─┬─────────── pager ─────────┬─ pre-copy ── last look, checkpoint ready
+ *                                   ├ target ┬─ first pass ─────┤
+ *                                            └ checkpoint ready │
+ *                         restore ──┴─────── (mounted) ─────────┘
  *
  * The probe measures the link, unless its speed is known, and the rest goes by the plan that follows from it; the restore
  * waits for it only then, since Docker's work would be measured too. An image that is missing at the destination goes
- * between probe and restore. Memory that is sent ahead comes last, so that little of it changes before the freeze.
+ * between probe and restore. The container's files are mounted at the destination long before all is ready there: the
+ * target is asked for at once, and answers then. Memory that is sent ahead comes last, so that little of it changes before
+ * the freeze. The checkpoint is made ready last, too, unless the rest takes no time: what is looked at for it may change.
  */
 import { randomBytes } from "node:crypto";
 import type { Endpoint } from "../shared/contracts/common.ts";
+import { checkpointSchema } from "../shared/contracts/dumper.ts";
 import { pagerSchema } from "../shared/contracts/pager.ts";
 import type { Plan } from "../shared/contracts/planner.ts";
 import { restoreSchema } from "../shared/contracts/restorer.ts";
@@ -26,6 +30,9 @@ import { isProbeDue, probe } from "./probe.ts";
 import { anything, throwIfCancelled, create, together, type Run } from "./run.ts";
 import { shipLog } from "./ship-log.ts";
 import { moveTimeoutMs } from "./timing.ts";
+
+/** What is copied within the time that it takes to make a checkpoint ready, or not much more. */
+const littleBytes = 32 << 20;
 
 /** Throws at the first failure, or `cancelled`, once nothing that was asked for is under way; the caller rolls back. */
 export async function prepare(run: Run, inspection: Inspection): Promise<void> {
@@ -99,7 +106,7 @@ export async function prepare(run: Run, inspection: Inspection): Promise<void> {
     await bringImage(run, { imageId, pull, send, timeoutMs }, signal);
     goOn();
   };
-  const restore = async (): Promise<string> => {
+  const restore = async (): Promise<void> => {
     const { replaces } = journal.job;
     const { containerId } = await create(run, "restore", () =>
       destination.restorer.post(
@@ -117,11 +124,22 @@ export async function prepare(run: Run, inspection: Inspection): Promise<void> {
     );
     journal.update({ destinationContainerId: containerId });
     goOn();
-    return containerId;
   };
-  const firstPass = async (containerId: string): Promise<void> => {
-    await destination.shipper.put(`/receives/${id}/target`, { containerId, volumes, binds: moveBinds }, anything, call);
+  /** Resolves once the container's files are mounted, which comes before the restore is ready. */
+  const target = async (): Promise<void> => {
+    await destination.shipper.put(`/receives/${id}/target`, { volumes, binds: moveBinds }, anything, {
+      timeoutMs: timing.createMs,
+      signal,
+    });
     goOn();
+  };
+  const ready = (): Promise<unknown> =>
+    create(run, "checkpoint", () =>
+      source.dumper.post("/checkpoints", { migrationId: id, containerId: profile.id }, checkpointSchema, {
+        timeoutMs: timing.freezeMs,
+      }),
+    );
+  const firstPass = async (): Promise<void> => {
     await reporting(run, "copying files while the container runs", () =>
       source.shipper.post(`/transfers/${id}/first-pass`, undefined, shippedSchema, {
         timeoutMs: moveTimeoutMs(timing, profile.writableLayerBytes + profile.volumeBytes),
@@ -142,19 +160,26 @@ export async function prepare(run: Run, inspection: Inspection): Promise<void> {
   const received = linked.then(receive);
   const probed = received.then(() => probe(run, inspection, signal));
   const measured = isProbeDue(run) ? probed : Promise.resolve();
-  const restored = plan.shipImage ? probed.then(image).then(restore) : measured.then(restore);
-  const filesCopied = Promise.all([probed, restored]).then(([, containerId]) => firstPass(containerId));
+  const imaged = plan.shipImage ? probed.then(image) : measured;
+  const restored = imaged.then(restore);
+  const mounted = Promise.all([received, imaged]).then(target);
+  const filesCopied = Promise.all([probed, mounted]).then(firstPass);
+  const copiesLittle = profile.writableLayerBytes + profile.volumeBytes + logBytes(profile) <= littleBytes;
+  const readied = Promise.all([probed, mounted]).then(async ([{ precopy: isLong }]) => {
+    if (copiesLittle && !isLong) await ready();
+  });
   const paged = Promise.all([linked, probed]).then(([from, newPlan]) => pager(from, newPlan));
   // Each by itself as well: none may be under way any more when this one fails.
   const [{ precopy: isSentAhead }] = await together(
-    [probed, linked, received, restored, filesCopied, paged] as const,
+    [probed, linked, received, restored, mounted, filesCopied, paged, readied] as const,
     failed,
   );
   throwIfCancelled(run);
   if (isSentAhead) await precopy(run, profile);
   // So that little of it is left for the downtime.
   if (plan.log?.limited === true) await shipLog(run);
-  await lastLook(run);
+  const isReady = run.attempted.has("checkpoint");
+  await together([lastLook(run), isReady ? Promise.resolve() : ready()], failed);
   throwIfCancelled(run);
 }
 

@@ -6,6 +6,7 @@ import { mkdir, readFile, realpath, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { ContainerSpec } from "../shared/contracts/container.ts";
 import type { CreateRestore, LogRoom } from "../shared/contracts/restorer.ts";
+import { reach } from "../shared/adapters/milestone.ts";
 import { layerAt, noteLayer } from "../shared/adapters/overlay-layer.ts";
 import { runtimeName } from "../shared/adapters/resources.ts";
 import { asDmigrateError, DmigrateError, messageOf } from "../shared/errors.ts";
@@ -50,12 +51,16 @@ export async function prepareRestore(deps: RestorerDeps, session: Session, reque
   const containerId = await withSpan("docker create", {}, () => engine.createContainer(container.name, body));
   note(deps, session, { containerId });
   stopIfCancelled(session);
-  await withSpan("docker start, as far as the wrapper", {}, () => warmStart(deps, session, containerId, request.log));
   const rcuBefore = deps.rcu.before();
-  advance(deps, session, "wrapper-waits", {
-    prepareMs: performance.now() - started,
-    ...(rcuBefore !== undefined && { rcuBefore }),
-  });
+  if (rcuBefore !== undefined) note(deps, session, { rcuBefore });
+  // Docker makes a network and mounts, each of which waits for RCU.
+  const expedited = rcuBefore !== undefined && deps.rcu.on();
+  try {
+    await withSpan("docker start, as far as runc", {}, () => warmStart(deps, session, containerId, request.log));
+  } finally {
+    if (expedited) deps.rcu.off(rcuBefore);
+  }
+  advance(deps, session, "wrapper-waits", { prepareMs: performance.now() - started });
 }
 
 function stopIfCancelled({ cancelled, record }: Session): void {
@@ -155,14 +160,15 @@ interface Readying {
 
 /** Waits for the wrapper's call, mends its bundle, and sees runc as far as it gets without the checkpoint. */
 async function readyRunc({ deps, session, gate, signal, dir, layerKnown }: Readying): Promise<void> {
-  const { wrapper, bundle } = await gate.request(signal);
-  const { workDir } = migrationPaths(deps.stateDir, session.record.migrationId);
+  const { wrapper, bundle } = await withSpan("docker start, as far as the wrapper", {}, () => gate.request(signal));
+  const { workDir, mountedMark } = migrationPaths(deps.stateDir, session.record.migrationId);
   await mkdir(workDir, { recursive: true, mode: 0o700 });
   const file = join(bundle, "config.json");
   const config = parseBundleConfig(await readFile(file, "utf8"));
   const { containerId = "" } = session.record;
-  // Docker has mounted it by now.
+  // Docker has mounted it by now: the shipper may write to it while the rest is made ready.
   if (!layerKnown) await noteLayer(deps.stateDir, containerId, await layerAt(await realpath(rootOf(config, bundle))));
+  reach(mountedMark, containerId);
   const hook = networkHook(config);
   const sysctls = networkSysctls(config);
   const mode =
@@ -173,7 +179,7 @@ async function readyRunc({ deps, session, gate, signal, dir, layerKnown }: Ready
   await writeFile(`${file}.dmigrate`, mendBundleConfig(config, mode, join(dir, "criu.conf")));
   await rename(`${file}.dmigrate`, file);
   gate.answer(session.networkReady ? "plain" : "hook", workDir);
-  await gate.runcReady(signal);
+  await withSpan("runc gets ready", {}, () => gate.runcReady(signal));
 }
 
 function attach(

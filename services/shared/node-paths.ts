@@ -4,6 +4,7 @@
  *     <stateDir>/migrations/<migrationId>/images/     CRIU images: written by the dump, or received
  *     <stateDir>/migrations/<migrationId>/sealed      source: the checkpoint is sealed, so the images are complete
  *     <stateDir>/migrations/<migrationId>/received    destination: all images are there
+ *     <stateDir>/migrations/<migrationId>/mounted     destination: id of the container, whose files are mounted
  *     <stateDir>/migrations/<migrationId>/work        CRIU's work directory: logs, lazy-pages.socket
  *     <stateDir>/containers/<containerId>/            destination: tells the wrapper to restore this container
  *     <stateDir>/empty                                destination: a read-only, empty tmpfs, which the wrapper mounts
@@ -20,6 +21,7 @@ export interface MigrationPaths {
   workDir: string;
   sealedMark: string;
   receivedMark: string;
+  mountedMark: string;
 }
 
 export const migrationsDir = (stateDir: string): string => join(stateDir, "migrations");
@@ -32,6 +34,7 @@ export function migrationPaths(stateDir: string, migrationId: string): Migration
     workDir: join(dir, "work"),
     sealedMark: join(dir, "sealed"),
     receivedMark: join(dir, "received"),
+    mountedMark: join(dir, "mounted"),
   };
 }
 

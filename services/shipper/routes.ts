@@ -177,13 +177,13 @@ export function registerReceiveRoutes(app: App, receives: Receives): void {
     createRoute({
       method: "put",
       path: "/receives/{id}/target",
-      summary: "Destination: the container whose files are received",
+      summary: "Destination: where files go; answers once this node's restorer has the container's files mounted",
       request: { params: migrationParams, ...jsonBody(receiveTargetSchema) },
       responses: { 200: json(receiveSchema, "files may come"), ...problems },
     }),
     async (c) => {
       const receive = receives.get(c.req.valid("param").id);
-      await receive.setTarget(c.req.valid("json"));
+      await receive.setTarget(c.req.valid("json"), c.req.raw.signal);
       return c.json(receive.report(), 200);
     },
   );

@@ -26,15 +26,17 @@ describe("a migration without failures", () => {
     const order = calls.filter((call, at) => calls.indexOf(call) === at);
     // What does not need each other goes side by side.
     const sequences = [
-      ["b POST /restores/check", "b POST /restores", "b PUT /receives/:id/target", "a POST /transfers/:id/first-pass"],
+      ["b POST /restores/check", "b PUT /receives/:id/target", "a POST /transfers/:id/first-pass"],
+      ["b POST /restores/check", "b POST /restores", "b GET /restores/:id"],
       ["b POST /restores/check", "a POST /transfers", "b POST /receives", "b PUT /receives/:id/target"],
       ["a POST /transfers", "b POST /pagers", "b GET /restores/:id"],
-      ["a POST /transfers/:id/first-pass", "b GET /restores/:id", "a POST /checkpoints"],
-      ["a POST /checkpoints", "a POST /checkpoints/:id/dump", "b POST /restores/:id/resume"],
-      ["a POST /checkpoints", "a POST /transfers/:id/images", "b POST /restores/:id/resume"],
-      ["a POST /checkpoints", "a POST /transfers/:id/delta", "b POST /restores/:id/resume"],
-      ["a POST /checkpoints", "a POST /transfers/:id/memory", "b POST /restores/:id/resume"],
-      ["a POST /checkpoints", "b POST /pagers/:id/serve", "b POST /restores/:id/resume"],
+      ["a POST /transfers/:id/first-pass", "b GET /restores/:id", "a POST /checkpoints/:id/freeze"],
+      ["b PUT /receives/:id/target", "a POST /checkpoints", "a POST /checkpoints/:id/freeze"],
+      ["a POST /checkpoints/:id/freeze", "a POST /checkpoints/:id/dump", "b POST /restores/:id/resume"],
+      ["a POST /checkpoints/:id/freeze", "a POST /transfers/:id/images", "b POST /restores/:id/resume"],
+      ["a POST /checkpoints/:id/freeze", "a POST /transfers/:id/delta", "b POST /restores/:id/resume"],
+      ["a POST /checkpoints/:id/freeze", "a POST /transfers/:id/memory", "b POST /restores/:id/resume"],
+      ["a POST /checkpoints/:id/freeze", "b POST /pagers/:id/serve", "b POST /restores/:id/resume"],
       ["b POST /restores/:id/resume", "a POST /checkpoints/:id/commit"],
       ["b POST /restores/:id/resume", "b POST /restores/:id/finish"],
       ["b POST /restores/:id/resume", "b DELETE /pagers/:id"],
@@ -78,7 +80,7 @@ describe("a migration without failures", () => {
     const { id } = await planner.start();
     expect(await planner.until(id)).toMatchObject({ phase: "committed", plan: { log: { bytes: 1000 } } });
     const log = "a POST /transfers/:id/log";
-    const steps = ["a POST /checkpoints", "b POST /restores/:id/resume", "a POST /checkpoints/:id/commit"];
+    const steps = ["a POST /checkpoints/:id/freeze", "b POST /restores/:id/resume", "a POST /checkpoints/:id/commit"];
     const order = callsOf(planner).filter((call) => call === log || steps.includes(call));
     expect(order).toEqual([log, ...steps.slice(0, 2), log, steps[2], log]);
     const rest = callsOf(planner).slice(callsOf(planner).lastIndexOf(log));
@@ -95,7 +97,7 @@ describe("a migration without failures", () => {
     const { id } = await planner.start();
     expect((await planner.until(id)).phase).toBe("committed");
     const log = "a POST /transfers/:id/log";
-    const steps = ["a POST /checkpoints", "b POST /restores/:id/resume", "a POST /checkpoints/:id/commit"];
+    const steps = ["a POST /checkpoints/:id/freeze", "b POST /restores/:id/resume", "a POST /checkpoints/:id/commit"];
     const order = callsOf(planner).filter((call) => call === log || steps.includes(call));
     expect(order).toEqual([log, log, steps[0], log, steps[1], log, steps[2], log]);
   });
@@ -122,7 +124,7 @@ describe("a migration without failures", () => {
     expect((await planner.until(id)).phase).toBe("committed");
     const calls = callsOf(planner);
     expect(calls.indexOf("a POST /transfers/:id/precopy")).toBeGreaterThan(calls.indexOf("b POST /pagers"));
-    expect(calls.indexOf("a POST /transfers/:id/precopy")).toBeLessThan(calls.indexOf("a POST /checkpoints"));
+    expect(calls.indexOf("a POST /transfers/:id/precopy")).toBeLessThan(calls.indexOf("a POST /checkpoints/:id/freeze"));
     expect(planner.world.violations).toEqual([]);
   });
 
