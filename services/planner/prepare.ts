@@ -19,7 +19,7 @@ import type { Endpoint } from "../shared/contracts/common.ts";
 import { checkpointSchema } from "../shared/contracts/dumper.ts";
 import { pagerSchema } from "../shared/contracts/pager.ts";
 import type { Plan } from "../shared/contracts/planner.ts";
-import { restoreSchema } from "../shared/contracts/restorer.ts";
+import { restoreSchema, type Restore } from "../shared/contracts/restorer.ts";
 import { receiveSchema, shippedSchema, transferSchema } from "../shared/contracts/shipper.ts";
 import { DmigrateError } from "../shared/errors.ts";
 import { bringImage } from "./bring-image.ts";
@@ -169,35 +169,50 @@ export async function prepare(run: Run, inspection: Inspection): Promise<void> {
     if (copiesLittle && !isLong) await ready();
   });
   const paged = Promise.all([linked, probed]).then(([from, newPlan]) => pager(from, newPlan));
+  const waitsSince = restored.then(() => run.clock.now());
+  const lastSteps = async (): Promise<void> => {
+    const [{ precopy: isSentAhead }] = await Promise.all([probed, filesCopied, paged, readied]);
+    if (isSentAhead) {
+      await restored;
+      goOn();
+      await precopy(run, profile);
+    }
+    // So that little of it is left for the downtime.
+    if (plan.log?.limited === true) await shipLog(run);
+    goOn();
+    const isReady = run.attempted.has("checkpoint");
+    await together([lastLook(run, waitsSince), isReady ? Promise.resolve() : ready()], failed);
+  };
   // Each by itself as well: none may be under way any more when this one fails.
-  const [{ precopy: isSentAhead }] = await together(
-    [probed, linked, received, restored, mounted, filesCopied, paged, readied] as const,
+  await together(
+    [probed, linked, received, restored, mounted, filesCopied, paged, readied, waitsSince, lastSteps()],
     failed,
   );
-  throwIfCancelled(run);
-  if (isSentAhead) await precopy(run, profile);
-  // So that little of it is left for the downtime.
-  if (plan.log?.limited === true) await shipLog(run);
-  const isReady = run.attempted.has("checkpoint");
-  await together([lastLook(run), isReady ? Promise.resolve() : ready()], failed);
   throwIfCancelled(run);
 }
 
 /**
  * Before the freeze: is everything still there? It also leaves a connection open to each service (four to the source's
- * shipper, which is asked as many things at once later), so that none is made inside the downtime.
+ * shipper, which is asked as many things at once later), so that none is made inside the downtime. A restore that has said
+ * just now that it waits, as a rule the last of all, is not asked again.
  */
-async function lastLook({ id, source, destination, timing }: Run): Promise<void> {
+async function lastLook(run: Run, waitsSince: Promise<number>): Promise<void> {
+  const { id, source, destination, timing, clock } = run;
   const call = { timeoutMs: timing.callMs };
+  const lookAtRestore = async (): Promise<Restore | undefined> => {
+    const since = await waitsSince;
+    if (clock.now() - since < timing.momentMs) return undefined;
+    return destination.restorer.get(`/restores/${id}`, restoreSchema, call);
+  };
   const [restore, pager, receive] = await Promise.all([
-    destination.restorer.get(`/restores/${id}`, restoreSchema, call),
+    lookAtRestore(),
     destination.pager.get(`/pagers/${id}`, pagerSchema, call),
     destination.shipper.get(`/receives/${id}`, receiveSchema, call),
     ...[1, 2, 3, 4].map(() => source.shipper.get(`/transfers/${id}`, transferSchema, call)),
   ] as const);
   const lost = (what: string, why: string): DmigrateError =>
     new DmigrateError("upstream", `${what} on node ${destination.name} ${why}`);
-  if (restore.state !== "waiting")
+  if (restore !== undefined && restore.state !== "waiting")
     throw lost("the prepared container", `is ${restore.state}: ${restore.error ?? "no reason given"}`);
   if (pager.state !== "ready") throw lost("the pager", `is ${pager.state}: ${pager.error ?? "no reason given"}`);
   if (!receive.connected) throw lost("the shipper", `has lost its connection to node ${source.name}`);

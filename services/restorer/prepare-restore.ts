@@ -16,13 +16,14 @@ import { within, type Engine } from "./adapters/engine.ts";
 import { makeBindDirectory } from "./adapters/bind-directories.ts";
 import { makeSpecDir, openGate, type Gate } from "./adapters/gate.ts";
 import { makeLogRoom } from "./adapters/log-room.ts";
-import { attachNetwork } from "./adapters/network.ts";
+import { attachNetwork, holdNamespace, type HeldNamespace } from "./adapters/network.ts";
 import { checkRestore } from "./check-restore.ts";
 import {
   criuRestoreConfig,
   mendBundleConfig,
   networkHook,
   networkSysctls,
+  settingsOf,
   parseBundleConfig,
   rootOf,
   type NetworkHook,
@@ -139,14 +140,16 @@ async function warmStart(
   const { warmStartMs } = deps.limits;
   // The signal ends what the race leaves behind.
   const signal = AbortSignal.any([session.cancelled.signal, AbortSignal.timeout(warmStartMs)]);
-  await Promise.race([
-    within(
-      warmStartMs,
-      readyRunc({ deps, session, gate, signal, dir, layerKnown: layer !== undefined }),
-      "docker start did not get as far as runc",
-    ),
-    endedEarly,
-  ]);
+  const namespace = (await deps.engine.attachesByHook()) ? holdNamespace(warmStartMs) : undefined;
+  const readying = { deps, session, gate, signal, dir, layerKnown: layer !== undefined, namespace };
+  try {
+    await Promise.race([
+      within(warmStartMs, readyRunc(readying), "docker start did not get as far as runc"),
+      endedEarly,
+    ]);
+  } finally {
+    await namespace?.end();
+  }
 }
 
 interface Readying {
@@ -156,10 +159,13 @@ interface Readying {
   signal: AbortSignal;
   dir: string;
   layerKnown: boolean;
+  /** Made while Docker works, where its network is to be attached to it. */
+  namespace: HeldNamespace | undefined;
 }
 
 /** Waits for the wrapper's call, mends its bundle, and sees runc as far as it gets without the checkpoint. */
-async function readyRunc({ deps, session, gate, signal, dir, layerKnown }: Readying): Promise<void> {
+async function readyRunc(readying: Readying): Promise<void> {
+  const { deps, session, gate, signal, dir, layerKnown } = readying;
   const { wrapper, bundle } = await withSpan("docker start, as far as the wrapper", {}, () => gate.request(signal));
   const { workDir, mountedMark } = migrationPaths(deps.stateDir, session.record.migrationId);
   await mkdir(workDir, { recursive: true, mode: 0o700 });
@@ -173,8 +179,8 @@ async function readyRunc({ deps, session, gate, signal, dir, layerKnown }: Ready
   const sysctls = networkSysctls(config);
   const mode =
     hook === undefined
-      ? { restoreHook: { path: wrapper, args: [wrapper, "dmigrate-hook", dir, ...sysctls] } }
-      : { networkPath: await attach(deps, session, bundle, hook, sysctls) };
+      ? { restoreHook: restoreHook(wrapper, dir, sysctls) }
+      : { networkPath: await attach(readying, bundle, hook, sysctls) };
   session.networkReady = hook !== undefined;
   await writeFile(`${file}.dmigrate`, mendBundleConfig(config, mode, join(dir, "criu.conf")));
   await rename(`${file}.dmigrate`, file);
@@ -182,15 +188,24 @@ async function readyRunc({ deps, session, gate, signal, dir, layerKnown }: Ready
   await withSpan("runc gets ready", {}, () => gate.runcReady(signal));
 }
 
-function attach(
-  { limits }: RestorerDeps,
-  { record }: Session,
+const restoreHook = (wrapper: string, dir: string, sysctls: ReadonlyMap<string, string>) => ({
+  path: wrapper,
+  args: [wrapper, "dmigrate-hook", dir, ...[...sysctls].map(([name, value]) => `${name}=${value}`)],
+});
+
+async function attach(
+  { deps, session, namespace: held }: Readying,
   bundle: string,
   hook: NetworkHook,
-  sysctls: string[],
+  sysctls: ReadonlyMap<string, string>,
 ): Promise<string> {
-  const { containerId = "" } = record;
-  return withSpan("attach network", {}, () =>
-    attachNetwork({ containerId, bundle, hook, sysctls, timeoutMs: limits.warmStartMs }),
-  );
+  const { containerId = "" } = session.record;
+  const timeoutMs = deps.limits.warmStartMs;
+  const namespace = held ?? holdNamespace(timeoutMs);
+  try {
+    const options = { containerId, bundle, hook, namespace, settings: settingsOf(sysctls), timeoutMs };
+    return await withSpan("attach network", {}, () => attachNetwork(options));
+  } finally {
+    await namespace.end();
+  }
 }

@@ -4,6 +4,7 @@ import { migrationParams } from "../shared/contracts/common.ts";
 import {
   createReceiveSchema,
   createTransferSchema,
+  deletedTransferSchema,
   linkProbeSchema,
   openMemorySchema,
   precopySchema,
@@ -156,9 +157,13 @@ export function registerTransferRoutes(app: App, transfers: Transfers): void {
       path: "/transfers/{id}",
       summary: "Source: close the connections and the memory",
       request: { params: migrationParams },
-      responses: { 200: json(deleted, "gone"), ...problems },
+      responses: { 200: json(deletedTransferSchema, "gone"), ...problems },
     }),
-    (c) => c.json({ deleted: transfers.remove(c.req.valid("param").id) }, 200),
+    (c) => {
+      const { id } = c.req.valid("param");
+      const bytesSent = transfers.find(id)?.report().bytesSent;
+      return c.json({ deleted: transfers.remove(id), ...(bytesSent !== undefined && { bytesSent }) }, 200);
+    },
   );
 }
 

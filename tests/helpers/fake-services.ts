@@ -24,6 +24,7 @@ import {
 import {
   createReceiveSchema,
   createTransferSchema,
+  deletedTransferSchema,
   linkProbeSchema,
   openMemorySchema,
   precopySchema,
@@ -32,6 +33,7 @@ import {
   shipImageSchema,
   shippedSchema,
   transferSchema,
+  type Transfer,
 } from "../../services/shared/contracts/shipper.ts";
 import type { ErrorCode } from "../../services/shared/errors.ts";
 import { destinationId, fakeProfile, type FakeNodeState, type FakeWorld } from "./fake-world.ts";
@@ -181,7 +183,10 @@ const answers: Record<string, Answer> = {
     demand(["dumped", "sealed"].includes(node.checkpoints.get(id)?.state ?? ""), "there are no images yet");
     return done(node, id, "images");
   },
-  "DELETE /transfers/:id": ({ node, id }) => ({ deleted: node.transfers.delete(id) }),
+  "DELETE /transfers/:id": ({ node, id }) => {
+    const { bytesSent } = node.transfers.has(id) ? transfer(node, id) : {};
+    return deletedTransferSchema.parse({ deleted: node.transfers.delete(id), bytesSent });
+  },
 
   "POST /receives": ({ world, node, body }) => {
     const { migrationId, secret } = read(createReceiveSchema, body);
@@ -317,7 +322,7 @@ function step({ node, id }: Call, from: readonly CheckpointState[], to: Checkpoi
   return next;
 }
 
-function transfer(node: FakeNodeState, id: string): unknown {
+function transfer(node: FakeNodeState, id: string): Partial<Transfer> {
   const { secretsUsed, done: parts } = need(node.transfers.get(id), `transfer ${id}`);
   return transferSchema.parse({
     migrationId: id,

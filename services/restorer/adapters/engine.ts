@@ -16,6 +16,8 @@ export interface RestartPolicy {
 
 export interface Engine {
   info(): Promise<{ version: string; runtimes: string[]; runtimePath?: string; seccomp: boolean }>;
+  /** Whether this Docker, as those before 28 do, attaches a container's network in a hook. */
+  attachesByHook(): Promise<boolean>;
   /** Id that a reference or id resolves to; undefined when there is no such image. */
   imageId(ref: string): Promise<string | undefined>;
   /** Of each image the digests of its layers (diff ids), the lowest first. */
@@ -81,6 +83,10 @@ export function createEngine(docker: Docker): Engine {
         ...(path !== undefined && { runtimePath: path }),
         seccomp: info.SecurityOptions?.some((option) => option.includes("name=seccomp")) ?? false,
       };
+    },
+    async attachesByHook() {
+      const { ServerVersion } = await ask("Docker", dockerInfo(docker));
+      return Number.parseInt(ServerVersion) < 28;
     },
     async imageId(ref) {
       return (await find(`image ${ref}`, docker.getImage(ref).inspect()))?.Id;

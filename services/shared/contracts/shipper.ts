@@ -91,6 +91,9 @@ export const createReceiveSchema = z.strictObject({
 });
 export type CreateReceive = z.infer<typeof createReceiveSchema>;
 
+/** Answer of DELETE /transfers/:id: whether there was one, and what it had sent. */
+export const deletedTransferSchema = z.object({ deleted: z.boolean(), bytesSent: countSchema.optional() });
+
 /** What of the container is received beside its writable layer. */
 export const receiveTargetSchema = z.strictObject({
   volumes: z.array(volumeNameSchema).max(256),

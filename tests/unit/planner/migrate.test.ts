@@ -124,7 +124,9 @@ describe("a migration without failures", () => {
     expect((await planner.until(id)).phase).toBe("committed");
     const calls = callsOf(planner);
     expect(calls.indexOf("a POST /transfers/:id/precopy")).toBeGreaterThan(calls.indexOf("b POST /pagers"));
-    expect(calls.indexOf("a POST /transfers/:id/precopy")).toBeLessThan(calls.indexOf("a POST /checkpoints/:id/freeze"));
+    expect(calls.indexOf("a POST /transfers/:id/precopy")).toBeLessThan(
+      calls.indexOf("a POST /checkpoints/:id/freeze"),
+    );
     expect(planner.world.violations).toEqual([]);
   });
 

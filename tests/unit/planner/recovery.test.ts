@@ -1,7 +1,7 @@
 /** The planner lost at every call, and stopped in order. */
 import { setTimeout as delay } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
-import { destinationId, sourceId } from "../../helpers/fake-world.ts";
+import { destinationId } from "../../helpers/fake-world.ts";
 import {
   afterResume,
   beforeResume,
