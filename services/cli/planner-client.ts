@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import { createParser } from "eventsource-parser";
-import { HTTPError } from "got";
+import { HttpFailure } from "../shared/adapters/http-call.ts";
 import { createClient, type ServiceClient } from "../shared/client.ts";
 import { migrationEventSchema, type MigrationEvent } from "../shared/contracts/planner.ts";
 import { DmigrateError, messageOf } from "../shared/errors.ts";
@@ -56,7 +56,7 @@ export function readToken(path: string): string {
 
 /** The shared client speaks as one service to another; here the token is the user's own. */
 function explain(error: unknown): never {
-  if (error instanceof DmigrateError && error.cause instanceof HTTPError && error.cause.response.statusCode === 401) {
+  if (error instanceof DmigrateError && error.cause instanceof HttpFailure && error.cause.status === 401) {
     const message = "the planner refused the token; set DMIGRATE_TOKEN or --token-file to the planner's token";
     throw new DmigrateError("unauthorized", message, { cause: error });
   }

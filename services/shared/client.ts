@@ -2,11 +2,9 @@
  * Calls to another of our services: bearer token, trace context, answers validated by the contract's schema,
  * problems turned back into the error they were.
  */
-import { Agent as HttpAgent } from "node:http";
-import { Agent as HttpsAgent } from "node:https";
-import got, { HTTPError, RequestError, TimeoutError, type Got } from "got";
 import { SpanKind } from "@opentelemetry/api";
 import type { z } from "zod";
+import { createCaller, HttpFailure, type Caller, type Method } from "./adapters/http-call.ts";
 import { problemSchema } from "./contracts/common.ts";
 import { DmigrateError, messageOf, statusOf, type ErrorCode } from "./errors.ts";
 import { idleClientMs } from "./keep-alive.ts";
@@ -28,8 +26,6 @@ export interface ServiceClient {
   close(): void;
 }
 
-type Method = "GET" | "POST" | "PUT" | "DELETE";
-
 /** A client of the service at `url`; `name` is what errors call it ("the dumper of node a"). */
 export function createClient(
   name: string,
@@ -37,17 +33,8 @@ export function createClient(
   token: string | undefined,
   idleMs = idleClientMs,
 ): ServiceClient {
-  // Kept alive: a new connection inside the downtime would cost a round trip. The agent ends only idle connections by it.
-  const reuse = { keepAlive: true, timeout: idleMs };
-  const agents = { http: new HttpAgent(reuse), https: new HttpsAgent(reuse) };
-  const http = got.extend({
-    prefixUrl: url,
-    agent: agents,
-    retry: { limit: 0 },
-    followRedirect: false,
-    responseType: "text",
-    ...(token !== undefined && { headers: { authorization: `Bearer ${token}` } }),
-  });
+  // Kept alive: a new connection inside the downtime would cost a round trip. It ends only idle connections by itself.
+  const http = createCaller(url, { idleMs, headers: token === undefined ? {} : { authorization: `Bearer ${token}` } });
   const call = <T>(
     method: Method,
     path: string,
@@ -69,15 +56,12 @@ export function createClient(
     post: (path, body, answer, options) => call("POST", path, body, answer, options),
     put: (path, body, answer, options) => call("PUT", path, body, answer, options),
     delete: (path, answer, options) => call("DELETE", path, undefined, answer, options),
-    close: () => {
-      agents.http.destroy();
-      agents.https.destroy();
-    },
+    close: () => http.close(),
   };
 }
 
 interface Target {
-  http: Got;
+  http: Caller;
   name: string;
   url: string;
 }
@@ -94,17 +78,21 @@ async function send<T>(
   const { signal, timeoutMs = 30_000 } = options;
   let text: string;
   try {
-    const response = await target.http(path.replace(/^\//, ""), {
+    const response = await target.http.call({
       method,
+      path,
       headers: traceHeaders(),
-      timeout: { request: timeoutMs, connect: Math.min(timeoutMs, 5_000) },
-      ...(signal !== undefined && { signal }),
-      ...(body !== undefined && { json: body }),
+      body: body === undefined ? undefined : JSON.stringify(body),
+      timeoutMs,
+      connectMs: Math.min(timeoutMs, 5_000),
+      signal,
     });
-    onStatus(response.statusCode);
+    onStatus(response.status);
+    if (response.status < 200 || response.status > 299) throw new HttpFailure(response);
     text = response.body;
   } catch (error) {
-    if (error instanceof HTTPError) onStatus(error.response.statusCode);
+    if (signal?.aborted === true && !(error instanceof HttpFailure))
+      throw new DmigrateError("cancelled", `${method} ${path} was cancelled`, { cause: error });
     throw translate(error, target, `${method} ${path}`);
   }
   const parsed = answer.safeParse(parseJson(text));
@@ -125,8 +113,8 @@ function parseJson(text: string): unknown {
 }
 
 function translate(error: unknown, { name, url }: Target, what: string): DmigrateError {
-  if (error instanceof HTTPError) {
-    const problem = problemSchema.safeParse(parseJson(String(error.response.body)));
+  if (error instanceof HttpFailure) {
+    const problem = problemSchema.safeParse(parseJson(error.body));
     if (problem.success) {
       const { code, detail, errors = [], reasons = [] } = problem.data;
       const known: ErrorCode = code in statusOf ? (code as ErrorCode) : "upstream";
@@ -139,13 +127,11 @@ function translate(error: unknown, { name, url }: Target, what: string): Dmigrat
         );
       return new DmigrateError(known, `${name}: ${detail}`, { cause: error, fields: errors, reasons });
     }
-    return new DmigrateError("upstream", `${name} (${url}) answered ${what} with status ${error.response.statusCode}`, {
+    return new DmigrateError("upstream", `${name} (${url}) answered ${what} with status ${error.status}`, {
       cause: error,
     });
   }
-  if (error instanceof TimeoutError)
+  if (error instanceof DmigrateError && error.code === "timeout")
     return new DmigrateError("timeout", `${name} (${url}) did not answer ${what} in time`, { cause: error });
-  if (error instanceof RequestError && error.code === "ERR_ABORTED")
-    return new DmigrateError("cancelled", `${what} was cancelled`, { cause: error });
   return new DmigrateError("unavailable", `${name} (${url}) cannot be reached: ${messageOf(error)}`, { cause: error });
 }
