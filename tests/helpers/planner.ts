@@ -39,7 +39,8 @@ export class PlannerUser {
   async waitForEnd(id: string, timeoutMs = 90_000): Promise<Migration> {
     const signal = AbortSignal.timeout(timeoutMs);
     try {
-      await Array.fromAsync(this.#planner.events(id, { follow: true, signal }));
+      const events = this.#planner.events(id, { follow: true, signal })[Symbol.asyncIterator]();
+      while ((await events.next()).done !== true);
     } catch (cause) {
       if (!signal.aborted) throw cause;
       throw new Error(`waited ${timeoutMs} ms in vain for the end of migration ${id}`, { cause });
