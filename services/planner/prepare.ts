@@ -8,8 +8,8 @@
  *                                            └ checkpoint ready │
  *                         restore ──┴─────── (mounted) ─────────┘
  *
- * The probe measures the link, unless its speed is known, and the rest goes by the plan that follows from it; the restore
- * waits for it only then, since Docker's work would be measured too. An image that is missing at the destination goes
+ * The probe measures the link, unless its speed is known or makes no difference, and the rest goes by the plan that follows
+ * from it. The restore of a large container waits for it, since Docker's work would be measured too. An image that is missing at the destination goes
  * between probe and restore. The container's files are mounted at the destination long before all is ready there: the
  * target is asked for at once, and answers then. Memory that is sent ahead comes last, so that little of it changes before
  * the freeze. The checkpoint is made ready last, too, unless the rest takes no time: what is looked at for it may change.
@@ -26,7 +26,7 @@ import { bringImage } from "./bring-image.ts";
 import { logBytes } from "./core/plan.ts";
 import type { Inspection } from "./inspect.ts";
 import { precopy } from "./precopy.ts";
-import { isProbeDue, probe } from "./probe.ts";
+import { isProbeFirst, probe } from "./probe.ts";
 import { anything, throwIfCancelled, create, together, type Run } from "./run.ts";
 import { shipLog } from "./ship-log.ts";
 import { moveTimeoutMs } from "./timing.ts";
@@ -159,7 +159,7 @@ export async function prepare(run: Run, inspection: Inspection): Promise<void> {
   const linked = link();
   const received = linked.then(receive);
   const probed = received.then(() => probe(run, inspection, signal));
-  const measured = isProbeDue(run) ? probed : Promise.resolve();
+  const measured = isProbeFirst(run, plan) ? probed : Promise.resolve();
   const imaged = plan.shipImage ? probed.then(image) : measured;
   const restored = imaged.then(restore);
   const mounted = Promise.all([received, imaged]).then(target);

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
 import { openStore } from "../../../services/planner/adapters/store.ts";
 import { planSchema, type Plan } from "../../../services/shared/contracts/planner.ts";
@@ -162,6 +163,32 @@ describe("a migration without failures", () => {
     const again = await planner.start({ mode: "hybrid" });
     await planner.until(again.id);
     expect(callsOf(planner).filter((call) => call.endsWith("/probe"))).toHaveLength(1);
+  });
+
+  test("measures no link for what is small", async () => {
+    await using planner = await createTestPlanner();
+    planner.world.profile = { ...fakeProfile(), memoryBytes: 1 << 20 };
+    const { id } = await planner.start();
+    const { phase, plan } = await planner.until(id);
+    expect(phase).toBe("committed");
+    expect(plan?.reasons[0]).toContain("unknown");
+    expect(planner.world.calls).not.toContain("a POST /transfers/:id/probe");
+  });
+
+  test.each([
+    ["has a large container wait for the probe", 512, false],
+    ["measures the link of a smaller one while Docker works", 64, true],
+  ])("%s", async (_what, megabytes, isSideBySide) => {
+    await using planner = await createTestPlanner();
+    planner.world.profile = { ...fakeProfile(), memoryBytes: megabytes << 20 };
+    const probe = planner.a.hold("POST /transfers/:id/probe");
+    const { id } = await planner.start();
+    await probe.arrived;
+    await delay(50);
+    expect(planner.world.calls.includes("b POST /restores")).toBe(isSideBySide);
+    expect(planner.world.calls).not.toContain("a POST /transfers/:id/first-pass");
+    probe.release();
+    expect((await planner.until(id)).phase).toBe("committed");
   });
 
   test("goes on without a measurement when the probe fails", async () => {
