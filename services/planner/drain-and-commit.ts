@@ -105,14 +105,7 @@ async function commit(run: Run, leftovers: LeftoverTable): Promise<void> {
     },
   ).catch((error: unknown) => destinationGone(run, error));
   // Docker has written the last of the log once the container has ended.
-  await Promise.all([
-    timed,
-    finish,
-    cleanUp(
-      run,
-      Promise.all([release, shipLog(run, release)]),
-    ),
-  ]);
+  await Promise.all([timed, finish, cleanUp(run, Promise.all([release, shipLog(run, release)]))]);
   noteLeftovers(run, leftovers);
 }
 
