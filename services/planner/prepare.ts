@@ -3,10 +3,10 @@
  * container at the destination waiting for its processes, a first pass over the files, and the pager; side by side
  * wherever one does not need the other.
  *
- *     transfer ── receive ── probe ─┬─────────── pager ─────────┬─ pre-copy ── last look, checkpoint ready
- *                                   ├ target ┬─ first pass ─────┤
- *                                            └ checkpoint ready │
- *                         restore ──┴─────── (mounted) ─────────┘
+ *     transfer ── receive ── probe ─┬─ pager ───────────────────┬─ pre-copy ── last look, checkpoint ready
+ *                                   ├─ checkpoint ready ────────┤
+ *                                   ├─ target ── first pass ────┤
+ *                         restore ──┴── (mounted) ──────────────┘
  *
  * The probe measures the link, unless its speed is known or makes no difference, and the rest goes by the plan that follows
  * from it. The restore of a large container waits for it, since Docker's work would be measured too. An image that is missing at the destination goes
@@ -165,8 +165,8 @@ export async function prepare(run: Run, inspection: Inspection): Promise<void> {
   const mounted = Promise.all([received, imaged]).then(target);
   const filesCopied = Promise.all([probed, mounted]).then(firstPass);
   const copiesLittle = profile.writableLayerBytes + profile.volumeBytes + logBytes(profile) <= littleBytes;
-  const readied = Promise.all([probed, mounted]).then(async ([{ precopy: isLong }]) => {
-    if (copiesLittle && !isLong) await ready();
+  const readied = probed.then(async ({ precopy: isLong }) => {
+    if (copiesLittle && !isLong && !plan.shipImage) await ready();
   });
   const paged = Promise.all([linked, probed]).then(([from, newPlan]) => pager(from, newPlan));
   const waitsSince = restored.then(() => run.clock.now());

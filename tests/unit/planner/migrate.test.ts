@@ -32,7 +32,7 @@ describe("a migration without failures", () => {
       ["b POST /restores/check", "a POST /transfers", "b POST /receives", "b PUT /receives/:id/target"],
       ["a POST /transfers", "b POST /pagers", "b GET /restores/:id"],
       ["a POST /transfers/:id/first-pass", "b GET /restores/:id", "a POST /checkpoints/:id/freeze"],
-      ["b PUT /receives/:id/target", "a POST /checkpoints", "a POST /checkpoints/:id/freeze"],
+      ["b POST /restores/check", "a POST /checkpoints", "a POST /checkpoints/:id/freeze"],
       ["a POST /checkpoints/:id/freeze", "a POST /checkpoints/:id/dump", "b POST /restores/:id/resume"],
       ["a POST /checkpoints/:id/freeze", "a POST /transfers/:id/images", "b POST /restores/:id/resume"],
       ["a POST /checkpoints/:id/freeze", "a POST /transfers/:id/delta", "b POST /restores/:id/resume"],
