@@ -6,6 +6,7 @@ import { mkdir, readFile, realpath, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { ContainerSpec } from "../shared/contracts/container.ts";
 import type { CreateRestore, LogRoom } from "../shared/contracts/restorer.ts";
+import { aMomentMs } from "../shared/adapters/docker.ts";
 import { reach } from "../shared/adapters/milestone.ts";
 import { layerAt, noteLayer } from "../shared/adapters/overlay-layer.ts";
 import { runtimeName } from "../shared/adapters/resources.ts";
@@ -70,7 +71,8 @@ function stopIfCancelled({ cancelled, record }: Session): void {
 }
 
 async function refuseOrGoOn(engine: Engine, request: CreateRestore): Promise<void> {
-  const { imagePresent, refusals } = await checkRestore(engine, request);
+  // It was checked a moment ago, as a rule.
+  const { imagePresent, refusals } = await checkRestore(engine, request, { mayBeOldMs: aMomentMs });
   const { container } = request;
   if (!imagePresent) {
     const message = `image ${container.imageRef} (${container.imageId}) is not on the destination`;

@@ -5,7 +5,7 @@ import type { Volume } from "../../shared/contracts/container.ts";
 import { jsonLogLimits, jsonLogPath, type LogLimits } from "../../shared/adapters/container-log.ts";
 import { shownLayer, type LayerPaths } from "../../shared/adapters/overlay-layer.ts";
 import { runtimeName } from "../../shared/adapters/resources.ts";
-import { dockerError, dockerInfo, dockerStatus } from "../../shared/adapters/docker.ts";
+import { aMomentMs, dockerError, dockerInfo, dockerStatus } from "../../shared/adapters/docker.ts";
 import { DmigrateError } from "../../shared/errors.ts";
 import type { PresentContainer, PresentVolume } from "../core/refuse.ts";
 
@@ -15,7 +15,8 @@ export interface RestartPolicy {
 }
 
 export interface Engine {
-  info(): Promise<{ version: string; runtimes: string[]; runtimePath?: string; seccomp: boolean }>;
+  /** An answer may be `mayBeOldMs` old; 0 unless told. */
+  info(mayBeOldMs?: number): Promise<{ version: string; runtimes: string[]; runtimePath?: string; seccomp: boolean }>;
   /** Whether this Docker, as those before 28 do, attaches a container's network in a hook. */
   attachesByHook(): Promise<boolean>;
   /** Id that a reference or id resolves to; undefined when there is no such image. */
@@ -74,8 +75,8 @@ export function createEngine(docker: Docker): Engine {
       call.then(() => true),
     )) ?? false;
   return {
-    async info() {
-      const info = await ask("Docker", dockerInfo(docker));
+    async info(mayBeOldMs) {
+      const info = await ask("Docker", dockerInfo(docker, mayBeOldMs));
       const path = info.Runtimes?.["dmigrate"]?.path;
       return {
         version: info.ServerVersion,
@@ -85,7 +86,7 @@ export function createEngine(docker: Docker): Engine {
       };
     },
     async attachesByHook() {
-      const { ServerVersion } = await ask("Docker", dockerInfo(docker));
+      const { ServerVersion } = await ask("Docker", dockerInfo(docker, aMomentMs));
       return Number.parseInt(ServerVersion) < 28;
     },
     async imageId(ref) {
@@ -148,7 +149,7 @@ export function createEngine(docker: Docker): Engine {
     async places(id) {
       const [found, { DockerRootDir }] = await Promise.all([
         ask(`container ${id.slice(0, 12)}`, docker.getContainer(id).inspect()),
-        ask("Docker", dockerInfo(docker)),
+        ask("Docker", dockerInfo(docker, aMomentMs)),
       ]);
       const limits = jsonLogLimits(found.HostConfig.LogConfig ?? {});
       const log = limits && { path: jsonLogPath(DockerRootDir, id), limits };

@@ -10,9 +10,10 @@ export async function readNodeFacts(
   engine: Engine,
   spec: ContainerSpec,
   moveBinds: readonly string[],
+  mayBeOldMs: number,
 ): Promise<NodeFacts> {
   const [info, containers, networks, volumes, binds, listening, appArmorProfiles] = await Promise.all([
-    engine.info(),
+    engine.info(mayBeOldMs),
     engine.containers(),
     engine.networks(),
     Promise.all(spec.volumes.map(({ name }) => engine.volume(name))),

@@ -19,18 +19,21 @@ export interface DockerInfo {
   SecurityOptions?: string[] | null;
 }
 
-/** A plan and the migration that follows it ask several times within a moment; to answer takes Docker some 10 ms each time. */
-const infoMs = 500;
-const infos = new WeakMap<Docker, { answer: Promise<DockerInfo>; askedAt: number }>();
+/** How old an answer may be where it was looked at just before: to give it takes Docker some 10 ms. */
+export const aMomentMs = 500;
+const infos = new WeakMap<Docker, { answer: Promise<DockerInfo>; answeredAt: number }>();
 
-/** `docker info`, asked anew when the last answer is older than half a second. Rejects as dockerode does. */
-export function dockerInfo(docker: Docker): Promise<DockerInfo> {
+/** `docker info`: asked at once, or already, or answered at most `mayBeOldMs` ago. Rejects as dockerode does. */
+export function dockerInfo(docker: Docker, mayBeOldMs = 0): Promise<DockerInfo> {
   const last = infos.get(docker);
-  if (last !== undefined && performance.now() - last.askedAt < infoMs) return last.answer;
-  const answer = docker.info() as Promise<DockerInfo>;
-  infos.set(docker, { answer, askedAt: performance.now() });
-  answer.catch(() => infos.delete(docker));
-  return answer;
+  if (last !== undefined && performance.now() - last.answeredAt <= mayBeOldMs) return last.answer;
+  const asked = { answer: docker.info() as Promise<DockerInfo>, answeredAt: Infinity };
+  infos.set(docker, asked);
+  asked.answer.then(
+    () => (asked.answeredAt = performance.now()),
+    () => infos.delete(docker),
+  );
+  return asked.answer;
 }
 
 /** The HTTP status Docker answered with, or undefined when it did not answer. */
