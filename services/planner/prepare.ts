@@ -172,13 +172,13 @@ export async function prepare(run: Run, inspection: Inspection): Promise<void> {
   const waitsSince = restored.then(() => run.clock.now());
   const lastSteps = async (): Promise<void> => {
     const [{ precopy: isSentAhead }] = await Promise.all([probed, filesCopied, paged, readied]);
-    if (isSentAhead) {
-      await restored;
-      goOn();
-      await precopy(run, profile);
-    }
+    const isLimited = plan.log?.limited === true;
+    // These come last.
+    if (isSentAhead || isLimited) await restored;
+    goOn();
+    if (isSentAhead) await precopy(run, profile);
     // So that little of it is left for the downtime.
-    if (plan.log?.limited === true) await shipLog(run);
+    if (isLimited) await shipLog(run);
     goOn();
     const isReady = run.attempted.has("checkpoint");
     await together([lastLook(run, waitsSince), isReady ? Promise.resolve() : ready()], failed);
