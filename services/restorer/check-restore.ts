@@ -6,21 +6,14 @@ import { readNodeFacts } from "./adapters/node-facts.ts";
 import { sharedLayers } from "./core/shared-layers.ts";
 import { refuse } from "./core/refuse.ts";
 
-export interface CheckOptions {
-  /** Of the image, for how many of them are here. */
-  imageLayers?: readonly string[];
-  /** How old what Docker says of itself may be. */
-  mayBeOldMs?: number;
-}
-
 export async function checkRestore(
   engine: Engine,
   { container, moveBinds, replaces }: CheckRestore,
-  { imageLayers = [], mayBeOldMs = 0 }: CheckOptions = {},
+  imageLayers: readonly string[] = [],
 ): Promise<RestoreCheck> {
   const [image, facts] = await Promise.all([
     engine.imageId(container.imageId),
-    readNodeFacts(engine, container, moveBinds, mayBeOldMs),
+    readNodeFacts(engine, container, moveBinds),
   ]);
   const layersPresent =
     image === undefined && imageLayers.length > 0 ? sharedLayers(imageLayers, await engine.imageLayers()) : 0;

@@ -6,7 +6,6 @@ import { mkdir, readFile, realpath, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { ContainerSpec } from "../shared/contracts/container.ts";
 import type { CreateRestore, LogRoom } from "../shared/contracts/restorer.ts";
-import { aMomentMs } from "../shared/adapters/docker.ts";
 import { reach } from "../shared/adapters/milestone.ts";
 import { layerAt, noteLayer } from "../shared/adapters/overlay-layer.ts";
 import { runtimeName } from "../shared/adapters/resources.ts";
@@ -71,8 +70,7 @@ function stopIfCancelled({ cancelled, record }: Session): void {
 }
 
 async function refuseOrGoOn(engine: Engine, request: CreateRestore): Promise<void> {
-  // It was checked a moment ago, as a rule.
-  const { imagePresent, refusals } = await checkRestore(engine, request, { mayBeOldMs: aMomentMs });
+  const { imagePresent, refusals } = await checkRestore(engine, request);
   const { container } = request;
   if (!imagePresent) {
     const message = `image ${container.imageRef} (${container.imageId}) is not on the destination`;

@@ -125,7 +125,7 @@ export function createRestores(deps: RestorerDeps): Restorer {
   return {
     hasImage: async (imageId) => (await deps.engine.imageId(imageId)) !== undefined,
     pullImage: (imageId, ref, signal) => pullImage(deps.engine, imageId, ref, signal),
-    check: (request, imageLayers) => checkRestore(deps.engine, request, { imageLayers }),
+    check: (request, imageLayers) => checkRestore(deps.engine, request, imageLayers),
     create: (request) => {
       if (stopping) throw new DmigrateError("unavailable", "the restorer is stopping");
       return inTurn(request.migrationId, () => prepare(request));

@@ -15,8 +15,8 @@ export interface RestartPolicy {
 }
 
 export interface Engine {
-  /** An answer may be `mayBeOldMs` old; 0 unless told. */
-  info(mayBeOldMs?: number): Promise<{ version: string; runtimes: string[]; runtimePath?: string; seccomp: boolean }>;
+  /** As it was a moment ago, if it was asked then. */
+  info(): Promise<{ version: string; runtimes: string[]; runtimePath?: string; seccomp: boolean }>;
   /** Whether this Docker, as those before 28 do, attaches a container's network in a hook. */
   attachesByHook(): Promise<boolean>;
   /** Id that a reference or id resolves to; undefined when there is no such image. */
@@ -75,8 +75,8 @@ export function createEngine(docker: Docker): Engine {
       call.then(() => true),
     )) ?? false;
   return {
-    async info(mayBeOldMs) {
-      const info = await ask("Docker", dockerInfo(docker, mayBeOldMs));
+    async info() {
+      const info = await ask("Docker", dockerInfo(docker, aMomentMs));
       const path = info.Runtimes?.["dmigrate"]?.path;
       return {
         version: info.ServerVersion,

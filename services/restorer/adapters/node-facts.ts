@@ -10,10 +10,9 @@ export async function readNodeFacts(
   engine: Engine,
   spec: ContainerSpec,
   moveBinds: readonly string[],
-  mayBeOldMs: number,
 ): Promise<NodeFacts> {
   const [info, containers, networks, volumes, binds, listening, appArmorProfiles] = await Promise.all([
-    engine.info(mayBeOldMs),
+    engine.info(),
     engine.containers(),
     engine.networks(),
     Promise.all(spec.volumes.map(({ name }) => engine.volume(name))),

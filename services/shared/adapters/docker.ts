@@ -19,7 +19,10 @@ export interface DockerInfo {
   SecurityOptions?: string[] | null;
 }
 
-/** How old an answer may be where it was looked at just before: to give it takes Docker some 10 ms. */
+/**
+ * How old an answer may be where it was asked for just before: to give it takes Docker some 10 ms. A plan begins with the
+ * nodes' resources, for which it is asked anew.
+ */
 export const aMomentMs = 500;
 const infos = new WeakMap<Docker, { answer: Promise<DockerInfo>; answeredAt: number }>();
 
