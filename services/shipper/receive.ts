@@ -46,6 +46,8 @@ export class Receive {
   readonly #links = new Set<FramedLink>();
   readonly #jobs: ReceiveJobs;
   #places: Map<string, TreePlace> | undefined;
+  /** Settled once no target is being set. */
+  #setting: Promise<void> = Promise.resolve();
   /** Absent while the container is not known, and for one whose log does not come. */
   #containerLog: TargetLog | undefined;
   #bytesOfClosedLinks = 0;
@@ -98,11 +100,19 @@ export class Receive {
    * Waits until Docker has the container's files mounted, and finds out where the layer, the volumes and the log are written
    * to. Throws `not-found`, `not-migratable`, and what aborts `signal`.
    */
-  async setTarget({ volumes, binds }: ReceiveTarget, signal: AbortSignal): Promise<void> {
+  async setTarget(target: ReceiveTarget, signal: AbortSignal): Promise<void> {
+    const bounded = AbortSignal.any([signal, this.#ended.signal]);
+    bounded.throwIfAborted();
+    const setting = this.#setTarget(target, bounded);
+    this.#setting = setting.catch(() => undefined);
+    await setting;
+  }
+
+  async #setTarget({ volumes, binds }: ReceiveTarget, signal: AbortSignal): Promise<void> {
     const { docker, stateDir } = this.#deps;
     const { dir, mountedMark } = migrationPaths(stateDir, this.request.migrationId);
     await mkdir(dir, { recursive: true, mode: 0o700 });
-    await untilReached(mountedMark, AbortSignal.any([signal, this.#ended.signal]));
+    await untilReached(mountedMark, signal);
     const containerId = containerIdSchema.parse(await readFile(mountedMark, "utf8"));
     const { upper, merged, lowers } = await readNotedLayer(stateDir, containerId);
     const places = new Map<string, TreePlace>();
@@ -132,7 +142,7 @@ export class Receive {
   /** The same, but what was received stays. */
   async stop(): Promise<void> {
     this.#ended.abort(new DmigrateError("cancelled", "the receive was ended"));
-    await Promise.all(this.#keeping);
+    await Promise.all([...this.#keeping, this.#setting]);
     await this.#jobs.abortAll();
     await Promise.all([...this.#sinks].map((sink) => sink.abort()));
     await this.#containerLog?.close();
