@@ -47,7 +47,7 @@ export class Receive {
   readonly #jobs: ReceiveJobs;
   #places: Map<string, TreePlace> | undefined;
   /** Settled once no target is being set. */
-  #setting: Promise<void> = Promise.resolve();
+  #setting: Promise<unknown> = Promise.resolve();
   /** Absent while the container is not known, and for one whose log does not come. */
   #containerLog: TargetLog | undefined;
   #bytesOfClosedLinks = 0;
@@ -104,7 +104,7 @@ export class Receive {
     const bounded = AbortSignal.any([signal, this.#ended.signal]);
     bounded.throwIfAborted();
     const setting = this.#setTarget(target, bounded);
-    this.#setting = setting.catch(() => undefined);
+    this.#setting = Promise.allSettled([this.#setting, setting]);
     await setting;
   }
 
