@@ -98,7 +98,7 @@ async function answerOf(
     else clearTimeout(connection);
   });
   outgoing.on("error", reject);
-  outgoing.once("response", (incoming) => readBody(incoming).then(resolve, reject));
+  outgoing.once("response", (incoming) => void readBody(incoming).then(resolve, reject));
   outgoing.end(body);
   try {
     return await promise;
