@@ -80,7 +80,7 @@ export async function attachNetwork({ namespace, settings, ...options }: AttachO
   const pid = await namespace.settle(settings);
   const said = await setKey(options, pid);
   if (said === undefined) await runHook(options, pid);
-  else if (said !== "success") throw failure(said);
+  else if (said !== "success") throw failure(said || "it gave no answer");
   return findNamespace(options.hook.namespacesDir, `/proc/${pid}/ns/net`);
 }
 
