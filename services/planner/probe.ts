@@ -2,17 +2,16 @@
 import type { Plan } from "../shared/contracts/planner.ts";
 import { linkProbeSchema } from "../shared/contracts/shipper.ts";
 import { DmigrateError } from "../shared/errors.ts";
+import { leastProbedBytes } from "./core/link-speed.ts";
 import type { Inspection } from "./inspect.ts";
 import type { Run } from "./run.ts";
 
-/** Less is sent as over a fast link: whatever that makes of it, it takes less time than to find out. */
-const leastBytes = 32 << 20;
 /** Less is not kept waiting: what is measured while Docker works at the destination is near enough. */
 const largeBytes = 256 << 20;
 
 /** Whether the migration is to measure the link: its speed is not known, or not any more, and makes a difference. */
 const isProbeDue = ({ links, source, destination }: Run, { expectedBytes }: Plan): boolean =>
-  expectedBytes >= leastBytes && links.isProbeDue(source.name, destination.name);
+  expectedBytes >= leastProbedBytes && links.isProbeDue(source.name, destination.name);
 
 /** Whether all else waits for the measurement, so that nothing but the link is measured. */
 export const isProbeFirst = (run: Run, plan: Plan): boolean =>

@@ -140,7 +140,9 @@ describe("a migration without failures", () => {
       planSchema.parse(await (await planner.request("POST", "/plans", request)).json());
     const before = await dryRun();
     expect(before).toMatchObject({ precopy: false, earlyPages: true });
-    expect(before.reasons[0]).toBe("link a -> b: 10 Gbit/s by what the interfaces say; a migration measures it");
+    expect(before.reasons[0]).toBe(
+      "link a -> b: 10 Gbit/s by what the interfaces say; a migration of 32 MiB or more measures it",
+    );
     expect(planner.world.calls).not.toContain("a POST /transfers/:id/probe");
 
     const { id } = await planner.start({ mode: "hybrid" });
