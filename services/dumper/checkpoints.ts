@@ -7,7 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type Docker from "dockerode";
 import { createRcuSwitch } from "../shared/adapters/rcu.ts";
 import { openFreezer } from "../shared/adapters/cgroup.ts";
-import type { Checkpoint, CreateCheckpoint } from "../shared/contracts/dumper.ts";
+import type { Checkpoint, CreateCheckpoint, Freeze } from "../shared/contracts/dumper.ts";
 import { DmigrateError, messageOf } from "../shared/errors.ts";
 import type { Log } from "../shared/log.ts";
 import { migrationPaths } from "../shared/node-paths.ts";
@@ -20,10 +20,12 @@ import { commitCheckpoint } from "./commit-checkpoint.ts";
 import { isEnded, isUnsealed, WrongState } from "./core/checkpoint-record.ts";
 import { createTombstones } from "./core/tombstones.ts";
 import { dumpContainer, sealCheckpoint } from "./dump-container.ts";
-import { freezeContainer, holdContainer } from "./freeze-container.ts";
+import { freezeContainer, holdContainer, readyContainer } from "./freeze-container.ts";
 
 export interface Checkpoints {
+  /** Makes ready for the freeze; the container runs on. */
   create(request: CreateCheckpoint): Promise<Checkpoint>;
+  freeze(migrationId: string, options: Freeze): Promise<Checkpoint>;
   get(migrationId: string): Promise<Checkpoint>;
   dump(migrationId: string): Promise<Checkpoint>;
   seal(migrationId: string): Promise<Checkpoint>;
@@ -36,7 +38,7 @@ export interface Checkpoints {
 /** A retried commit or abort finds the answer of the first for this long. */
 const keepEndedMs = 24 * 60 * 60 * 1000;
 const retryRecoveryMs = 5000;
-/** How long a container stays frozen without a seal; more than the ten minutes that its dump may take. */
+/** How long a checkpoint stays ready, and its container frozen, without a seal; more than the ten minutes that a dump may take. */
 const sealWithinMs = 15 * 60 * 1000;
 
 interface Entry {
@@ -44,7 +46,7 @@ interface Entry {
   containerId: string;
   /** The end of the operation under way: each waits for the one before. */
   turn: Promise<unknown>;
-  /** From the freeze until it is sealed or has ended. */
+  /** Until it is sealed or has ended. */
   deadline?: NodeJS.Timeout;
   /** The dump that follows the freeze unasked, up to the seal. */
   dumping?: Promise<Checkpoint>;
@@ -124,11 +126,17 @@ export function openCheckpoints({
     const entry: Entry = { held, containerId, turn: held.catch(() => undefined) };
     entries.set(migrationId, entry);
     held.catch(() => entries.delete(migrationId));
-    const frozen = inTurn(migrationId, async (it) => {
-      await orAbort(it, freezeContainer(deps, it));
+    return inTurn(migrationId, async (it) => {
+      await orAbort(it, readyContainer(deps, it));
       entry.deadline = setTimeout(() => void abortUnsealed(it), sealWithinMs).unref();
     });
-    if (request.thenDump) {
+  };
+
+  const freeze = async (migrationId: string, { thenDump }: Freeze): Promise<Checkpoint> => {
+    await recovering;
+    const entry = find(migrationId);
+    const frozen = inTurn(migrationId, (it) => orAbort(it, freezeContainer(deps, it)));
+    if (thenDump && entry.dumping === undefined) {
       // Its turn is the next, ahead of whatever is asked for meanwhile. After a freeze that failed it changes nothing.
       entry.dumping = inTurn(migrationId, async (it) => {
         await orAbort(it, dumpContainer(deps, it));
@@ -174,8 +182,9 @@ export function openCheckpoints({
         freezer: openFreezer(version, dir),
         paths: migrationPaths(stateDir, record.migrationId),
       };
-      // A predecessor that was killed in a dump has not put it back.
-      if (record.state === "dumping" && record.rcuBefore !== undefined) deps.rcu.off(record.rcuBefore);
+      // A predecessor that was killed in a dump or a commit has not put it back.
+      if (["dumping", "sealed"].includes(record.state) && record.rcuBefore !== undefined)
+        deps.rcu.off(record.rcuBefore);
       entries.set(record.migrationId, {
         held: Promise.resolve(held),
         containerId: record.containerId,
@@ -223,6 +232,7 @@ export function openCheckpoints({
 
   return {
     create,
+    freeze,
     get: async (id) => {
       await recovering;
       return shown(await find(id).held);

@@ -23,15 +23,27 @@ export async function commitCheckpoint(
   const { containerId } = held.record;
   if (held.record.state !== "committed") {
     const state = nextState(held.record, "commit");
-    await withSpan("kill source", {}, async () => {
-      await killFrozen(deps, held);
-      await deps.engine.waitStopped(containerId, dockerTimeoutMs);
+    await expedited(deps, held, async () => {
+      await withSpan("kill source", {}, () => killFrozen(deps, held));
+      await withSpan("docker wait", {}, () => deps.engine.waitStopped(containerId, dockerTimeoutMs));
     });
     held.guardian?.release();
     note(deps, held, { state, endedAt: Date.now() });
     removeDump(held.paths);
   }
   if (removeContainer) await deps.engine.remove(containerId);
+}
+
+/** Its namespaces, mounts and network are taken down meanwhile, which would wait for RCU again and again. */
+async function expedited(deps: CheckpointDeps, held: HeldCheckpoint, work: () => Promise<void>): Promise<void> {
+  const rcuBefore = deps.rcu.before();
+  if (rcuBefore !== undefined) note(deps, held, { rcuBefore });
+  const isOn = rcuBefore !== undefined && deps.rcu.on();
+  try {
+    await work();
+  } finally {
+    if (isOn) deps.rcu.off(rcuBefore);
+  }
 }
 
 async function killFrozen({ log }: CheckpointDeps, { freezer, record }: HeldCheckpoint): Promise<void> {

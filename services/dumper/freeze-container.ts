@@ -1,6 +1,6 @@
 /**
  * Freezes a running container: on success nothing of it runs, its record says `frozen`, and a guardian stands by. All
- * that can be done beforehand is done beforehand: the downtime begins with the freeze.
+ * that can be done beforehand is done beforehand, in a call of its own: the downtime begins with the freeze.
  */
 import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -14,6 +14,7 @@ import { withSpan } from "../shared/telemetry.ts";
 import type { Inspected } from "./adapters/engine.ts";
 import { startGuardian } from "./adapters/guardian.ts";
 import { note, type CheckpointDeps, type HeldCheckpoint } from "./checkpoint.ts";
+import { isEnded, nextState } from "./core/checkpoint-record.ts";
 import { prepareDump } from "./prepare-dump.ts";
 
 /** How long one attempt to freeze may take, and how long processes of `docker exec` are waited for, all in all. */
@@ -45,7 +46,7 @@ export async function holdContainer(
     record: {
       migrationId,
       containerId,
-      state: "frozen",
+      state: "ready",
       freezer: { version: freezer.version, dir: freezer.dir },
       initPid,
       restartPolicy: { Name: Name === "" ? "no" : Name, MaximumRetryCount: MaximumRetryCount ?? 0 },
@@ -61,12 +62,18 @@ export async function holdContainer(
   return held;
 }
 
-/** Freezes what holdContainer holds. Whatever it throws, the caller must abort. */
-export async function freezeContainer(deps: CheckpointDeps, held: HeldCheckpoint): Promise<void> {
-  const { containerId, restartPolicy } = held.record;
+/** Starts all that waits for the freeze of what holdContainer holds, which runs on. Whatever it throws, the caller must abort. */
+export async function readyContainer(deps: CheckpointDeps, held: HeldCheckpoint): Promise<void> {
   const guardian = await startGuardian(held.freezer, deps.log);
   held.guardian = guardian;
   held.prepared = await withSpan("start criu", {}, () => prepareDump(held, guardian.pid));
+}
+
+/** Freezes a container that is ready. Again for one that is frozen: nothing. After another failure the caller must abort. */
+export async function freezeContainer(deps: CheckpointDeps, held: HeldCheckpoint): Promise<void> {
+  const { containerId, restartPolicy, state } = held.record;
+  if (state !== "ready" && !isEnded(state)) return;
+  nextState(held.record, "freeze");
   if (restartPolicy.Name !== "no") {
     await withSpan("docker update", {}, () =>
       deps.engine.setRestartPolicy(containerId, { Name: "no", MaximumRetryCount: 0 }),
@@ -106,6 +113,7 @@ async function freeze(deps: CheckpointDeps, held: HeldCheckpoint): Promise<void>
     }
     if (processes.length === 0) throw new DmigrateError("conflict", `container ${name} stopped while it was frozen`);
     note(deps, held, {
+      state: nextState(record, "freeze"),
       frozenAt,
       freezeMs: performance.now() - started,
       processes: processes.map(({ innerPid, hostPid }) => ({ pid: innerPid, hostPid })),

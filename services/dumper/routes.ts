@@ -6,6 +6,7 @@ import {
   checkpointSchema,
   commitCheckpointSchema,
   createCheckpointSchema,
+  freezeSchema,
   profileQuery,
 } from "../shared/contracts/dumper.ts";
 import { json, jsonBody, problems, type App } from "../shared/http.ts";
@@ -34,12 +35,22 @@ export function registerRoutes(app: App, { profile, checkpoints }: DumperRoutes)
     createRoute({
       method: "post",
       path: "/checkpoints",
-      summary:
-        "Freeze a container: restart policy off, no process of it runs any more; with thenDump, dump and seal it next",
+      summary: "Make ready to freeze and dump a container, which runs on",
       request: jsonBody(createCheckpointSchema),
-      responses: { 201: json(checkpointSchema, "frozen"), ...problems },
+      responses: { 201: json(checkpointSchema, "ready"), ...problems },
     }),
     async (c) => c.json(await checkpoints.create(c.req.valid("json")), 201),
+  );
+  app.openapi(
+    createRoute({
+      method: "post",
+      path: "/checkpoints/{id}/freeze",
+      summary:
+        "Freeze the container: restart policy off, no process of it runs any more; with thenDump, dump and seal it next",
+      request: { params: migrationParams, ...jsonBody(freezeSchema) },
+      responses: { 200: json(checkpointSchema, "frozen"), ...problems },
+    }),
+    async (c) => c.json(await checkpoints.freeze(c.req.valid("param").id, c.req.valid("json")), 200),
   );
   app.openapi(
     createRoute({

@@ -64,6 +64,8 @@ export class Pagers {
       this.#pagers.set(migrationId, this.#takeOver(record));
     }
     if (deps.serveWith === "userfaultfd") this.#spare.restock();
+    // Ahead of need, as that is; each migration meets what is wrong itself.
+    requireLazyPages(deps.criu).catch(() => undefined);
   }
 
   /** Connects a new pager to its source; asked again with the same request, gives the one that is there. */

@@ -5,7 +5,7 @@
 import { checkpointSchema } from "../shared/contracts/dumper.ts";
 import { pagerSchema, type Pager } from "../shared/contracts/pager.ts";
 import { restoreSchema } from "../shared/contracts/restorer.ts";
-import { transferSchema } from "../shared/contracts/shipper.ts";
+import { deletedTransferSchema } from "../shared/contracts/shipper.ts";
 import { DmigrateError } from "../shared/errors.ts";
 import type { LeftoverTable } from "./adapters/leftover-table.ts";
 import { createMeeting } from "./meeting.ts";
@@ -105,14 +105,7 @@ async function commit(run: Run, leftovers: LeftoverTable): Promise<void> {
     },
   ).catch((error: unknown) => destinationGone(run, error));
   // Docker has written the last of the log once the container has ended.
-  await Promise.all([
-    timed,
-    finish,
-    cleanUp(
-      run,
-      release.then(() => shipLog(run)),
-    ),
-  ]);
+  await Promise.all([timed, finish, cleanUp(run, Promise.all([release, shipLog(run, release)]))]);
   noteLeftovers(run, leftovers);
 }
 
@@ -150,14 +143,15 @@ function noteLeftovers({ journal, source, destination }: Run, leftovers: Leftove
   }
 }
 
-async function cleanUp(run: Run, allSent: Promise<void>): Promise<void> {
+async function cleanUp(run: Run, allSent: Promise<unknown>): Promise<void> {
   const { id, source, destination, timing } = run;
   const options = { timeoutMs: timing.callMs };
-  const gone = (error: unknown): void => {
+  const gone = (error: unknown): undefined => {
     if (!(error instanceof DmigrateError) || error.code !== "not-found") throw error;
+    return undefined;
   };
-  const remove = (doing: string, call: () => Promise<unknown>): Promise<unknown> =>
-    insist(run, () => call().catch(gone), { doing });
+  const remove = <T>(doing: string, call: () => Promise<T>): Promise<T | undefined> =>
+    insist<T | undefined>(run, () => call().catch(gone), { doing });
   await Promise.all([
     remove(`ending the pager on node ${destination.name}`, () =>
       destination.pager.delete(`/pagers/${id}`, anything, options),
@@ -167,22 +161,14 @@ async function cleanUp(run: Run, allSent: Promise<void>): Promise<void> {
         destination.shipper.delete(`/receives/${id}`, anything, options),
       ),
     ),
-    allSent
-      .then(() => countSent(run))
-      .then(() =>
-        remove(`ending the transfer on node ${source.name}`, () =>
-          source.shipper.delete(`/transfers/${id}`, anything, options),
-        ),
-      ),
+    allSent.then(async () => {
+      const ended = await remove(`ending the transfer on node ${source.name}`, () =>
+        source.shipper.delete(`/transfers/${id}`, deletedTransferSchema, options),
+      );
+      // Without the count the migration is no less done.
+      if (ended?.sent === undefined) return;
+      const { bytesSent, zeroPages: pagesZero, equalPages: pagesEqual } = ended.sent;
+      run.journal.update({ bytesSent, pagesZero, pagesEqual });
+    }),
   ]);
-}
-
-/** All has been sent by now. Without the count the migration is no less done. */
-async function countSent({ id, journal, source, timing }: Run): Promise<void> {
-  const sent = await source.shipper
-    .get(`/transfers/${id}`, transferSchema, { timeoutMs: timing.callMs })
-    .catch(() => undefined);
-  if (sent === undefined) return;
-  const { bytesSent, zeroPages: pagesZero, equalPages: pagesEqual } = sent;
-  journal.update({ bytesSent, pagesZero, pagesEqual });
 }

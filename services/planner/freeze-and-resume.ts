@@ -32,11 +32,12 @@ import { moveTimeoutMs } from "./timing.ts";
  */
 export async function freezeAndResume(run: Run, profile: ContainerProfile): Promise<void> {
   const { id, journal, source, clock, timing } = run;
-  const body = { migrationId: id, containerId: profile.id, thenDump: true };
   journal.hold();
   const checkpoint = await stage(run, "freeze", () =>
     create(run, "checkpoint", () =>
-      source.dumper.post("/checkpoints", body, checkpointSchema, { timeoutMs: timing.freezeMs }),
+      source.dumper.post(`/checkpoints/${id}/freeze`, { thenDump: true }, checkpointSchema, {
+        timeoutMs: timing.freezeMs,
+      }),
     ),
   );
   const frozenAt = clock.now() - checkpoint.frozenForMs;

@@ -3,29 +3,36 @@
  * container at the destination waiting for its processes, a first pass over the files, and the pager; side by side
  * wherever one does not need the other.
  *
- *     transfer ── receive ── probe ─┬─ target, first pass ─┬─ pre-copy ── last look
- *                                   ├─ pager ──────────────┤
- *                         restore ──┴──────────────────────┘
+ *     transfer ── receive ── probe ─┬─ pager ───────────────────┬─ pre-copy ── last look, checkpoint ready
+ *                                   ├─ checkpoint ready ────────┤
+ *                                   ├─ target ── first pass ────┤
+ *                         restore ──┴── (mounted) ──────────────┘
  *
- * The probe measures the link, unless its speed is known, and the rest goes by the plan that follows from it; the restore
- * waits for it only then, since Docker's work would be measured too. An image that is missing at the destination goes
- * between probe and restore. Memory that is sent ahead comes last, so that little of it changes before the freeze.
+ * The probe measures the link, unless its speed is known or makes no difference, and the rest goes by the plan that follows
+ * from it. The restore of a large container waits for it, since Docker's work would be measured too. An image that is missing at the destination goes
+ * between probe and restore. The container's files are mounted at the destination long before all is ready there: the
+ * target is asked for at once, and answers then. Memory that is sent ahead comes last, so that little of it changes before
+ * the freeze. The checkpoint is made ready last, too, unless the rest takes no time: what is looked at for it may change.
  */
 import { randomBytes } from "node:crypto";
 import type { Endpoint } from "../shared/contracts/common.ts";
+import { checkpointSchema } from "../shared/contracts/dumper.ts";
 import { pagerSchema } from "../shared/contracts/pager.ts";
 import type { Plan } from "../shared/contracts/planner.ts";
-import { restoreSchema } from "../shared/contracts/restorer.ts";
+import { restoreSchema, type Restore } from "../shared/contracts/restorer.ts";
 import { receiveSchema, shippedSchema, transferSchema } from "../shared/contracts/shipper.ts";
 import { DmigrateError } from "../shared/errors.ts";
 import { bringImage } from "./bring-image.ts";
 import { logBytes } from "./core/plan.ts";
 import type { Inspection } from "./inspect.ts";
 import { precopy } from "./precopy.ts";
-import { isProbeDue, probe } from "./probe.ts";
+import { isProbeFirst, probe } from "./probe.ts";
 import { anything, throwIfCancelled, create, together, type Run } from "./run.ts";
 import { shipLog } from "./ship-log.ts";
 import { moveTimeoutMs } from "./timing.ts";
+
+/** What is copied within the time that it takes to make a checkpoint ready, or not much more. */
+const littleBytes = 32 << 20;
 
 /** Throws at the first failure, or `cancelled`, once nothing that was asked for is under way; the caller rolls back. */
 export async function prepare(run: Run, inspection: Inspection): Promise<void> {
@@ -100,7 +107,7 @@ export async function prepare(run: Run, inspection: Inspection): Promise<void> {
     await bringImage(run, { imageId, pull, send, timeoutMs }, signal);
     goOn();
   };
-  const restore = async (): Promise<string> => {
+  const restore = async (): Promise<void> => {
     const { replaces } = journal.job;
     const { containerId } = await create(run, "restore", () =>
       destination.restorer.post(
@@ -118,11 +125,22 @@ export async function prepare(run: Run, inspection: Inspection): Promise<void> {
     );
     journal.update({ destinationContainerId: containerId });
     goOn();
-    return containerId;
   };
-  const firstPass = async (containerId: string): Promise<void> => {
-    await destination.shipper.put(`/receives/${id}/target`, { containerId, volumes, binds: moveBinds }, anything, call);
+  /** Resolves once the container's files are mounted, which comes before the restore is ready. */
+  const target = async (): Promise<void> => {
+    await destination.shipper.put(`/receives/${id}/target`, { volumes, binds: moveBinds }, anything, {
+      timeoutMs: timing.createMs,
+      signal,
+    });
     goOn();
+  };
+  const ready = (): Promise<unknown> =>
+    create(run, "checkpoint", () =>
+      source.dumper.post("/checkpoints", { migrationId: id, containerId: profile.id }, checkpointSchema, {
+        timeoutMs: timing.freezeMs,
+      }),
+    );
+  const firstPass = async (): Promise<void> => {
     await reporting(run, "copying files while the container runs", () =>
       source.shipper.post(`/transfers/${id}/first-pass`, undefined, shippedSchema, {
         timeoutMs: moveTimeoutMs(timing, profile.writableLayerBytes + profile.volumeBytes + profile.memoryBytes),
@@ -142,38 +160,60 @@ export async function prepare(run: Run, inspection: Inspection): Promise<void> {
   const linked = link();
   const received = linked.then(receive);
   const probed = received.then(() => probe(run, inspection, signal));
-  const measured = isProbeDue(run) ? probed : Promise.resolve();
-  const restored = plan.shipImage ? probed.then(image).then(restore) : measured.then(restore);
-  const filesCopied = Promise.all([probed, restored]).then(([, containerId]) => firstPass(containerId));
+  const measured = isProbeFirst(run, plan) ? probed : Promise.resolve();
+  const imaged = plan.shipImage ? probed.then(image) : measured;
+  const restored = imaged.then(restore);
+  const mounted = Promise.all([received, imaged]).then(target);
+  const filesCopied = Promise.all([probed, mounted]).then(firstPass);
+  const copiesLittle = profile.writableLayerBytes + profile.volumeBytes + logBytes(profile) <= littleBytes;
+  const readied = probed.then(async ({ precopy: isLong }) => {
+    if (copiesLittle && !isLong && !plan.shipImage) await ready();
+  });
   const paged = Promise.all([linked, probed]).then(([from, newPlan]) => pager(from, newPlan));
+  const waitsSince = restored.then(() => run.clock.now());
+  const lastSteps = async (): Promise<void> => {
+    const [{ precopy: isSentAhead }] = await Promise.all([probed, filesCopied, paged, readied]);
+    const isLimited = plan.log?.limited === true;
+    // These come last.
+    if (isSentAhead || isLimited) await restored;
+    goOn();
+    if (isSentAhead) await precopy(run, profile);
+    // So that little of it is left for the downtime.
+    if (isLimited) await shipLog(run);
+    goOn();
+    const isReady = run.attempted.has("checkpoint");
+    await together([lastLook(run, waitsSince), isReady ? Promise.resolve() : ready()], failed);
+  };
   // Each by itself as well: none may be under way any more when this one fails.
-  const [{ precopy: isSentAhead }] = await together(
-    [probed, linked, received, restored, filesCopied, paged] as const,
+  await together(
+    [probed, linked, received, restored, mounted, filesCopied, paged, readied, waitsSince, lastSteps()],
     failed,
   );
-  throwIfCancelled(run);
-  if (isSentAhead) await precopy(run, profile);
-  // So that little of it is left for the downtime.
-  if (plan.log?.limited === true) await shipLog(run);
-  await lastLook(run);
   throwIfCancelled(run);
 }
 
 /**
  * Before the freeze: is everything still there? It also leaves a connection open to each service (four to the source's
- * shipper, which is asked as many things at once later), so that none is made inside the downtime.
+ * shipper, which is asked as many things at once later), so that none is made inside the downtime. A restore that has said
+ * just now that it waits, as a rule the last of all, is not asked again.
  */
-async function lastLook({ id, source, destination, timing }: Run): Promise<void> {
+async function lastLook(run: Run, waitsSince: Promise<number>): Promise<void> {
+  const { id, source, destination, timing, clock } = run;
   const call = { timeoutMs: timing.callMs };
+  const lookAtRestore = async (): Promise<Restore | undefined> => {
+    const since = await waitsSince;
+    if (clock.now() - since < timing.momentMs) return undefined;
+    return destination.restorer.get(`/restores/${id}`, restoreSchema, call);
+  };
   const [restore, pager, receive] = await Promise.all([
-    destination.restorer.get(`/restores/${id}`, restoreSchema, call),
+    lookAtRestore(),
     destination.pager.get(`/pagers/${id}`, pagerSchema, call),
     destination.shipper.get(`/receives/${id}`, receiveSchema, call),
     ...[1, 2, 3, 4].map(() => source.shipper.get(`/transfers/${id}`, transferSchema, call)),
   ] as const);
   const lost = (what: string, why: string): DmigrateError =>
     new DmigrateError("upstream", `${what} on node ${destination.name} ${why}`);
-  if (restore.state !== "waiting")
+  if (restore !== undefined && restore.state !== "waiting")
     throw lost("the prepared container", `is ${restore.state}: ${restore.error ?? "no reason given"}`);
   if (pager.state !== "ready") throw lost("the pager", `is ${pager.state}: ${pager.error ?? "no reason given"}`);
   if (!receive.connected) throw lost("the shipper", `has lost its connection to node ${source.name}`);

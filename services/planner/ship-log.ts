@@ -8,17 +8,28 @@ import type { CallOptions } from "../shared/client.ts";
 import { DmigrateError, messageOf } from "../shared/errors.ts";
 import type { Run } from "./run.ts";
 
-/** Sends what the log at the source has more than at the last time. Never rejects. */
-export async function shipLog(run: Run): Promise<void> {
+/**
+ * Sends what the log at the source has more than at the last time, once `when` resolves; that it can be sent is looked at
+ * meanwhile. Never rejects, unless `when` does.
+ */
+export async function shipLog(run: Run, when?: Promise<unknown>): Promise<void> {
   const { id, journal, source, destination, timing, stopped } = run;
   if (journal.migration.plan?.log === undefined) return;
-  const look = { timeoutMs: timing.callMs, signal: stopped };
+  const call = { timeoutMs: timing.callMs, signal: stopped };
+  const look = (): Promise<[boolean, boolean]> =>
+    Promise.all([
+      // A planner that takes up a commit again may find that the one before it has sent the log and cleaned up.
+      exists(source.shipper.get(`/transfers/${id}`, transferSchema, call)),
+      // An agent that was started anew there does not know the file any more: nothing to wait for.
+      exists(destination.shipper.get(`/receives/${id}`, receiveSchema, call)),
+    ]);
+  // A node that does not answer now may do so by then.
+  const early = when === undefined ? undefined : look().catch(() => undefined);
+  await when;
   try {
-    // A planner that takes up a commit again may find that the one before it has sent the log and cleaned up.
-    if (!(await exists(source.shipper.get(`/transfers/${id}`, transferSchema, look)))) return;
-    // An agent that was started anew there does not know the file any more: nothing to wait for.
-    if (!(await exists(destination.shipper.get(`/receives/${id}`, receiveSchema, look))))
-      throw new DmigrateError("not-found", "its agent was started anew");
+    const [hasTransfer, hasReceive] = (await early) ?? (await look());
+    if (!hasTransfer) return;
+    if (!hasReceive) throw new DmigrateError("not-found", "its agent was started anew");
     const move = { timeoutMs: timing.moveMs, signal: stopped };
     await source.shipper.post(`/transfers/${id}/log`, undefined, shippedSchema, move);
   } catch (error) {

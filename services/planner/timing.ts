@@ -27,6 +27,8 @@ export interface Timing {
   resumeMs: number;
   /** How long an image is pulled before it is sent as well. */
   pullHeadStartMs: number;
+  /** How long an answer is news, which is not asked for again before the freeze. */
+  momentMs: number;
   /** How often a drain reports, and a resume whose answer was lost is asked after. */
   pollMs: number;
   /** How often a transfer reports while the container still runs. */
@@ -48,6 +50,7 @@ export const defaultTiming: Timing = {
   leastBytesPerSecond: 1e6,
   resumeMs: 60_000,
   pullHeadStartMs,
+  momentMs: 1_000,
   pollMs: 250,
   progressMs: 500,
   retryMs: retryDelayMs,

@@ -6,6 +6,7 @@ import { mkdir, readFile, realpath, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { ContainerSpec } from "../shared/contracts/container.ts";
 import type { CreateRestore, LogRoom } from "../shared/contracts/restorer.ts";
+import { reach } from "../shared/adapters/milestone.ts";
 import { layerAt, noteLayer } from "../shared/adapters/overlay-layer.ts";
 import { runtimeName } from "../shared/adapters/resources.ts";
 import { asDmigrateError, DmigrateError, messageOf } from "../shared/errors.ts";
@@ -15,13 +16,14 @@ import { within, type Engine } from "./adapters/engine.ts";
 import { makeBindDirectory } from "./adapters/bind-directories.ts";
 import { makeSpecDir, openGate, type Gate } from "./adapters/gate.ts";
 import { makeLogRoom } from "./adapters/log-room.ts";
-import { attachNetwork } from "./adapters/network.ts";
+import { attachNetwork, holdNamespace, type HeldNamespace } from "./adapters/network.ts";
 import { checkRestore } from "./check-restore.ts";
 import {
   criuRestoreConfig,
   mendBundleConfig,
   networkHook,
   networkSysctls,
+  settingsOf,
   parseBundleConfig,
   rootOf,
   type NetworkHook,
@@ -50,12 +52,16 @@ export async function prepareRestore(deps: RestorerDeps, session: Session, reque
   const containerId = await withSpan("docker create", {}, () => engine.createContainer(container.name, body));
   note(deps, session, { containerId });
   stopIfCancelled(session);
-  await withSpan("docker start, as far as the wrapper", {}, () => warmStart(deps, session, containerId, request.log));
   const rcuBefore = deps.rcu.before();
-  advance(deps, session, "wrapper-waits", {
-    prepareMs: performance.now() - started,
-    ...(rcuBefore !== undefined && { rcuBefore }),
-  });
+  if (rcuBefore !== undefined) note(deps, session, { rcuBefore });
+  // Docker makes a network and mounts, each of which waits for RCU.
+  const expedited = rcuBefore !== undefined && deps.rcu.on();
+  try {
+    await withSpan("docker start, as far as runc", {}, () => warmStart(deps, session, containerId, request.log));
+  } finally {
+    if (expedited) deps.rcu.off(rcuBefore);
+  }
+  advance(deps, session, "wrapper-waits", { prepareMs: performance.now() - started });
 }
 
 function stopIfCancelled({ cancelled, record }: Session): void {
@@ -116,10 +122,8 @@ async function warmStart(
   logRoom: LogRoom | undefined,
 ): Promise<void> {
   const dir = restoreSpecDir(deps.stateDir, containerId);
-  await makeSpecDir(dir);
-  const layer = await deps.engine.layer(containerId);
+  const [{ layer, log }] = await Promise.all([deps.engine.places(containerId), makeSpecDir(dir)]);
   if (layer !== undefined) await noteLayer(deps.stateDir, containerId, layer);
-  const log = logRoom && (await deps.engine.log(containerId));
   if (logRoom !== undefined && log !== undefined) await makeLogRoom(deps.stateDir, containerId, log, logRoom);
   await writeFile(join(dir, "criu.conf"), criuRestoreConfig(emptyDirectory(deps.stateDir)), { mode: 0o600 });
   const gate = openGate(dir);
@@ -136,14 +140,16 @@ async function warmStart(
   const { warmStartMs } = deps.limits;
   // The signal ends what the race leaves behind.
   const signal = AbortSignal.any([session.cancelled.signal, AbortSignal.timeout(warmStartMs)]);
-  await Promise.race([
-    within(
-      warmStartMs,
-      readyRunc({ deps, session, gate, signal, dir, layerKnown: layer !== undefined }),
-      "docker start did not get as far as runc",
-    ),
-    endedEarly,
-  ]);
+  const namespace = (await deps.engine.attachesByHook()) ? holdNamespace(warmStartMs) : undefined;
+  const readying = { deps, session, gate, signal, dir, layerKnown: layer !== undefined, namespace };
+  try {
+    await Promise.race([
+      within(warmStartMs, readyRunc(readying), "docker start did not get as far as runc"),
+      endedEarly,
+    ]);
+  } finally {
+    await namespace?.end();
+  }
 }
 
 interface Readying {
@@ -153,40 +159,53 @@ interface Readying {
   signal: AbortSignal;
   dir: string;
   layerKnown: boolean;
+  /** Made while Docker works, where its network is to be attached to it. */
+  namespace: HeldNamespace | undefined;
 }
 
 /** Waits for the wrapper's call, mends its bundle, and sees runc as far as it gets without the checkpoint. */
-async function readyRunc({ deps, session, gate, signal, dir, layerKnown }: Readying): Promise<void> {
-  const { wrapper, bundle } = await gate.request(signal);
-  const { workDir } = migrationPaths(deps.stateDir, session.record.migrationId);
+async function readyRunc(readying: Readying): Promise<void> {
+  const { deps, session, gate, signal, dir, layerKnown } = readying;
+  const { wrapper, bundle } = await withSpan("docker start, as far as the wrapper", {}, () => gate.request(signal));
+  const { workDir, mountedMark } = migrationPaths(deps.stateDir, session.record.migrationId);
   await mkdir(workDir, { recursive: true, mode: 0o700 });
   const file = join(bundle, "config.json");
   const config = parseBundleConfig(await readFile(file, "utf8"));
   const { containerId = "" } = session.record;
-  // Docker has mounted it by now.
+  // Docker has mounted it by now: the shipper may write to it while the rest is made ready.
   if (!layerKnown) await noteLayer(deps.stateDir, containerId, await layerAt(await realpath(rootOf(config, bundle))));
+  reach(mountedMark, containerId);
   const hook = networkHook(config);
   const sysctls = networkSysctls(config);
   const mode =
     hook === undefined
-      ? { restoreHook: { path: wrapper, args: [wrapper, "dmigrate-hook", dir, ...sysctls] } }
-      : { networkPath: await attach(deps, session, bundle, hook, sysctls) };
+      ? { restoreHook: restoreHook(wrapper, dir, sysctls) }
+      : { networkPath: await attach(readying, bundle, hook, sysctls) };
   session.networkReady = hook !== undefined;
   await writeFile(`${file}.dmigrate`, mendBundleConfig(config, mode, join(dir, "criu.conf")));
   await rename(`${file}.dmigrate`, file);
   gate.answer(session.networkReady ? "plain" : "hook", workDir);
-  await gate.runcReady(signal);
+  await withSpan("runc gets ready", {}, () => gate.runcReady(signal));
 }
 
-function attach(
-  { limits }: RestorerDeps,
-  { record }: Session,
+const restoreHook = (wrapper: string, dir: string, sysctls: ReadonlyMap<string, string>) => ({
+  path: wrapper,
+  args: [wrapper, "dmigrate-hook", dir, ...[...sysctls].map(([name, value]) => `${name}=${value}`)],
+});
+
+async function attach(
+  { deps, session, namespace: held }: Readying,
   bundle: string,
   hook: NetworkHook,
-  sysctls: string[],
+  sysctls: ReadonlyMap<string, string>,
 ): Promise<string> {
-  const { containerId = "" } = record;
-  return withSpan("attach network", {}, () =>
-    attachNetwork({ containerId, bundle, hook, sysctls, timeoutMs: limits.warmStartMs }),
-  );
+  const { containerId = "" } = session.record;
+  const timeoutMs = deps.limits.warmStartMs;
+  const namespace = held ?? holdNamespace(timeoutMs);
+  try {
+    const options = { containerId, bundle, hook, namespace, settings: settingsOf(sysctls), timeoutMs };
+    return await withSpan("attach network", {}, () => attachNetwork(options));
+  } finally {
+    await namespace.end();
+  }
 }

@@ -19,6 +19,7 @@ const looksForNone = 10;
 export async function recoverRestore(deps: RestorerDeps, session: Session): Promise<void> {
   const { state, rcuBefore } = session.record;
   if (state === "preparing" || state === "waiting") {
+    if (rcuBefore !== undefined) deps.rcu.off(rcuBefore);
     await clearAway(deps, session, gone);
     advance(deps, session, "given-up", { error: gone });
   } else if (state === "resuming") {

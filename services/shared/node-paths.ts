@@ -5,6 +5,7 @@
  *     <stateDir>/migrations/<migrationId>/images/parent/   destination: what of them was sent before the freeze
  *     <stateDir>/migrations/<migrationId>/sealed      source: the checkpoint is sealed, so the images are complete
  *     <stateDir>/migrations/<migrationId>/received    destination: all images are there
+ *     <stateDir>/migrations/<migrationId>/mounted     destination: id of the container, whose files are mounted
  *     <stateDir>/migrations/<migrationId>/work        CRIU's work directory: logs, lazy-pages.socket
  *     <stateDir>/migrations/<migrationId>/log-pass.json   destination: bytes of the container's log come just now
  *     <stateDir>/containers/<containerId>/            destination: tells the wrapper to restore this container
@@ -22,6 +23,7 @@ export interface MigrationPaths {
   workDir: string;
   sealedMark: string;
   receivedMark: string;
+  mountedMark: string;
 }
 
 /** Where CRIU looks for the images of an earlier dump, in the directory of its images. */
@@ -37,6 +39,7 @@ export function migrationPaths(stateDir: string, migrationId: string): Migration
     workDir: join(dir, "work"),
     sealedMark: join(dir, "sealed"),
     receivedMark: join(dir, "received"),
+    mountedMark: join(dir, "mounted"),
   };
 }
 

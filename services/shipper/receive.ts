@@ -2,16 +2,17 @@
  * The destination's side of one migration: keeps the file connections to the source, and knows where each tree goes.
  * A connection that breaks is made again, and the jobs go on where they were.
  */
-import { mkdir, rm } from "node:fs/promises";
+import { mkdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { timingSafeEqual } from "node:crypto";
 import type Docker from "dockerode";
 import { readNotedLog } from "../shared/adapters/container-log.ts";
 import { readNotedLayer } from "../shared/adapters/overlay-layer.ts";
+import { containerIdSchema } from "../shared/contracts/common.ts";
 import type { CreateReceive, Receive as ReceiveReport, ReceiveTarget } from "../shared/contracts/shipper.ts";
 import type { JobSpec, TreeName } from "../shared/core/frames/job-message.ts";
-import { reach } from "../shared/adapters/milestone.ts";
+import { reach, untilReached } from "../shared/adapters/milestone.ts";
 import { DmigrateError, messageOf, type ErrorCode } from "../shared/errors.ts";
 import type { FramedLink, FrameHandler } from "../shared/link/framed.ts";
 import { openLink, type DialOptions } from "../shared/link/dial.ts";
@@ -46,6 +47,8 @@ export class Receive {
   readonly #links = new Set<FramedLink>();
   readonly #jobs: ReceiveJobs;
   #places: Map<string, TreePlace> | undefined;
+  /** Settled once no target is being set. */
+  #setting: Promise<unknown> = Promise.resolve();
   /** Absent while the container is not known, and for one whose log does not come. */
   #containerLog: TargetLog | undefined;
   #bytesOfClosedLinks = 0;
@@ -95,9 +98,24 @@ export class Receive {
     };
   }
 
-  /** Says where the layer, the volumes and the log are written to. Throws `not-found`, `not-migratable`. */
-  async setTarget({ containerId, volumes, binds }: ReceiveTarget): Promise<void> {
+  /**
+   * Waits until Docker has the container's files mounted, and finds out where the layer, the volumes and the log are written
+   * to. Throws `not-found`, `not-migratable`, and what aborts `signal`.
+   */
+  async setTarget(target: ReceiveTarget, signal: AbortSignal): Promise<void> {
+    const bounded = AbortSignal.any([signal, this.#ended.signal]);
+    bounded.throwIfAborted();
+    const setting = this.#setTarget(target, bounded);
+    this.#setting = Promise.allSettled([this.#setting, setting]);
+    await setting;
+  }
+
+  async #setTarget({ volumes, binds }: ReceiveTarget, signal: AbortSignal): Promise<void> {
     const { docker, stateDir } = this.#deps;
+    const { dir, mountedMark } = migrationPaths(stateDir, this.request.migrationId);
+    await mkdir(dir, { recursive: true, mode: 0o700 });
+    await untilReached(mountedMark, signal);
+    const containerId = containerIdSchema.parse(await readFile(mountedMark, "utf8"));
     const { upper, merged, lowers } = await readNotedLayer(stateDir, containerId);
     const places = new Map<string, TreePlace>();
     const label = "the writable layer";
@@ -126,7 +144,7 @@ export class Receive {
   /** The same, but what was received stays. */
   async stop(): Promise<void> {
     this.#ended.abort(new DmigrateError("cancelled", "the receive was ended"));
-    await Promise.all(this.#keeping);
+    await Promise.all([...this.#keeping, this.#setting]);
     await this.#jobs.abortAll();
     await Promise.all([...this.#sinks].map((sink) => sink.abort()));
     await this.#containerLog?.close();

@@ -4,6 +4,7 @@ import { migrationParams } from "../shared/contracts/common.ts";
 import {
   createReceiveSchema,
   createTransferSchema,
+  deletedTransferSchema,
   linkProbeSchema,
   openMemorySchema,
   precopySchema,
@@ -159,9 +160,13 @@ export function registerTransferRoutes(app: App, transfers: Transfers): void {
       path: "/transfers/{id}",
       summary: "Source: close the connections and the memory",
       request: { params: migrationParams },
-      responses: { 200: json(deleted, "gone"), ...problems },
+      responses: { 200: json(deletedTransferSchema, "gone"), ...problems },
     }),
-    (c) => c.json({ deleted: transfers.remove(c.req.valid("param").id) }, 200),
+    (c) => {
+      const { id } = c.req.valid("param");
+      const sent = transfers.find(id)?.report();
+      return c.json({ deleted: transfers.remove(id), ...(sent !== undefined && { sent }) }, 200);
+    },
   );
 }
 
@@ -180,13 +185,13 @@ export function registerReceiveRoutes(app: App, receives: Receives): void {
     createRoute({
       method: "put",
       path: "/receives/{id}/target",
-      summary: "Destination: the container whose files are received",
+      summary: "Destination: where files go; answers once this node's restorer has the container's files mounted",
       request: { params: migrationParams, ...jsonBody(receiveTargetSchema) },
       responses: { 200: json(receiveSchema, "files may come"), ...problems },
     }),
     async (c) => {
       const receive = receives.get(c.req.valid("param").id);
-      await receive.setTarget(c.req.valid("json"));
+      await receive.setTarget(c.req.valid("json"), c.req.raw.signal);
       return c.json(receive.report(), 200);
     },
   );

@@ -7,6 +7,7 @@ import {
   checkpointSchema,
   commitCheckpointSchema,
   createCheckpointSchema,
+  freezeSchema,
   type Checkpoint,
   type CheckpointState,
 } from "../../services/shared/contracts/dumper.ts";
@@ -23,6 +24,7 @@ import {
 import {
   createReceiveSchema,
   createTransferSchema,
+  deletedTransferSchema,
   linkProbeSchema,
   openMemorySchema,
   precopySchema,
@@ -31,6 +33,7 @@ import {
   shipImageSchema,
   shippedSchema,
   transferSchema,
+  type Transfer,
 } from "../../services/shared/contracts/shipper.ts";
 import type { ErrorCode } from "../../services/shared/errors.ts";
 import { destinationId, fakeProfile, type FakeNodeState, type FakeWorld } from "./fake-world.ts";
@@ -90,25 +93,33 @@ const answers: Record<string, Answer> = {
   },
 
   "POST /checkpoints": ({ node, body }) => {
-    const { migrationId, containerId, thenDump } = read(createCheckpointSchema, body);
+    const { migrationId, containerId } = read(createCheckpointSchema, body);
     const known = node.checkpoints.get(migrationId);
     if (known !== undefined) return known;
     demand(node.containers.get(containerId) === "running", "the container does not run");
-    node.containers.set(containerId, "frozen");
     const checkpoint = checkpointSchema.parse({
       migrationId,
       containerId,
-      state: "frozen",
+      state: "ready",
       frozenAt: new Date().toISOString(),
-      frozenForMs: 1.5,
+      frozenForMs: 0,
       processes: [{ pid: 1, hostPid: 4711 }],
       imagesDir: "/run/dmigrate/images",
       restartPolicy: { Name: node.restartPolicy, MaximumRetryCount: 0 },
     });
-    node.restartPolicy = "no";
     node.checkpoints.set(migrationId, checkpoint);
-    node.dumpsUnasked = thenDump;
     return checkpoint;
+  },
+  "POST /checkpoints/:id/freeze": (call) => {
+    const { node, id, body } = call;
+    const { thenDump } = read(freezeSchema, body);
+    const { containerId } = step(call, ["ready", "frozen"], "frozen");
+    node.containers.set(containerId, "frozen");
+    node.restartPolicy = "no";
+    node.dumpsUnasked = thenDump;
+    const frozen = checkpointSchema.parse({ ...node.checkpoints.get(id), frozenForMs: 1.5 });
+    node.checkpoints.set(id, frozen);
+    return frozen;
   },
   "GET /checkpoints/:id": ({ node, id }) => checkpointSchema.parse(need(node.checkpoints.get(id), `checkpoint ${id}`)),
   "POST /checkpoints/:id/dump": (call) =>
@@ -120,7 +131,7 @@ const answers: Record<string, Answer> = {
     return checkpoint;
   },
   "POST /checkpoints/:id/abort": (call) => {
-    const checkpoint = step(call, ["frozen", "dumping", "dumped", "sealed", "aborted"], "aborted");
+    const checkpoint = step(call, ["ready", "frozen", "dumping", "dumped", "sealed", "aborted"], "aborted");
     call.node.containers.set(checkpoint.containerId, "running");
     call.node.restartPolicy = checkpoint.restartPolicy.Name;
     return checkpoint;
@@ -153,7 +164,7 @@ const answers: Record<string, Answer> = {
     return done(node, id, "log");
   },
   "POST /transfers/:id/delta": ({ node, id }) => {
-    demand(node.checkpoints.get(id)?.state !== undefined, "the container is not frozen");
+    demand(!["ready", undefined].includes(node.checkpoints.get(id)?.state), "the container is not frozen");
     return done(node, id, "delta");
   },
   "POST /transfers/:id/memory": ({ node, id, body }) => {
@@ -161,7 +172,7 @@ const answers: Record<string, Answer> = {
     return done(node, id, "memory");
   },
   "POST /transfers/:id/precopy": ({ world, node, id }) => {
-    demand(node.checkpoints.get(id) === undefined, "the container is frozen");
+    demand(["ready", undefined].includes(node.checkpoints.get(id)?.state), "the container is frozen");
     need(world.b.pagers.get(id), `pager ${id}`).pagesAnnounced = 1000;
     done(node, id, "precopy");
     return precopySchema.parse({ pagesAnnounced: 1000 });
@@ -172,7 +183,10 @@ const answers: Record<string, Answer> = {
     demand(["dumped", "sealed"].includes(node.checkpoints.get(id)?.state ?? ""), "there are no images yet");
     return done(node, id, "images");
   },
-  "DELETE /transfers/:id": ({ node, id }) => ({ deleted: node.transfers.delete(id) }),
+  "DELETE /transfers/:id": ({ node, id }) => {
+    const sent = node.transfers.has(id) ? transfer(node, id) : undefined;
+    return deletedTransferSchema.parse({ deleted: node.transfers.delete(id), sent });
+  },
 
   "POST /receives": ({ world, node, body }) => {
     const { migrationId, secret } = read(createReceiveSchema, body);
@@ -181,9 +195,9 @@ const answers: Record<string, Answer> = {
     return receive(node, migrationId);
   },
   "GET /receives/:id": ({ node, id }) => receive(node, id),
-  "PUT /receives/:id/target": ({ node, id, body }) => {
-    const { containerId } = read(receiveTargetSchema, body);
-    demand(containerId === destinationId, "that is not the container that was created here");
+  "PUT /receives/:id/target": async ({ node, id, body }) => {
+    read(receiveTargetSchema, body);
+    await until(() => !node.receives.has(id) || node.restores.has(id));
     need(node.receives.get(id), `receive ${id}`).target = true;
     return receive(node, id);
   },
@@ -308,7 +322,7 @@ function step({ node, id }: Call, from: readonly CheckpointState[], to: Checkpoi
   return next;
 }
 
-function transfer(node: FakeNodeState, id: string): unknown {
+function transfer(node: FakeNodeState, id: string): Partial<Transfer> {
   const { secretsUsed, done: parts } = need(node.transfers.get(id), `transfer ${id}`);
   return transferSchema.parse({
     migrationId: id,

@@ -51,8 +51,7 @@ export async function openHandMigration(from: LabNode, to: LabNode, container: s
   const restore = await destination.post("/restores", { migrationId, container: spec }, restoreSchema, {
     timeoutMs: passTimeoutMs,
   });
-  const target = { containerId: restore.containerId, volumes };
-  await destination.put(`/receives/${migrationId}/target`, target, z.unknown());
+  await destination.put(`/receives/${migrationId}/target`, { volumes }, z.unknown());
   const { Data } = (await from.docker.getContainer(containerId).inspect()).GraphDriver;
   const { UpperDir, MergedDir } = z.object({ UpperDir: z.string(), MergedDir: z.string() }).parse(Data);
   // Docker answers no question about a container that it is starting.
@@ -68,6 +67,7 @@ export async function openHandMigration(from: LabNode, to: LabNode, container: s
     freeze: async () => {
       state.frozen = true;
       await source.post("/checkpoints", { migrationId, containerId }, z.unknown());
+      await source.post(`/checkpoints/${migrationId}/freeze`, {}, z.unknown());
     },
     delta: () => pass("delta"),
     [Symbol.asyncDispose]: () => rest.disposeAsync(),

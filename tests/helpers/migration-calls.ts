@@ -16,6 +16,7 @@ export const beforeResume = [
   "b GET /restores/:id",
   "b GET /receives/:id",
   "a POST /checkpoints",
+  "a POST /checkpoints/:id/freeze",
   "a POST /checkpoints/:id/dump",
   "a POST /transfers/:id/delta",
   "a POST /transfers/:id/memory",

@@ -5,19 +5,18 @@ import {
   migrationSchema,
   type CreateMigration,
   type Migration,
-  type MigrationPhase,
 } from "../../services/shared/contracts/planner.ts";
-import { pollUntil } from "./poll-until.ts";
-
-const ended = new Set<MigrationPhase>(["committed", "aborted", "refused", "failed"]);
+import { connectPlanner, type PlannerClient } from "../../services/cli/planner-client.ts";
 
 export type MigrationRequest = Pick<CreateMigration, "container" | "from" | "to"> & Partial<CreateMigration>;
 
 export class PlannerUser {
   readonly client: ServiceClient;
+  readonly #planner: PlannerClient;
 
   constructor({ url, token }: { url: string; token: string }) {
     this.client = createClient("the planner", url, token);
+    this.#planner = connectPlanner({ planner: url }, { DMIGRATE_TOKEN: token });
   }
 
   post(request: MigrationRequest): Promise<Migration> {
@@ -36,12 +35,17 @@ export class PlannerUser {
     return (await this.client.get("/migrations", migrationListSchema)).migrations;
   }
 
-  /** Waits until the migration has ended, however it did. */
+  /** Waits until the migration has ended, however it did: by its events, so that the planner is not kept busy by questions. */
   async waitForEnd(id: string, timeoutMs = 90_000): Promise<Migration> {
-    return pollUntil(`the end of migration ${id}`, timeoutMs, async () => {
-      const migration = await this.get(id);
-      return ended.has(migration.phase) ? migration : undefined;
-    });
+    const signal = AbortSignal.timeout(timeoutMs);
+    try {
+      const events = this.#planner.events(id, { follow: true, signal })[Symbol.asyncIterator]();
+      while ((await events.next()).done !== true);
+    } catch (cause) {
+      if (!signal.aborted) throw cause;
+      throw new Error(`waited ${timeoutMs} ms in vain for the end of migration ${id}`, { cause });
+    }
+    return this.get(id);
   }
 
   /** Posts a migration and waits for its end, which must be `committed`. */

@@ -22,6 +22,7 @@ export const quickTiming: Timing = {
   leastBytesPerSecond: 1e12,
   resumeMs: 5_000,
   pullHeadStartMs: 50,
+  momentMs: 0,
   pollMs: 5,
   progressMs: 40,
   retryMs: () => 5,

@@ -1,6 +1,6 @@
 /** The calls of the node's Docker that a checkpoint needs, each bounded in time, failures in our terms. */
 import type Docker from "dockerode";
-import { dockerError, dockerStatus } from "../../shared/adapters/docker.ts";
+import { aMomentMs, dockerError, dockerInfo, dockerStatus } from "../../shared/adapters/docker.ts";
 import { DmigrateError } from "../../shared/errors.ts";
 import type { RestartPolicy } from "../core/checkpoint-record.ts";
 
@@ -72,8 +72,8 @@ export function createEngine(docker: Docker): Engine {
       return execs.flatMap((exec) => (exec?.Running === true ? [exec.ProcessConfig] : []));
     },
     remapsUsers: async () => {
-      const info = (await call("docker info", docker.info())) as { SecurityOptions?: string[] | null };
-      return (info.SecurityOptions ?? []).some((option) => option.startsWith("name=userns"));
+      const { SecurityOptions } = await call("docker info", dockerInfo(docker, aMomentMs));
+      return (SecurityOptions ?? []).some((option) => option.startsWith("name=userns"));
     },
   };
 }

@@ -1,10 +1,10 @@
 /**
  * What is written down about a checkpoint, so that a dumper started anew knows it, and the states it goes through.
  *
- *     frozen ──dump──> dumping ──dumped──> dumped ──seal──> sealed ──commit──> committed
- *        └────────────────┴──────────────────┴─────abort──────┴──────────────> aborted
+ *     ready ──freeze──> frozen ──dump──> dumping ──dumped──> dumped ──seal──> sealed ──commit──> committed
+ *       └─────────────────┴────────────────┴──────────────────┴─────abort──────┴──────────────> aborted
  *
- * Written as `frozen` before the container is touched. Up to `dumped` the container thaws by itself when the dumper is
+ * Written as `ready` before the container is touched. Up to `dumped` the container thaws by itself when the dumper is
  * lost; from `sealed` on only commit and abort move it, since the destination may be running.
  */
 import { z } from "zod";
@@ -29,9 +29,9 @@ export const checkpointRecordSchema = z.object({
   initPid: z.int().min(1),
   restartPolicy: restartPolicySchema,
   processes: z.array(frozenProcessSchema),
-  /** Value of rcu_expedited to put back, while a dump has changed it. */
+  /** Value of rcu_expedited to put back, while a dump or a commit has changed it. */
   rcuBefore: z.string().optional(),
-  /** Epoch milliseconds: when it froze (asked for, until it has), and when it was committed or aborted. */
+  /** Epoch milliseconds: when it froze (made ready, until it has), and when it was committed or aborted. */
   frozenAt: z.number(),
   endedAt: z.number().optional(),
   freezeMs: millisSchema.optional(),
@@ -39,14 +39,15 @@ export const checkpointRecordSchema = z.object({
 });
 export type CheckpointRecord = z.infer<typeof checkpointRecordSchema>;
 
-export type CheckpointEvent = "dump" | "dumped" | "seal" | "commit" | "abort";
+export type CheckpointEvent = "freeze" | "dump" | "dumped" | "seal" | "commit" | "abort";
 
 const transitions: Record<CheckpointEvent, { from: readonly CheckpointState[]; to: CheckpointState }> = {
+  freeze: { from: ["ready"], to: "frozen" },
   dump: { from: ["frozen"], to: "dumping" },
   dumped: { from: ["dumping"], to: "dumped" },
   seal: { from: ["dumped"], to: "sealed" },
   commit: { from: ["sealed"], to: "committed" },
-  abort: { from: ["frozen", "dumping", "dumped", "sealed"], to: "aborted" },
+  abort: { from: ["ready", "frozen", "dumping", "dumped", "sealed"], to: "aborted" },
 };
 
 /** The checkpoint is not in a state that allows what was asked; nothing has been done. */
@@ -80,6 +81,6 @@ export function toCheckpoint(record: CheckpointRecord, imagesDir: string, now: n
     ...shown,
     imagesDir,
     frozenAt: new Date(frozenAt).toISOString(),
-    frozenForMs: Math.max(0, (endedAt ?? now) - frozenAt),
+    frozenForMs: record.state === "ready" ? 0 : Math.max(0, (endedAt ?? now) - frozenAt),
   };
 }

@@ -29,7 +29,10 @@ const recordSchema = z.object({ migration: migrationSchema, job: jobSchema });
 export type MigrationRecord = z.infer<typeof recordSchema>;
 
 export interface MigrationTable {
-  /** Writes the record, and adds the events to those of the migration. */
+  /**
+   * Writes the record, and adds the events to those of the migration. A new record and a new phase are synced to the disk; what
+   * is only told survives the end of the planner, but may be lost with its machine.
+   */
   save(record: MigrationRecord, events: readonly MigrationEvent[]): void;
   get(id: string): MigrationRecord | undefined;
   /** Newest first. */
@@ -74,6 +77,8 @@ export function createMigrationTable(db: DatabaseSync, guard: Guard): MigrationT
   return {
     save: (record, events) =>
       guard("writing a migration", () => {
+        const isTold = events.length > 0 && events.every(({ type }) => type !== "phase");
+        db.exec(`PRAGMA synchronous = ${isTold ? "NORMAL" : "FULL"}`);
         db.exec("BEGIN IMMEDIATE");
         try {
           write(record, events);
@@ -81,6 +86,8 @@ export function createMigrationTable(db: DatabaseSync, guard: Guard): MigrationT
         } catch (error) {
           if (db.isTransaction) db.exec("ROLLBACK");
           throw error;
+        } finally {
+          db.exec("PRAGMA synchronous = FULL");
         }
       }),
     get: (id) =>

@@ -1,5 +1,5 @@
 /**
- * The planner's memory: one SQLite file that survives a crash at any instant (WAL, every commit synced). It holds node
+ * The planner's memory: one SQLite file that survives a crash at any instant (WAL, commits synced). It holds node
  * tokens, so only its owner may read it. One planner at a time: two that drive the same migration could run a container
  * twice, so the file is locked for as long as it is open.
  */

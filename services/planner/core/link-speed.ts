@@ -3,7 +3,7 @@
  * what a migration has met since; else by what the interfaces at its ends claim, which says nothing about the way between.
  */
 import type { NodeResources } from "../../shared/contracts/common.ts";
-import { rate } from "./plan-text.ts";
+import { rate, size } from "./plan-text.ts";
 
 export interface MeasuredLink {
   /** As a probe found it. */
@@ -26,6 +26,10 @@ export interface LinkEnds {
   source: NodeResources;
   destination: NodeResources;
 }
+
+/** Less is sent as over a fast link: whatever that makes of it, it takes less time than to find out. */
+export const leastProbedBytes = 32 << 20;
+const measuresIt = `a migration of ${size(leastProbedBytes)} or more measures it`;
 
 /** A probe that is older is made again: ways change, and other traffic comes and goes. */
 const staleMs = 10 * 60_000;
@@ -51,12 +55,11 @@ export function linkSpeed(
   const claimed = [source.linkMbitPerSecond, destination.linkMbitPerSecond].filter(
     (mbit): mbit is number => mbit !== undefined && mbit > 0,
   );
-  if (claimed.length === 0)
-    return { bytesPerSecond: undefined, reason: `${link}: of unknown speed; a migration measures it` };
+  if (claimed.length === 0) return { bytesPerSecond: undefined, reason: `${link}: of unknown speed; ${measuresIt}` };
   const bytesPerSecond = Math.min(...claimed) * 125_000;
   return {
     bytesPerSecond,
-    reason: `${link}: ${rate(bytesPerSecond)} by what the interfaces say; a migration measures it`,
+    reason: `${link}: ${rate(bytesPerSecond)} by what the interfaces say; ${measuresIt}`,
   };
 }
 

@@ -5,7 +5,7 @@ import type { Volume } from "../../shared/contracts/container.ts";
 import { jsonLogLimits, jsonLogPath, type LogLimits } from "../../shared/adapters/container-log.ts";
 import { shownLayer, type LayerPaths } from "../../shared/adapters/overlay-layer.ts";
 import { runtimeName } from "../../shared/adapters/resources.ts";
-import { dockerError, dockerStatus } from "../../shared/adapters/docker.ts";
+import { aMomentMs, dockerError, dockerInfo, dockerStatus } from "../../shared/adapters/docker.ts";
 import { DmigrateError } from "../../shared/errors.ts";
 import type { PresentContainer, PresentVolume } from "../core/refuse.ts";
 
@@ -15,7 +15,10 @@ export interface RestartPolicy {
 }
 
 export interface Engine {
+  /** As it was a moment ago, if it was asked then. */
   info(): Promise<{ version: string; runtimes: string[]; runtimePath?: string; seccomp: boolean }>;
+  /** Whether this Docker, as those before 28 do, attaches a container's network in a hook. */
+  attachesByHook(): Promise<boolean>;
   /** Id that a reference or id resolves to; undefined when there is no such image. */
   imageId(ref: string): Promise<string | undefined>;
   /** Of each image the digests of its layers (diff ids), the lowest first. */
@@ -31,10 +34,11 @@ export interface Engine {
   createContainer(name: string, body: object): Promise<string>;
   /** Id of a container of this name that was created for our runtime and never started. */
   createdContainer(name: string): Promise<string | undefined>;
-  /** Where the container's files lie; undefined where Docker does not tell. */
-  layer(id: string): Promise<LayerPaths | undefined>;
-  /** Where Docker will write the log of a created container, and its limits; undefined unless by json-file. */
-  log(id: string): Promise<{ path: string; limits: LogLimits } | undefined>;
+  /**
+   * Where the files of a created container lie, undefined where Docker does not tell; and where Docker will write its log, and
+   * the limits of that, undefined unless by json-file.
+   */
+  places(id: string): Promise<{ layer: LayerPaths | undefined; log: { path: string; limits: LogLimits } | undefined }>;
   /** Resolves when Docker has started it: for a container of ours, once it is restored. */
   startContainer(id: string): Promise<void>;
   /** Kills and removes; its volumes stay. False when there was none. */
@@ -72,7 +76,7 @@ export function createEngine(docker: Docker): Engine {
     )) ?? false;
   return {
     async info() {
-      const info = (await ask("Docker", docker.info())) as DockerInfo;
+      const info = await ask("Docker", dockerInfo(docker, aMomentMs));
       const path = info.Runtimes?.["dmigrate"]?.path;
       return {
         version: info.ServerVersion,
@@ -80,6 +84,10 @@ export function createEngine(docker: Docker): Engine {
         ...(path !== undefined && { runtimePath: path }),
         seccomp: info.SecurityOptions?.some((option) => option.includes("name=seccomp")) ?? false,
       };
+    },
+    async attachesByHook() {
+      const { ServerVersion } = await ask("Docker", dockerInfo(docker, aMomentMs));
+      return Number.parseInt(ServerVersion) < 28;
     },
     async imageId(ref) {
       return (await find(`image ${ref}`, docker.getImage(ref).inspect()))?.Id;
@@ -138,15 +146,14 @@ export function createEngine(docker: Docker): Engine {
       if (found?.State.Status !== "created" || found.HostConfig.Runtime !== runtimeName) return undefined;
       return found.Id;
     },
-    async layer(id) {
-      return shownLayer(await ask(`container ${id.slice(0, 12)}`, docker.getContainer(id).inspect()));
-    },
-    async log(id) {
-      const found = await ask(`container ${id.slice(0, 12)}`, docker.getContainer(id).inspect());
+    async places(id) {
+      const [found, { DockerRootDir }] = await Promise.all([
+        ask(`container ${id.slice(0, 12)}`, docker.getContainer(id).inspect()),
+        ask("Docker", dockerInfo(docker, aMomentMs)),
+      ]);
       const limits = jsonLogLimits(found.HostConfig.LogConfig ?? {});
-      if (limits === undefined) return undefined;
-      const { DockerRootDir } = (await ask("Docker", docker.info())) as DockerInfo;
-      return { path: jsonLogPath(DockerRootDir, id), limits };
+      const log = limits && { path: jsonLogPath(DockerRootDir, id), limits };
+      return { layer: shownLayer(found), log };
     },
     async startContainer(id) {
       await ask(`starting container ${id}`, docker.getContainer(id).start());
@@ -182,13 +189,6 @@ export function createEngine(docker: Docker): Engine {
 }
 
 const maxPullLine = 8_192;
-
-interface DockerInfo {
-  ServerVersion: string;
-  DockerRootDir: string;
-  Runtimes?: Record<string, { path?: string }>;
-  SecurityOptions?: string[];
-}
 
 /** Waits for `work`, at most `ms`; then throws `timeout` with `message`. The work itself goes on. */
 export async function within<T>(ms: number, work: Promise<T>, message: string): Promise<T> {

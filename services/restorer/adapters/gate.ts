@@ -11,12 +11,13 @@ import { chmod, mkdir, rm } from "node:fs/promises";
 import { Socket } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { run } from "../../shared/adapters/run.ts";
+import { makeNodeAt, openTrustedDirectory } from "../../shared/adapters/linux.ts";
 import { DmigrateError, hasErrno } from "../../shared/errors.ts";
 
 /** runc's own image: what the container's stdin, stdout and stderr were. */
 export const descriptorsName = "descriptors.json";
 const fifos = ["request", "answer", "root", "release", "ended", join("images", descriptorsName)];
+const fifoMode = constants.S_IFIFO | constants.S_IRUSR | constants.S_IWUSR;
 const readerPollMs = 3;
 const maxRequestBytes = 8192;
 
@@ -49,8 +50,12 @@ export async function makeSpecDir(dir: string): Promise<void> {
   await mkdir(dir, { recursive: true, mode: 0o700 });
   await chmod(dir, 0o700);
   await mkdir(join(dir, "images"), { mode: 0o700 });
-  const made = await run("mkfifo", ["-m", "600", ...fifos.map((name) => join(dir, name))], { timeoutMs: 5_000 });
-  if (made.exitCode !== 0) throw new DmigrateError("internal", `mkfifo in ${dir} failed: ${made.stderr.trim()}`);
+  const fd = openTrustedDirectory(dir);
+  try {
+    for (const name of fifos) makeNodeAt(fd, Buffer.from(name), fifoMode, 0, 0);
+  } finally {
+    closeSync(fd);
+  }
 }
 
 /** Opens the FIFOs of a spec directory. Must be done before Docker is asked to start the container. */

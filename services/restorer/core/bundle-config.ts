@@ -41,6 +41,8 @@ export interface NetworkHook {
   args: string[];
   /** Where Docker binds network namespaces. */
   namespacesDir: string;
+  /** Where Docker listens for what the hook has to say. */
+  socket: string;
 }
 
 /** Docker's prestart hook that attaches the network; undefined when there is none, or anything else beside it. */
@@ -50,16 +52,19 @@ export function networkHook({ hooks, linux }: BundleConfig): NetworkHook | undef
   if (hook === undefined || others.length > 0 || network === undefined || network.path !== undefined) return undefined;
   const args = hook.args ?? [];
   const root = args.find((arg) => arg.startsWith("-exec-root="))?.slice("-exec-root=".length);
-  if (args[0] !== "libnetwork-setkey" || root?.startsWith("/") !== true) return undefined;
-  return { path: hook.path, args, namespacesDir: `${root}/netns` };
+  const [name, , controller = ""] = args.filter((arg) => !arg.startsWith("-"));
+  if (name !== "libnetwork-setkey" || root?.startsWith("/") !== true || !/^\w+$/.test(controller)) return undefined;
+  return { path: hook.path, args, namespacesDir: `${root}/netns`, socket: `${root}/libnetwork/${controller}.sock` };
 }
 
-/** Settings of the network namespace, as NAME=VALUE: CRIU makes the namespace anew, without them. */
-export function networkSysctls({ linux }: BundleConfig): string[] {
-  return Object.entries(linux.sysctl ?? {}).flatMap(([name, value]) =>
-    /^net\.[\w./-]+$/.test(name) ? [`${name}=${value}`] : [],
-  );
+/** Settings of the network namespace by their names, `net.…`: CRIU makes the namespace anew, without them. */
+export function networkSysctls({ linux }: BundleConfig): Map<string, string> {
+  return new Map(Object.entries(linux.sysctl ?? {}).filter(([name]) => /^net\.[\w./-]+$/.test(name)));
 }
+
+/** Where they are below /proc/sys, as runc has it. */
+export const settingsOf = (sysctls: ReadonlyMap<string, string>): Map<string, string> =>
+  new Map([...sysctls].map(([name, value]) => [name.replaceAll(".", "/"), value]));
 
 export type BundleMode =
   /** The network is attached to the namespace at this path: Docker's hook is done, and runc gives the path to CRIU. */

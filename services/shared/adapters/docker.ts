@@ -7,6 +7,38 @@ export function openDocker(socketPath: string): Docker {
   return new Docker({ socketPath });
 }
 
+/** What Docker says of itself, as far as we read it. */
+export interface DockerInfo {
+  ServerVersion: string;
+  Driver: string;
+  /** Pairs of name and value. */
+  DriverStatus?: string[][] | null;
+  DockerRootDir: string;
+  CgroupVersion?: string;
+  Runtimes?: Record<string, { path?: string }>;
+  SecurityOptions?: string[] | null;
+}
+
+/**
+ * How old an answer may be where it was asked for just before: to give it takes Docker some 10 ms. A plan begins with the
+ * nodes' resources, for which it is asked anew.
+ */
+export const aMomentMs = 500;
+const infos = new WeakMap<Docker, { answer: Promise<DockerInfo>; answeredAt: number }>();
+
+/** `docker info`: asked at once, or already, or answered at most `mayBeOldMs` ago. Rejects as dockerode does. */
+export function dockerInfo(docker: Docker, mayBeOldMs = 0): Promise<DockerInfo> {
+  const last = infos.get(docker);
+  if (last !== undefined && performance.now() - last.answeredAt <= mayBeOldMs) return last.answer;
+  const asked = { answer: docker.info() as Promise<DockerInfo>, answeredAt: Infinity };
+  infos.set(docker, asked);
+  asked.answer.then(
+    () => (asked.answeredAt = performance.now()),
+    () => infos.delete(docker),
+  );
+  return asked.answer;
+}
+
 /** The HTTP status Docker answered with, or undefined when it did not answer. */
 export function dockerStatus(error: unknown): number | undefined {
   if (!(error instanceof Error) || !("statusCode" in error)) return undefined;

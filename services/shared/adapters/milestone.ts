@@ -3,12 +3,14 @@
  * answer to the planner does, but without the way over the planner and back, which lies inside the downtime. Whoever
  * waits for it has been told to by the planner, which also hears of the step itself, and of its failure.
  */
-import { existsSync, watch, writeFileSync } from "node:fs";
+import { existsSync, renameSync, watch, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 
-/** Says that the step is done. The directory must be there. */
-export function reach(path: string): void {
-  writeFileSync(path, "", { mode: 0o600 });
+/** Says that the step is done, with what there is to say of it. The directory must be there. */
+export function reach(path: string, text = ""): void {
+  // Whoever sees it there sees all of it.
+  writeFileSync(`${path}.new`, text, { mode: 0o600 });
+  renameSync(`${path}.new`, path);
 }
 
 /** Resolves once the step is done. Rejects when `signal` is aborted, or the directory is not there. */

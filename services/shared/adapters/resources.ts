@@ -3,7 +3,7 @@ import { access, readdir, readFile, statfs } from "node:fs/promises";
 import { arch, availableParallelism, loadavg, release } from "node:os";
 import type Docker from "dockerode";
 import type { NodeResources } from "../contracts/common.ts";
-import { dockerError } from "./docker.ts";
+import { dockerError, dockerInfo, type DockerInfo } from "./docker.ts";
 import { migrationsDir } from "../node-paths.ts";
 import { run } from "./run.ts";
 
@@ -19,11 +19,9 @@ export interface ResourceProbeDeps {
 export function createResourceProbe(deps: ResourceProbeDeps): () => Promise<NodeResources> {
   let versions: Promise<{ criuVersion?: string; runcVersion?: string }> | undefined;
   return async () => {
-    const [info, version] = await Promise.all([deps.docker.info() as Promise<DockerInfo>, deps.docker.version()]).catch(
-      (error: unknown) => {
-        throw dockerError(error, "reading the node's Docker");
-      },
-    );
+    const info = await dockerInfo(deps.docker).catch((error: unknown) => {
+      throw dockerError(error, "reading the node's Docker");
+    });
     versions ??= readVersions();
     const [cpu, memory, pressureSomeAvg10, diskFreeBytes, stateFreeBytes, linkMbitPerSecond] = await Promise.all([
       readCpu(),
@@ -46,7 +44,7 @@ export function createResourceProbe(deps: ResourceProbeDeps): () => Promise<Node
       stateFreeBytes,
       ...(linkMbitPerSecond !== undefined && { linkMbitPerSecond }),
       docker: {
-        version: version.Version,
+        version: info.ServerVersion,
         storageDriver: info.Driver,
         imageStore: isContainerdStore(info) ? "containerd" : "docker",
         rootDir: info.DockerRootDir,
@@ -58,15 +56,6 @@ export function createResourceProbe(deps: ResourceProbeDeps): () => Promise<Node
       activeMigrations: await countMigrations(deps.stateDir),
     };
   };
-}
-
-interface DockerInfo {
-  Driver: string;
-  /** Pairs of name and value. */
-  DriverStatus?: string[][] | null;
-  DockerRootDir: string;
-  CgroupVersion?: string;
-  Runtimes?: Record<string, unknown>;
 }
 
 const isContainerdStore = ({ DriverStatus }: DockerInfo): boolean =>

@@ -3,23 +3,27 @@ import { z } from "@hono/zod-openapi";
 import { bindPathSchema, containerIdSchema, migrationIdSchema, millisSchema } from "./common.ts";
 
 /**
- * frozen → dumped → sealed → committed, and from the first three → aborted.
+ * ready → frozen → dumped → sealed → committed, and from all but the last → aborted. While it is `ready` the container runs.
  * Until `sealed`, losing the dumper thaws the source by itself. From `sealed` on only commit or abort moves it, since
  * the destination may be running: the source must never run again by accident.
  */
-export const checkpointStateSchema = z.enum(["frozen", "dumping", "dumped", "sealed", "committed", "aborted"]);
+export const checkpointStateSchema = z.enum(["ready", "frozen", "dumping", "dumped", "sealed", "committed", "aborted"]);
 export type CheckpointState = z.infer<typeof checkpointStateSchema>;
 
 export const createCheckpointSchema = z.strictObject({
   migrationId: migrationIdSchema,
   containerId: containerIdSchema,
+});
+export type CreateCheckpoint = z.infer<typeof createCheckpointSchema>;
+
+export const freezeSchema = z.strictObject({
   /**
    * Go on to dump and seal it as soon as it is frozen, without being told: the answer comes at the freeze all the same, and
    * that of POST …/dump once it is sealed.
    */
   thenDump: z.boolean().default(false),
 });
-export type CreateCheckpoint = z.infer<typeof createCheckpointSchema>;
+export type Freeze = z.infer<typeof freezeSchema>;
 
 /** A frozen process: its pid in the container's innermost namespace (CRIU's name for it) and on the host. */
 export const frozenProcessSchema = z.strictObject({ pid: z.int().min(1), hostPid: z.int().min(1) });
@@ -30,7 +34,7 @@ export const checkpointSchema = z
     migrationId: migrationIdSchema,
     containerId: containerIdSchema,
     state: checkpointStateSchema,
-    /** Wall-clock of the freeze, ISO 8601; and how long the container has been frozen as this answer is sent. */
+    /** Wall-clock of the freeze, ISO 8601; and how long the container has been frozen as this answer is sent: 0 before. */
     frozenAt: z.string(),
     frozenForMs: millisSchema,
     /** Time the stages took; absent until done. */

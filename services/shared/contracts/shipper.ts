@@ -96,9 +96,14 @@ export const createReceiveSchema = z.strictObject({
 });
 export type CreateReceive = z.infer<typeof createReceiveSchema>;
 
-/** The container whose file system the files belong to; known only after the restorer has created it. */
+/** Answer of DELETE /transfers/:id: whether there was one, and what it had sent. */
+export const deletedTransferSchema = z.object({
+  deleted: z.boolean(),
+  sent: transferSchema.pick({ bytesSent: true, zeroPages: true, equalPages: true }).optional(),
+});
+
+/** What of the container is received beside its writable layer. */
 export const receiveTargetSchema = z.strictObject({
-  containerId: containerIdSchema,
   volumes: z.array(volumeNameSchema).max(256),
   binds: z.array(bindPathSchema).max(64).default([]),
 });

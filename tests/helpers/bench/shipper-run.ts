@@ -63,9 +63,8 @@ export async function openShipper({ a, b }: BenchLab, security: LinkSecurity = "
   const { dataPort } = await source.post("/transfers", transfer, transferSchema);
   const receive = { migrationId, secret, source: { host: a.ip, port: dataPort }, security };
   await destination.post("/receives", receive, z.unknown());
-  const restore = await destination.post("/restores", { migrationId, container: spec }, restoreSchema);
-  const target = { containerId: restore.containerId, volumes };
-  await destination.put(`/receives/${migrationId}/target`, target, z.unknown());
+  await destination.post("/restores", { migrationId, container: spec }, restoreSchema);
+  await destination.put(`/receives/${migrationId}/target`, { volumes }, z.unknown());
   const timed = async (path: string, timeoutMs: number): Promise<number> => {
     const began = performance.now();
     await source.post(`/transfers/${migrationId}/${path}`, undefined, shippedSchema, { timeoutMs });

@@ -19,19 +19,19 @@ const record: CheckpointRecord = {
   processes: [{ pid: 1, hostPid: 42 }],
   frozenAt: 1_700_000_000_000,
 };
-const events: CheckpointEvent[] = ["dump", "dumped", "seal", "commit", "abort"];
+const events: CheckpointEvent[] = ["freeze", "dump", "dumped", "seal", "commit", "abort"];
 
 describe("checkpoint states", () => {
-  it("goes from frozen to committed", () => {
-    const states = [record.state];
-    for (const event of ["dump", "dumped", "seal", "commit"] as const) {
-      states.push(nextState({ ...record, state: states.at(-1) ?? "frozen" }, event));
+  it("goes from ready to committed", () => {
+    const states: CheckpointRecord["state"][] = ["ready"];
+    for (const event of ["freeze", "dump", "dumped", "seal", "commit"] as const) {
+      states.push(nextState({ ...record, state: states.at(-1) ?? "ready" }, event));
     }
-    expect(states).toEqual(["frozen", "dumping", "dumped", "sealed", "committed"]);
+    expect(states).toEqual(["ready", "frozen", "dumping", "dumped", "sealed", "committed"]);
   });
 
   it("commits only what is sealed: before, the destination has nothing that is sure to be complete", () => {
-    for (const state of ["frozen", "dumping", "dumped", "aborted", "committed"] as const) {
+    for (const state of ["ready", "frozen", "dumping", "dumped", "aborted", "committed"] as const) {
       expect(() => nextState({ ...record, state }, "commit")).toThrow(WrongState);
     }
   });
@@ -56,6 +56,7 @@ describe("checkpoint as the contract shows it", () => {
     expect(toCheckpoint(record, "/i", now).frozenForMs).toBe(250);
     expect(toCheckpoint({ ...record, endedAt: record.frozenAt + 40 }, "/i", now).frozenForMs).toBe(40);
     expect(toCheckpoint(record, "/i", record.frozenAt - 5).frozenForMs).toBe(0);
+    expect(toCheckpoint({ ...record, state: "ready" }, "/i", now).frozenForMs).toBe(0);
   });
 
   it("satisfies the contract and keeps the node's own details to itself", () => {

@@ -22,23 +22,19 @@ it("freezes nothing for a migration that was aborted before", async () => {
   const migrationId = "m-0123456789abcdef";
 
   await expect(checkpoints.abort(migrationId)).rejects.toMatchObject({ code: "not-found" });
-  await expect(checkpoints.create({ migrationId, containerId, thenDump: false })).rejects.toMatchObject({
-    code: "conflict",
-  });
+  await expect(checkpoints.create({ migrationId, containerId })).rejects.toMatchObject({ code: "conflict" });
   await expect(checkpoints.abort(migrationId)).rejects.toMatchObject({ code: "not-found" });
   expect(inspected).toBe(0);
 
   // An abort that overtakes a creation under way counts as well.
   const [overtaken] = await Promise.allSettled([
-    checkpoints.create({ migrationId: "m-00000000000000aa", containerId, thenDump: false }),
+    checkpoints.create({ migrationId: "m-00000000000000aa", containerId }),
     checkpoints.abort("m-00000000000000aa"),
   ]);
   expect(overtaken).toMatchObject({ status: "rejected", reason: { code: "conflict" } });
   expect(inspected).toBe(0);
 
-  await expect(
-    checkpoints.create({ migrationId: "m-00000000000000bb", containerId, thenDump: false }),
-  ).rejects.toBeDefined();
+  await expect(checkpoints.create({ migrationId: "m-00000000000000bb", containerId })).rejects.toBeDefined();
   expect(inspected).toBe(1);
   await checkpoints.stop();
 });

@@ -28,7 +28,7 @@ test.each<[string, MeasuredLink | undefined, number, number | undefined, string]
     undefined,
     at,
     1.25e9,
-    "link a -> b: 10 Gbit/s by what the interfaces say; a migration measures it",
+    "link a -> b: 10 Gbit/s by what the interfaces say; a migration of 32 MiB or more measures it",
   ],
 ])("%s", (_what, link, now, bytesPerSecond, reason) => {
   expect(linkSpeed(ends(10_000, 40_000), link, now)).toEqual({ bytesPerSecond, reason });

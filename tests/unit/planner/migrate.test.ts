@@ -1,3 +1,4 @@
+import { setTimeout as delay } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
 import { openStore } from "../../../services/planner/adapters/store.ts";
 import { planSchema, type Plan } from "../../../services/shared/contracts/planner.ts";
@@ -28,15 +29,17 @@ describe("a migration without failures", () => {
     const order = calls.filter((call, at) => calls.indexOf(call) === at);
     // What does not need each other goes side by side.
     const sequences = [
-      ["b POST /restores/check", "b POST /restores", "b PUT /receives/:id/target", "a POST /transfers/:id/first-pass"],
+      ["b POST /restores/check", "b PUT /receives/:id/target", "a POST /transfers/:id/first-pass"],
+      ["b POST /restores/check", "b POST /restores", "b GET /restores/:id"],
       ["b POST /restores/check", "a POST /transfers", "b POST /receives", "b PUT /receives/:id/target"],
       ["a POST /transfers", "b POST /pagers", "b GET /restores/:id"],
-      ["a POST /transfers/:id/first-pass", "b GET /restores/:id", "a POST /checkpoints"],
-      ["a POST /checkpoints", "a POST /checkpoints/:id/dump", "b POST /restores/:id/resume"],
-      ["a POST /checkpoints", "a POST /transfers/:id/images", "b POST /restores/:id/resume"],
-      ["a POST /checkpoints", "a POST /transfers/:id/delta", "b POST /restores/:id/resume"],
-      ["a POST /checkpoints", "a POST /transfers/:id/memory", "b POST /restores/:id/resume"],
-      ["a POST /checkpoints", "b POST /pagers/:id/serve", "b POST /restores/:id/resume"],
+      ["a POST /transfers/:id/first-pass", "b GET /restores/:id", "a POST /checkpoints/:id/freeze"],
+      ["b POST /restores/check", "a POST /checkpoints", "a POST /checkpoints/:id/freeze"],
+      ["a POST /checkpoints/:id/freeze", "a POST /checkpoints/:id/dump", "b POST /restores/:id/resume"],
+      ["a POST /checkpoints/:id/freeze", "a POST /transfers/:id/images", "b POST /restores/:id/resume"],
+      ["a POST /checkpoints/:id/freeze", "a POST /transfers/:id/delta", "b POST /restores/:id/resume"],
+      ["a POST /checkpoints/:id/freeze", "a POST /transfers/:id/memory", "b POST /restores/:id/resume"],
+      ["a POST /checkpoints/:id/freeze", "b POST /pagers/:id/serve", "b POST /restores/:id/resume"],
       ["b POST /restores/:id/resume", "a POST /checkpoints/:id/commit"],
       ["b POST /restores/:id/resume", "b POST /restores/:id/finish"],
       ["b POST /restores/:id/resume", "b DELETE /pagers/:id"],
@@ -80,7 +83,7 @@ describe("a migration without failures", () => {
     const { id } = await planner.start();
     expect(await planner.until(id)).toMatchObject({ phase: "committed", plan: { log: { bytes: 1000 } } });
     const log = "a POST /transfers/:id/log";
-    const steps = ["a POST /checkpoints", "b POST /restores/:id/resume", "a POST /checkpoints/:id/commit"];
+    const steps = ["a POST /checkpoints/:id/freeze", "b POST /restores/:id/resume", "a POST /checkpoints/:id/commit"];
     const order = callsOf(planner).filter((call) => call === log || steps.includes(call));
     expect(order).toEqual([log, ...steps.slice(0, 2), log, steps[2], log]);
     const rest = callsOf(planner).slice(callsOf(planner).lastIndexOf(log));
@@ -97,7 +100,7 @@ describe("a migration without failures", () => {
     const { id } = await planner.start();
     expect((await planner.until(id)).phase).toBe("committed");
     const log = "a POST /transfers/:id/log";
-    const steps = ["a POST /checkpoints", "b POST /restores/:id/resume", "a POST /checkpoints/:id/commit"];
+    const steps = ["a POST /checkpoints/:id/freeze", "b POST /restores/:id/resume", "a POST /checkpoints/:id/commit"];
     const order = callsOf(planner).filter((call) => call === log || steps.includes(call));
     expect(order).toEqual([log, log, steps[0], log, steps[1], log, steps[2], log]);
   });
@@ -124,7 +127,9 @@ describe("a migration without failures", () => {
     expect((await planner.until(id)).phase).toBe("committed");
     const calls = callsOf(planner);
     expect(calls.indexOf("a POST /transfers/:id/precopy")).toBeGreaterThan(calls.indexOf("b POST /pagers"));
-    expect(calls.indexOf("a POST /transfers/:id/precopy")).toBeLessThan(calls.indexOf("a POST /checkpoints"));
+    expect(calls.indexOf("a POST /transfers/:id/precopy")).toBeLessThan(
+      calls.indexOf("a POST /checkpoints/:id/freeze"),
+    );
     expect(planner.world.violations).toEqual([]);
   });
 
@@ -137,7 +142,9 @@ describe("a migration without failures", () => {
       planSchema.parse(await (await planner.request("POST", "/plans", request)).json());
     const before = await dryRun();
     expect(before).toMatchObject({ precopy: false, earlyPages: true });
-    expect(before.reasons[0]).toBe("link a -> b: 10 Gbit/s by what the interfaces say; a migration measures it");
+    expect(before.reasons[0]).toBe(
+      "link a -> b: 10 Gbit/s by what the interfaces say; a migration of 32 MiB or more measures it",
+    );
     expect(planner.world.calls).not.toContain("a POST /transfers/:id/probe");
 
     const { id } = await planner.start({ mode: "hybrid" });
@@ -160,6 +167,32 @@ describe("a migration without failures", () => {
     const again = await planner.start({ mode: "hybrid" });
     await planner.until(again.id);
     expect(callsOf(planner).filter((call) => call.endsWith("/probe"))).toHaveLength(1);
+  });
+
+  test("measures no link for what is small", async () => {
+    await using planner = await createTestPlanner();
+    planner.world.profile = { ...fakeProfile(), memoryBytes: 1 << 20 };
+    const { id } = await planner.start();
+    const { phase, plan } = await planner.until(id);
+    expect(phase).toBe("committed");
+    expect(plan?.reasons[0]).toContain("unknown");
+    expect(planner.world.calls).not.toContain("a POST /transfers/:id/probe");
+  });
+
+  test.each([
+    ["has a large container wait for the probe", 512, false],
+    ["measures the link of a smaller one while Docker works", 64, true],
+  ])("%s", async (_what, megabytes, isSideBySide) => {
+    await using planner = await createTestPlanner();
+    planner.world.profile = { ...fakeProfile(), memoryBytes: megabytes << 20 };
+    const probe = planner.a.hold("POST /transfers/:id/probe");
+    const { id } = await planner.start();
+    await probe.arrived;
+    await delay(50);
+    expect(planner.world.calls.includes("b POST /restores")).toBe(isSideBySide);
+    expect(planner.world.calls).not.toContain("a POST /transfers/:id/first-pass");
+    probe.release();
+    expect((await planner.until(id)).phase).toBe("committed");
   });
 
   test("goes on without a measurement when the probe fails", async () => {

@@ -59,9 +59,18 @@ describe("memory before the resume", () => {
   };
   const over = (mbit: number) => ({ source: node({ linkMbitPerSecond: mbit }) });
   const busy = node({ cores: 2, loadAverage1m: 1.5 });
+  const tight = node({ cores: 2, loadAverage1m: 0 });
+  const small = { source: tight, profile: { ...fakeProfile(), memoryBytes: 64 * MiB } };
   test.each<[string, Partial<PlanInput>, { precopy: boolean; earlyPages: boolean }]>([
     ["from the freeze on where cores are idle", {}, { precopy: false, earlyPages: true }],
     ["from the resume on where they are not", { source: busy }, { precopy: false, earlyPages: false }],
+    ["from the freeze on with just enough of them", { source: tight }, { precopy: false, earlyPages: true }],
+    ["from the resume on then, where it follows soon", small, { precopy: false, earlyPages: false }],
+    [
+      "from the freeze on all the same over a slow link",
+      { ...small, source: { ...tight, linkMbitPerSecond: 100 } },
+      { precopy: false, earlyPages: true },
+    ],
     ["hybrid: before the freeze", { mode: "hybrid" }, { precopy: true, earlyPages: false }],
     [
       "hybrid over a fast link: from the freeze on",

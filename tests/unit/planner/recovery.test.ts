@@ -1,7 +1,7 @@
 /** The planner lost at every call, and stopped in order. */
 import { setTimeout as delay } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
-import { destinationId, sourceId } from "../../helpers/fake-world.ts";
+import { destinationId } from "../../helpers/fake-world.ts";
 import {
   afterResume,
   beforeResume,
@@ -78,7 +78,7 @@ describe("the planner is lost", () => {
     expectRolledBack(p);
   });
 
-  test("with a freeze on its way that arrives after the roll back: the source is thawed again", async () => {
+  test("with a checkpoint on its way that arrives after the roll back: it is undone again", async () => {
     await using p = await createTestPlanner({ settleMs: 60 });
     const held = p.a.hold("POST /checkpoints");
     const { id } = await p.start();
@@ -87,7 +87,20 @@ describe("the planner is lost", () => {
     p.restart();
     await waitFor(() => p.world.calls.includes("a POST /checkpoints/:id/abort"));
     held.release();
-    await waitFor(() => p.world.a.containers.get(sourceId) === "frozen");
+    await waitFor(() => p.world.a.checkpoints.get(id)?.state === "ready");
+    expect((await p.until(id)).phase).toBe("aborted");
+    expectRolledBack(p);
+  });
+
+  test("with a freeze on its way that arrives after the roll back: it freezes nothing", async () => {
+    await using p = await createTestPlanner({ settleMs: 60 });
+    const held = p.a.hold("POST /checkpoints/:id/freeze");
+    const { id } = await p.start();
+    await held.arrived;
+    await p.crash();
+    p.restart();
+    await waitFor(() => p.world.a.checkpoints.get(id)?.state === "aborted");
+    held.release();
     expect((await p.until(id)).phase).toBe("aborted");
     expectRolledBack(p);
   });

@@ -6,6 +6,7 @@ import {
   networkSysctls,
   parseBundleConfig,
   rootOf,
+  settingsOf,
 } from "../../../services/restorer/core/bundle-config.ts";
 
 const setKey = { path: "/proc/11/exe", args: ["libnetwork-setkey", "-exec-root=/var/run/docker", "id", "ctl"] };
@@ -34,7 +35,11 @@ test.each([
 
 test("finds Docker's network hook, and where Docker keeps namespaces", () => {
   const hook = networkHook(parseBundleConfig(text({ prestart: [setKey] })));
-  expect(hook).toEqual({ ...setKey, namespacesDir: "/var/run/docker/netns" });
+  expect(hook).toEqual({
+    ...setKey,
+    namespacesDir: "/var/run/docker/netns",
+    socket: "/var/run/docker/libnetwork/ctl.sock",
+  });
 });
 
 test.each([
@@ -63,7 +68,9 @@ test("without: our hook comes after those that are there", () => {
 });
 
 test("names the settings of the network namespace only", () => {
-  expect(networkSysctls(parseBundleConfig(text({})))).toEqual(["net.ipv4.ip_forward=1"]);
+  const sysctls = networkSysctls(parseBundleConfig(text({})));
+  expect(sysctls).toEqual(new Map([["net.ipv4.ip_forward", "1"]]));
+  expect(settingsOf(sysctls)).toEqual(new Map([["net/ipv4/ip_forward", "1"]]));
 });
 
 test("rejects what is no config.json", () => {

@@ -1,11 +1,30 @@
 import { serve, type ServerType } from "@hono/node-server";
 import { Hono } from "hono";
+import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { z } from "zod";
 import { createClient, type ServiceClient } from "../../../services/shared/client.ts";
 import { DmigrateError } from "../../../services/shared/errors.ts";
 
 const answer = z.object({ ok: z.boolean() });
+
+/** The begin of a good answer, and then the connection's end. */
+const brokenOff = (): ReadableStream<Uint8Array> =>
+  new ReadableStream({
+    start: (controller) => controller.enqueue(Buffer.from('{"ok":')),
+    pull: async (controller) => {
+      await delay(20);
+      controller.error(new Error("broken off"));
+    },
+  });
+
+const endless = (): ReadableStream<Uint8Array> =>
+  new ReadableStream({
+    pull: async (controller) => {
+      await delay(5);
+      controller.enqueue(Buffer.from(" "));
+    },
+  });
 
 async function errorOf(work: Promise<unknown>): Promise<DmigrateError> {
   const error = await work.then(
@@ -25,6 +44,8 @@ describe("a client of a service", () => {
     app.get("/good", (c) => c.json({ ok: true }));
     app.get("/other", (c) => c.json({ ok: "yes" }));
     app.get("/slow", () => new Promise(() => undefined));
+    app.get("/broken", () => new Response(brokenOff()));
+    app.get("/endless", () => new Response(endless()));
     app.get("/plain", (c) => c.text("no", 500));
     app.get("/whoami", (c) => c.json({ ok: c.req.header("authorization") === "Bearer secret" }));
     app.post("/refusal", (c) =>
@@ -84,6 +105,18 @@ describe("a client of a service", () => {
     const call = errorOf(client.get("/slow", answer, { signal: cancelled.signal }));
     setTimeout(() => cancelled.abort(), 20);
     expect((await call).code).toBe("cancelled");
+  });
+
+  it("gives up an answer in its midst, when told and in time", async () => {
+    expect((await errorOf(client.get("/endless", answer, { timeoutMs: 100 }))).code).toBe("timeout");
+    const cancelled = new AbortController();
+    const call = errorOf(client.get("/endless", answer, { signal: cancelled.signal }));
+    setTimeout(() => cancelled.abort(), 50);
+    expect((await call).code).toBe("cancelled");
+  });
+
+  it("takes nothing for an answer that broke off", async () => {
+    expect((await errorOf(client.get("/broken", answer))).code).toBe("unavailable");
   });
 
   it("says who cannot be reached", async () => {
