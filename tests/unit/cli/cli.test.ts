@@ -150,7 +150,9 @@ describe("plan", () => {
     const { code, stdout } = await cli.run("plan", "web", "--from", "a", "--to", "b");
     expect(code).toBe(0);
     expect(stdout).toMatch(/^readers +1$/m);
-    expect(stdout).toContain("because:\n  - link a -> b: of unknown speed; a migration of 32 MiB or more measures it\n  - 1 reader:");
+    expect(stdout).toContain(
+      "because:\n  - link a -> b: of unknown speed; a migration of 32 MiB or more measures it\n  - 1 reader:",
+    );
   });
   test("refused: 3, and still the plan", async () => {
     await using cli = await createCli();
