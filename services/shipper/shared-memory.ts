@@ -31,7 +31,7 @@ const comparedBytes = 1 << 20;
 export class SharedMemory {
   readonly #segments: Segment[];
   readonly #hasher = new GmacHasher();
-  readonly #hashes = new PageHashes(this.#hasher);
+  readonly #hashes = new PageHashes(this.#hasher, { zeros: true });
   readonly #reader = new CachedReader(comparedBytes);
   #closed = false;
 

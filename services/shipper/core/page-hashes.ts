@@ -14,19 +14,24 @@ const blockPages = 64;
 export class PageHashes {
   readonly #hasher: PageHasher;
   readonly #words: number;
+  readonly #zeros: boolean;
   /** By process and block: the words of each page's hash, all 0 when it is not known. */
   readonly #blocks = new Map<number, Map<number, Uint32Array>>();
 
-  constructor(hasher: PageHasher) {
+  /**
+   * With `zeros` a zero page is one like any other. Without it, none is ever the same as before: that a page is zero takes
+   * no more to say, and a process may have any number of them.
+   */
+  constructor(hasher: PageHasher, { zeros = false } = {}) {
     this.#hasher = hasher;
+    this.#zeros = zeros;
     this.#words = hasher.hash.length;
   }
 
   /** Notes `pages` pages of process `pid`, from `page` on, whose contents begin at `offset`. */
   remember(pid: number, page: number, pages: number, bytes: Buffer, offset: number): void {
     for (let at = 0; at < pages; at++) {
-      // Never the same as before: that it is zero takes no more to say. And a process may have any number of them.
-      if (isZeroPage(bytes, offset + at * pageBytes)) {
+      if (!this.#zeros && isZeroPage(bytes, offset + at * pageBytes)) {
         this.#forget(pid, page + at);
         continue;
       }
