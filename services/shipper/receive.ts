@@ -271,12 +271,12 @@ export class Receive {
     if (tree.kind === "images") {
       const { imagesDir, receivedMark } = migrationPaths(this.#deps.stateDir, this.request.migrationId);
       await rm(receivedMark, { force: true });
-      await mkdir(imagesDir, { recursive: true, mode: 0o700 });
+      await this.#makeDirectory(imagesDir);
       return { path: imagesDir, layer: undefined, keepAttributes: false, label: "the CRIU images" };
     }
     if (tree.kind === "shared") {
       const path = join(migrationPaths(this.#deps.stateDir, this.request.migrationId).imagesDir, parentImagesName);
-      await mkdir(path, { recursive: true, mode: 0o700 });
+      await this.#makeDirectory(path);
       return { path, layer: undefined, keepAttributes: false, label: "the shared memory" };
     }
     if (this.#places === undefined)
@@ -285,6 +285,14 @@ export class Receive {
     if (place === undefined)
       throw new DmigrateError("transfer-failed", "the source sent a tree that is not one of the container's here");
     return place;
+  }
+
+  /** Of the migration's own. Its end waits for it, and none is made after that: it would come back. */
+  async #makeDirectory(path: string): Promise<void> {
+    this.#ended.signal.throwIfAborted();
+    const making = mkdir(path, { recursive: true, mode: 0o700 });
+    this.#setting = Promise.allSettled([this.#setting, making]);
+    await making;
   }
 }
 
