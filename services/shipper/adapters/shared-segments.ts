@@ -20,18 +20,21 @@ export type MappedSegments = Map<number, string>;
 
 /** /proc/PID/maps (proc_pid_maps(5)): shared and anonymous, by memfd_create(2), or of System V. */
 const sharedMapping =
-  /^0*([0-9a-f]+)-0*([0-9a-f]+) [r-][w-][x-]s \S+ \S+ ([0-9]+) +\/(dev\/zero|memfd:.*|SYSV[0-9a-f]+) \(deleted\)$/gm;
+  /^0*([0-9a-f]+)-0*([0-9a-f]+) [r-][w-][x-]s \S+ ([0-9a-f]+):([0-9a-f]+) ([0-9]+) +\/(dev\/zero|memfd:.*|SYSV[0-9a-f]+) \(deleted\)$/gm;
 
 /** What the processes have mapped now. What vanishes meanwhile is left out. */
 export function mappedSegments(hostPids: readonly number[]): MappedSegments {
+  const device = deviceOfSegments();
   const mapped: MappedSegments = new Map();
   // CRIU names those of System V by other numbers, which could be the same as an inode.
   const others = new Set<number>();
   for (const pid of hostPids) {
     const maps = unlessGone(() => readFileSync(`/proc/${pid}/maps`, "latin1")) ?? "";
-    for (const [, from, to, number, name = ""] of maps.matchAll(sharedMapping)) {
+    for (const [, from, to, major = "", minor = "", number, name = ""] of maps.matchAll(sharedMapping)) {
       if (name.startsWith("SYSV")) others.add(Number(number));
-      else mapped.set(Number(number), `/proc/${pid}/map_files/${from}-${to}`);
+      // Those of huge pages, and files of such a name, are on other devices, with the same numbers perhaps.
+      else if (deviceOf(parseInt(major, 16), parseInt(minor, 16)) === device)
+        mapped.set(Number(number), `/proc/${pid}/map_files/${from}-${to}`);
     }
   }
   for (const number of others) mapped.delete(number);
@@ -51,6 +54,10 @@ export function openSegments(mapped: MappedSegments): SharedSegment[] {
     return [];
   });
 }
+
+/** As stat(2) has it (makedev(3)). */
+const deviceOf = (major: number, minor: number): number =>
+  major * 2 ** 8 + (minor % 2 ** 8) + Math.floor(minor / 2 ** 8) * 2 ** 20;
 
 /** All such files are on one device of the kernel's, where their inodes tell them apart. */
 function deviceOfSegments(): number {
