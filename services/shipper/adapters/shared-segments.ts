@@ -15,6 +15,9 @@ export interface SharedSegment {
   fd: number;
 }
 
+/** Each takes a descriptor here, and a container may have any number of them: the others are left to CRIU's images. */
+export const mostSegments = 512;
+
 /** Where a segment is mapped, by its inode: a path in /proc. */
 export type MappedSegments = Map<number, string>;
 
@@ -41,18 +44,25 @@ export function mappedSegments(hostPids: readonly number[]): MappedSegments {
   return mapped;
 }
 
-/** Opens each segment. What vanishes meanwhile is left out. */
+/** Opens the segments, not more than `mostSegments`. What vanishes meanwhile is left out. */
 export function openSegments(mapped: MappedSegments): SharedSegment[] {
   const device = deviceOfSegments();
   // A file may have any name, and another mapping may be there by now.
   const isSegment = (stat: Stats, inode: number): boolean => stat.ino === inode && stat.dev === device && stat.isFile();
-  return [...mapped].flatMap(([inode, path]) => {
-    const fd = unlessGone(() => (isSegment(statSync(path), inode) ? openSync(path, "r") : undefined));
-    if (fd === undefined) return [];
-    if (isSegment(fstatSync(fd), inode)) return [{ inode, fd }];
-    closeSync(fd);
-    return [];
-  });
+  const segments: SharedSegment[] = [];
+  try {
+    for (const [inode, path] of mapped) {
+      if (segments.length === mostSegments) break;
+      const fd = unlessGone(() => (isSegment(statSync(path), inode) ? openSync(path, "r") : undefined));
+      if (fd === undefined) continue;
+      if (isSegment(fstatSync(fd), inode)) segments.push({ inode, fd });
+      else closeSync(fd);
+    }
+    return segments;
+  } catch (error) {
+    for (const { fd } of segments) closeSync(fd);
+    throw error;
+  }
 }
 
 /** As stat(2) has it (makedev(3)). */

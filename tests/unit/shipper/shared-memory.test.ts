@@ -7,7 +7,7 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import { decodePagemap, encodePagemap } from "../../../services/shared/core/criu/process-images.ts";
 import type { FrameHandler } from "../../../services/shared/link/framed.ts";
 import { createLog } from "../../../services/shared/log.ts";
-import { mappedSegments } from "../../../services/shipper/adapters/shared-segments.ts";
+import { mappedSegments, mostSegments, openSegments } from "../../../services/shipper/adapters/shared-segments.ts";
 import { TreesJob } from "../../../services/shipper/adapters/trees-job.ts";
 import { FileJobs } from "../../../services/shipper/file-jobs.ts";
 import { ReceiveJobs } from "../../../services/shipper/receive-jobs.ts";
@@ -174,4 +174,28 @@ test("memory of huge pages, which may have the same numbers on a device of its o
     munmap(huge, hugePageBytes);
     closeSync(fd);
   }
+});
+
+test("of any number of segments no more are opened than there are descriptors to spare", () => {
+  const many = Array.from({ length: mostSegments + 10 }, () =>
+    mmap(null, pageBytes, protection, sharedAnonymous, -1, 0),
+  );
+  try {
+    const mapped = mappedSegments([process.pid]);
+    expect(mapped.size).toBeGreaterThan(mostSegments);
+    const segments = openSegments(mapped);
+    for (const { fd } of segments) closeSync(fd);
+    expect(segments).toHaveLength(mostSegments);
+  } finally {
+    for (const address of many) munmap(address, pageBytes);
+  }
+});
+
+test("when one can't be opened, those that were are closed", () => {
+  const descriptors = (): number => readdirSync("/proc/self/fd").length;
+  const mapped = mappedSegments([process.pid]);
+  const before = descriptors();
+  // A path that no mapping has.
+  expect(() => openSegments(new Map([...mapped, [1, "/proc/self/maps/none"]]))).toThrow("ENOTDIR");
+  expect(descriptors()).toBe(before);
 });
