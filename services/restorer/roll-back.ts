@@ -7,8 +7,18 @@ import { clearBindDirectory } from "./adapters/bind-directories.ts";
 import { clearAway } from "./clear-away.ts";
 import type { RestorerDeps, Session } from "./session.ts";
 
+export interface RollBackOptions {
+  /** Volumes and directories that the restore was the first to use stay, and what is in them. */
+  keepData?: boolean;
+}
+
 /** Undoes every step in the journal, in reverse order; then forgets the restore. May be called again after a failure. */
-export async function rollBack(deps: RestorerDeps, session: Session, reason: string): Promise<void> {
+export async function rollBack(
+  deps: RestorerDeps,
+  session: Session,
+  reason: string,
+  { keepData = false }: RollBackOptions = {},
+): Promise<void> {
   const { engine, journal } = deps;
   await withSpan("roll back", {}, async () => {
     if (!(await clearAway(deps, session, reason)))
@@ -18,8 +28,10 @@ export async function rollBack(deps: RestorerDeps, session: Session, reason: str
       const leftover = await engine.container(replaced.id);
       if (leftover?.name === replaced.heldName) await engine.renameContainer(replaced.id, name);
     }
-    for (const volume of createdVolumes.toReversed()) await engine.removeVolume(volume);
-    for (const filled of filledBinds.toReversed()) await clearBindDirectory(filled);
+    if (!keepData) {
+      for (const volume of createdVolumes.toReversed()) await engine.removeVolume(volume);
+      for (const filled of filledBinds.toReversed()) await clearBindDirectory(filled);
+    }
     await removeWorkDir(deps.stateDir, migrationId);
     journal.remove(migrationId);
   });
