@@ -1,5 +1,5 @@
 /** Use case: undo a restore that has not resumed. What was here before the migration is as it was. */
-import { rmdir } from "node:fs/promises";
+import { rm, rmdir } from "node:fs/promises";
 import { DmigrateError } from "../shared/errors.ts";
 import { withSpan } from "../shared/telemetry.ts";
 import { migrationPaths } from "../shared/node-paths.ts";
@@ -37,8 +37,9 @@ export async function rollBack(
   });
 }
 
-/** What is in it belongs to the pager and the receive, which take it with them; without them it was made for this restore. */
+/** What else is in it belongs to the pager and the receive, which take it with them; without them it was made for this restore. */
 async function removeWorkDir(stateDir: string, migrationId: string): Promise<void> {
-  const { workDir, dir } = migrationPaths(stateDir, migrationId);
+  const { workDir, dir, mountedMark } = migrationPaths(stateDir, migrationId);
+  await rm(mountedMark, { force: true });
   for (const each of [workDir, dir]) await rmdir(each).catch(() => undefined);
 }
