@@ -2,7 +2,10 @@
 import { closeSync, fstatSync, openSync, readFileSync, statSync, type Stats } from "node:fs";
 import koffi from "koffi";
 import { LinuxError } from "../../shared/adapters/linux.ts";
+import type { PageRange } from "../../shared/core/criu/process-images.ts";
+import { pageBytes } from "../../shared/core/frames/page-message.ts";
 import { hasErrno } from "../../shared/errors.ts";
+import { dataOf } from "./file-content.ts";
 
 const memfdCreate = koffi.load(null).func("int memfd_create(const char *, unsigned int)") as (
   ...args: unknown[]
@@ -63,6 +66,18 @@ export function openSegments(mapped: MappedSegments): SharedSegment[] {
     for (const { fd } of segments) closeSync(fd);
     throw error;
   }
+}
+
+/** The pages that a segment has, but for what lies behind the first `mostRuns` runs of them. */
+export function pagesOf(fd: number, mostRuns: number): PageRange[] {
+  const runs: PageRange[] = [];
+  if (mostRuns === 0) return runs;
+  for (const { from, to } of dataOf({ fd, stat: fstatSync(fd) })) {
+    const page = Math.floor(from / pageBytes);
+    runs.push({ page, pages: Math.ceil(to / pageBytes) - page });
+    if (runs.length === mostRuns) break;
+  }
+  return runs;
 }
 
 /** As stat(2) has it (makedev(3)). */

@@ -7,7 +7,12 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import { decodePagemap, encodePagemap } from "../../../services/shared/core/criu/process-images.ts";
 import type { FrameHandler } from "../../../services/shared/link/framed.ts";
 import { createLog } from "../../../services/shared/log.ts";
-import { mappedSegments, mostSegments, openSegments } from "../../../services/shipper/adapters/shared-segments.ts";
+import {
+  mappedSegments,
+  mostSegments,
+  openSegments,
+  pagesOf,
+} from "../../../services/shipper/adapters/shared-segments.ts";
 import { TreesJob } from "../../../services/shipper/adapters/trees-job.ts";
 import { FileJobs } from "../../../services/shipper/file-jobs.ts";
 import { ReceiveJobs } from "../../../services/shipper/receive-jobs.ts";
@@ -198,4 +203,19 @@ test("when one can't be opened, those that were are closed", () => {
   // A path that no mapping has.
   expect(() => openSegments(new Map([...mapped, [1, "/proc/self/maps/none"]]))).toThrow("ENOTDIR");
   expect(descriptors()).toBe(before);
+});
+
+test("of a segment whose pages lie scattered only the first are taken", () => {
+  const inode = Number(inodeOfMemory());
+  const path = mappedSegments([process.pid]).get(inode) ?? "";
+  const [segment] = openSegments(new Map([[inode, path]]));
+  if (segment === undefined) throw new Error("the segment is gone");
+  const first = { page: 0, pages: 300 };
+  try {
+    expect(pagesOf(segment.fd, 0)).toEqual([]);
+    expect(pagesOf(segment.fd, 1)).toEqual([first]);
+    expect(pagesOf(segment.fd, 10)).toEqual([first, { page: 400, pages: 200 }]);
+  } finally {
+    closeSync(segment.fd);
+  }
 });
