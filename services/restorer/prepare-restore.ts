@@ -122,7 +122,12 @@ async function warmStart(
   logRoom: LogRoom | undefined,
 ): Promise<void> {
   const dir = restoreSpecDir(deps.stateDir, containerId);
-  const [{ layer, log }] = await Promise.all([deps.engine.places(containerId), makeSpecDir(dir)]);
+  // All of Docker that is asked for later too: what the start comes to must be met as soon as it is under way.
+  const [{ layer, log }, attachesByHook] = await Promise.all([
+    deps.engine.places(containerId),
+    deps.engine.attachesByHook(),
+    makeSpecDir(dir),
+  ]);
   if (layer !== undefined) await noteLayer(deps.stateDir, containerId, layer);
   if (logRoom !== undefined && log !== undefined) await makeLogRoom(deps.stateDir, containerId, log, logRoom);
   await writeFile(join(dir, "criu.conf"), criuRestoreConfig(emptyDirectory(deps.stateDir)), { mode: 0o600 });
@@ -140,7 +145,7 @@ async function warmStart(
   const { warmStartMs } = deps.limits;
   // The signal ends what the race leaves behind.
   const signal = AbortSignal.any([session.cancelled.signal, AbortSignal.timeout(warmStartMs)]);
-  const namespace = (await deps.engine.attachesByHook()) ? holdNamespace(warmStartMs) : undefined;
+  const namespace = attachesByHook ? holdNamespace(warmStartMs) : undefined;
   const readying = { deps, session, gate, signal, dir, layerKnown: layer !== undefined, namespace };
   try {
     await Promise.race([

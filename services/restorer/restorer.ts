@@ -103,8 +103,13 @@ export function createRestores(deps: RestorerDeps): Restorer {
   };
 
   const forget = async (session: Session): Promise<void> => {
-    const { migrationId, state, containerId } = session.record;
-    if (state === "failed") await rollBack(deps, session, "nobody has asked for it any more");
+    const { migrationId, state, containerId, createdVolumes, filledBinds } = session.record;
+    if (state === "failed") {
+      // It was long ago: another container, which may run or not, may have its data there by now.
+      await rollBack(deps, session, "nobody has asked for it any more", { keepData: true });
+      if (createdVolumes.length + filledBinds.length > 0)
+        deps.log.warn({ migrationId, createdVolumes, filledBinds }, "what an old restore made for its data is left");
+    }
     // Its migration failed after the resume: as long as the container is there, it is the migration's.
     else if (state === "resumed" && containerId !== undefined) {
       if ((await deps.engine.container(containerId)) !== undefined) return;

@@ -120,6 +120,9 @@ export class ChangeWatch {
   #noteMerged(bytes: Buffer): void {
     for (const event of readInotify(bytes)) {
       if (event.kind === "overflow") throw new DmigrateError("unavailable", "the kernel's queue of events overflowed");
+      // Started anew, the container writes to another mount, of which nothing is reported.
+      if (event.kind === "unmounted")
+        throw new DmigrateError("unavailable", "the container's files were unmounted: it was started anew");
       const entry = this.#mergedDirectories.get(event.watch);
       if (entry !== undefined) this.#noteName(this.#changes.written, entry, event.name);
     }

@@ -90,6 +90,8 @@ export class JobFrames {
       sentBytes += entry.item.frame.length;
       if ((entry.item.flags & jobDataFlags.zstd) === 0) plainBytes += bytes;
       else unpackedBytes += bytes;
+      // It may wait to be sent again, though it had arrived: it must not leave with what is put into this memory next.
+      this.#scheduler.cancel(entry);
       this.#pool.release(entry.item.frame);
     }
     this.#compressor.noteApplied(sentBytes, { waiting: this.#scheduler.waiting > 0, unpackedBytes, plainBytes });

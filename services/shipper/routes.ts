@@ -117,7 +117,8 @@ export function registerTransferRoutes(app: App, transfers: Transfers): void {
     createRoute({
       method: "post",
       path: "/transfers/{id}/images",
-      summary: "Source: send the CRIU images that the dump has written; with when=sealed, once it has sealed them",
+      summary:
+        "Source: send the CRIU images that the dump has written; with when=sealed, once it has sealed them. The container must be frozen",
       request: { params: migrationParams, query: whenSealedQuery },
       responses: { 200: json(shippedSchema, "written at the destination"), ...problems },
     }),

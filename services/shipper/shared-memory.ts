@@ -6,16 +6,15 @@
  *
  * What is there is told by a hash of each page, made of the very bytes that were sent.
  */
-import { closeSync, fstatSync } from "node:fs";
+import { closeSync } from "node:fs";
 import { encodePagemap, type PageRange } from "../shared/core/criu/process-images.ts";
 import { maxDataBytes } from "../shared/core/frames/frame.ts";
 import { pageBytes } from "../shared/core/frames/page-message.ts";
 import { breathe } from "./adapters/breathe.ts";
 import { CachedReader } from "./adapters/cached-read.ts";
-import { dataOf } from "./adapters/file-content.ts";
 import { GmacHasher } from "./adapters/gmac-hasher.ts";
 import { RecordWriter } from "./adapters/record-writer.ts";
-import { mappedSegments, openSegments, type SharedSegment } from "./adapters/shared-segments.ts";
+import { mappedSegments, openSegments, pagesOf, type SharedSegment } from "./adapters/shared-segments.ts";
 import { PageHashes } from "./core/page-hashes.ts";
 import type { FileJobs } from "./file-jobs.ts";
 import { contentOnly, writeBytes } from "./ship-images.ts";
@@ -25,6 +24,8 @@ interface Segment extends SharedSegment {
   sent: PageRange[];
 }
 
+/** Of all segments: each takes some time and memory, however few pages it has. What lies behind them is left to CRIU's images. */
+const mostRuns = 2 ** 16;
 /** What is compared at once. */
 const comparedBytes = 1 << 20;
 
@@ -36,7 +37,12 @@ export class SharedMemory {
   #closed = false;
 
   private constructor(segments: readonly SharedSegment[]) {
-    this.#segments = segments.map((segment) => ({ ...segment, sent: pagesOf(segment.fd) }));
+    let runsLeft = mostRuns;
+    this.#segments = segments.map((segment) => {
+      const sent = pagesOf(segment.fd, runsLeft);
+      runsLeft -= sent.length;
+      return { ...segment, sent };
+    });
   }
 
   /** Opens what the processes share; undefined when that is nothing. */
@@ -110,14 +116,6 @@ export class SharedMemory {
     this.#hasher.close();
     for (const { fd } of this.#segments) closeSync(fd);
   }
-}
-
-function pagesOf(fd: number): PageRange[] {
-  const runs = [...dataOf({ fd, stat: fstatSync(fd) })];
-  return runs.map(({ from, to }) => ({
-    page: Math.floor(from / pageBytes),
-    pages: Math.ceil(to / pageBytes) - Math.floor(from / pageBytes),
-  }));
 }
 
 function addPage(runs: PageRange[], page: number): void {

@@ -17,6 +17,7 @@ const blocksOfFile = 2 ** 18;
 const leastBytes = 4 * leastBlockBytes;
 /** 64 MB of hashes. */
 const mostBytes = 2 ** 40;
+const mostTags = mostBytes / mostBlockBytes;
 
 const tagBytes = 16;
 const hasher = new GmacHasher();
@@ -32,10 +33,13 @@ export function makeTags(fileBytes: number): BlockTags | undefined {
   return { blockBytes, tags: Buffer.alloc(Math.ceil(fileBytes / blockBytes) * tagBytes) };
 }
 
-/** Room for the tags of the same file when it is sent again, as large as it is by now; blocks are as before. */
+/**
+ * Room for the tags of the same file when it is sent again, as large as it is by now; blocks are as before. Of one that has
+ * grown beyond measure the end stays unknown.
+ */
 export const tagsAnew = ({ blockBytes }: BlockTags, fileBytes: number): BlockTags => ({
   blockBytes,
-  tags: Buffer.alloc(Math.ceil(Math.min(fileBytes, mostBytes) / blockBytes) * tagBytes),
+  tags: Buffer.alloc(Math.min(Math.ceil(fileBytes / blockBytes), mostTags) * tagBytes),
 });
 
 /** Notes what is sent of a file from `offset` on, block by block. Parts of blocks at the begin are left unknown. */

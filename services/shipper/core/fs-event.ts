@@ -16,10 +16,12 @@ export type FanotifyEvent =
   /** `directory` and `name`: where an entry was made, removed or changed. `object`: the file itself. */
   | { kind: "change"; directory?: FileHandle; name?: string; object?: FileHandle };
 
-export type InotifyEvent = { kind: "overflow" } | { kind: "change"; watch: number; name: string };
+export type InotifyEvent =
+  { kind: "overflow" } | { kind: "unmounted" } | { kind: "change"; watch: number; name: string };
 
 const metadataVersion = 3;
 const queueOverflow = 0x4000;
+const inotifyUnmounted = 0x2000;
 const inotifyIgnored = 0x8000;
 const info = { object: 1, directoryAndName: 2, directory: 3 } as const;
 
@@ -61,6 +63,7 @@ export function* readInotify(bytes: Buffer): Generator<InotifyEvent, void, void>
     const end = at + 16 + bytes.readUInt32LE(at + 12);
     const name = untilNul(bytes.subarray(at + 16, end));
     if ((mask & queueOverflow) !== 0) yield { kind: "overflow" };
+    else if ((mask & inotifyUnmounted) !== 0) yield { kind: "unmounted" };
     else if ((mask & inotifyIgnored) === 0) yield { kind: "change", watch: bytes.readInt32LE(at), name };
     at = end;
   }

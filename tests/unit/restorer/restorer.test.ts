@@ -1,3 +1,5 @@
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { beforeEach, expect, test } from "vitest";
 import type { Engine } from "../../../services/restorer/adapters/engine.ts";
 import type { RestoreRecord } from "../../../services/restorer/core/record.ts";
@@ -45,8 +47,12 @@ const remember = (at: number, state: RestoreRecord["state"], more: Partial<Resto
   kept.set(idOf(at), { ...none, migrationId: idOf(at), name: "db", state, ...more });
 };
 
-test("of restores that failed, or whose container is gone, a hundred are remembered, the others undone", async () => {
-  remember(0, "failed", { createdVolumes: ["data"] });
+test("of restores that failed, or whose container is gone, a hundred are remembered, the others undone but for data", async () => {
+  const bound = join(deps.stateDir, "bound");
+  mkdirSync(bound);
+  remember(0, "failed", { createdVolumes: ["data"], filledBinds: [{ path: bound, made: bound }] });
+  // Of a container that has come since.
+  writeFileSync(join(bound, "database"), "in use");
   remember(1, "resumed", { containerId: containerOf(1) });
   remember(2, "resumed", { containerId: containerOf(2) });
   present.add(containerOf(2));
@@ -55,6 +61,7 @@ test("of restores that failed, or whose container is gone, a hundred are remembe
   // What the next one is to be is not said, so it fails.
   await expect(restores.create({ migrationId: idOf(200) } as never)).rejects.toThrow();
   await expect.poll(() => kept.size).toBe(101);
-  expect(removedVolumes).toEqual(["data"]);
+  expect(removedVolumes).toEqual([]);
+  expect(readFileSync(join(bound, "database"), "utf8")).toBe("in use");
   expect([...kept.keys()].slice(0, 2)).toEqual([idOf(2), idOf(3)]);
 });

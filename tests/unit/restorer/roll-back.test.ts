@@ -38,6 +38,13 @@ test("a restore that had the migration's directory to itself leaves none of it",
   expect(forgotten).toEqual([migrationId]);
 });
 
+test("the word that its files were mounted goes too", async () => {
+  const { mountedMark, dir } = migrationPaths(stateDir, migrationId);
+  await writeFile(mountedMark, "");
+  await rollBack(deps, session(), "cancelled");
+  expect(existsSync(dir)).toBe(false);
+});
+
 test("what the pager has there is the pager's", async () => {
   const socket = join(migrationPaths(stateDir, migrationId).workDir, "agent.socket");
   await writeFile(socket, "");

@@ -5,6 +5,7 @@ import {
   makeTags,
   mostBlockBytes,
   noteBlocks,
+  tagsAnew,
   wasSent,
 } from "../../../services/shipper/adapters/block-tags.ts";
 import type { BlockTags } from "../../../services/shipper/core/tree-diff.ts";
@@ -67,6 +68,12 @@ test("the blocks of very large files are larger, and what is noted of them is bo
     expect((tags.length / 16) * each).toBeGreaterThanOrEqual(gigabytes * 2 ** 30);
     expect(tags.length).toBeLessThanOrEqual(64 * 2 ** 20);
   }
+});
+
+test("what is noted of a file that was small when it was sent first is bounded too", () => {
+  const { blockBytes: each, tags } = tagsAnew(tagsOf(fileBytes), 2 ** 50);
+  expect(each).toBe(blockBytes);
+  expect(tags.length).toBeLessThanOrEqual(64 * 2 ** 20);
 });
 
 test("small files, and those beyond all measure, are not noted", () => {

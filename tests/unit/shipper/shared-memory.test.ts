@@ -1,5 +1,5 @@
 /** Shared memory of this very process, sent to a directory and compared. */
-import { mkdtempSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { closeSync, mkdtempSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import koffi from "koffi";
@@ -7,6 +7,12 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import { decodePagemap, encodePagemap } from "../../../services/shared/core/criu/process-images.ts";
 import type { FrameHandler } from "../../../services/shared/link/framed.ts";
 import { createLog } from "../../../services/shared/log.ts";
+import {
+  mappedSegments,
+  mostSegments,
+  openSegments,
+  pagesOf,
+} from "../../../services/shipper/adapters/shared-segments.ts";
 import { TreesJob } from "../../../services/shipper/adapters/trees-job.ts";
 import { FileJobs } from "../../../services/shipper/file-jobs.ts";
 import { ReceiveJobs } from "../../../services/shipper/receive-jobs.ts";
@@ -19,7 +25,11 @@ type Call = (...args: unknown[]) => unknown;
 const mmap = libc.func("void *mmap(void *, size_t, int, int, int, int64_t)") as Call;
 const munmap = libc.func("int munmap(void *, size_t)") as Call;
 const memset = libc.func("void *memset(void *, int, size_t)") as Call;
+const memfdCreate = libc.func("int memfd_create(const char *, unsigned int)") as Call;
+const ftruncate = libc.func("int ftruncate(int, int64_t)") as Call;
 const [protection, sharedAnonymous] = [3, 0x21];
+/** Without a huge page to be had: none is touched. */
+const [hugePages, sharedNoReserve, hugePageBytes] = [4, 0x4001, 2 << 20];
 const pageBytes = 4096;
 const pages = 600;
 const { signal } = new AbortController();
@@ -153,4 +163,59 @@ test("a segment that is not mapped any more counts for nothing", async () => {
   await memoryAhead.send(jobs, signal);
   expect((await memoryAhead.unchanged([process.pid], signal)).has(inode)).toBe(true);
   expect((await memoryAhead.unchanged([], signal)).has(inode)).toBe(false);
+});
+
+test("memory of huge pages, which may have the same numbers on a device of its own, is none of these segments", () => {
+  const fd = memfdCreate("huge", hugePages) as number;
+  ftruncate(fd, hugePageBytes);
+  const huge = mmap(null, hugePageBytes, protection, sharedNoReserve, fd, 0);
+  try {
+    const [, inode] = /rw-s \S+ \S+ (\d+) +\/memfd:huge /.exec(readFileSync("/proc/self/maps", "latin1")) ?? [];
+    expect(inode).toBeDefined();
+    const mapped = mappedSegments([process.pid]);
+    expect(mapped.has(Number(inode))).toBe(false);
+    expect(mapped.has(Number(inodeOfMemory()))).toBe(true);
+  } finally {
+    munmap(huge, hugePageBytes);
+    closeSync(fd);
+  }
+});
+
+test("of any number of segments no more are opened than there are descriptors to spare", () => {
+  const many = Array.from({ length: mostSegments + 10 }, () =>
+    mmap(null, pageBytes, protection, sharedAnonymous, -1, 0),
+  );
+  try {
+    const mapped = mappedSegments([process.pid]);
+    expect(mapped.size).toBeGreaterThan(mostSegments);
+    const segments = openSegments(mapped);
+    for (const { fd } of segments) closeSync(fd);
+    expect(segments).toHaveLength(mostSegments);
+  } finally {
+    for (const address of many) munmap(address, pageBytes);
+  }
+});
+
+test("when one can't be opened, those that were are closed", () => {
+  const descriptors = (): number => readdirSync("/proc/self/fd").length;
+  const mapped = mappedSegments([process.pid]);
+  const before = descriptors();
+  // A path that no mapping has.
+  expect(() => openSegments(new Map([...mapped, [1, "/proc/self/maps/none"]]))).toThrow("ENOTDIR");
+  expect(descriptors()).toBe(before);
+});
+
+test("of a segment whose pages lie scattered only the first are taken", () => {
+  const inode = Number(inodeOfMemory());
+  const path = mappedSegments([process.pid]).get(inode) ?? "";
+  const [segment] = openSegments(new Map([[inode, path]]));
+  if (segment === undefined) throw new Error("the segment is gone");
+  const first = { page: 0, pages: 300 };
+  try {
+    expect(pagesOf(segment.fd, 0)).toEqual([]);
+    expect(pagesOf(segment.fd, 1)).toEqual([first]);
+    expect(pagesOf(segment.fd, 10)).toEqual([first, { page: 400, pages: 200 }]);
+  } finally {
+    closeSync(segment.fd);
+  }
 });
