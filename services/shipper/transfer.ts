@@ -163,6 +163,8 @@ export class Transfer implements Attachable {
   firstPass(signal: AbortSignal): Promise<Shipped> {
     return this.#pass(signal, async (jobs, bounded) => {
       const { containerId, volumes, binds } = this.request;
+      // What an earlier pass has sent counts no more once this one has begun to write over it.
+      this.#remember(undefined);
       this.#trees = await findSourceTrees(this.#deps.docker, containerId, { volumes, binds });
       return this.#shipAhead({ jobs, ...this.#trees, priority: 4, signal: bounded });
     });
