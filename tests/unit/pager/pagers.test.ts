@@ -124,6 +124,16 @@ describe("a migration's pager", () => {
     expect(problemSchema.parse(await response.json()).detail).toContain("no pagemap image");
   });
 
+  test("refuses images that name more memory than there is: to note it would take all of this node's", async () => {
+    await call("POST", "/pagers", request);
+    const { imagesDir } = migrationPaths(directory, id);
+    const many = new Map([[1, [{ page: 0x1000, pages: 2 ** 40 }]]]);
+    await writeFakeImages(imagesDir, many, { mode: "wait", seed: 7 });
+    const response = await call("POST", `/pagers/${id}/serve`);
+    expect(response.status).toBe(500);
+    expect(problemSchema.parse(await response.json()).detail).toContain("8 TiB of address space");
+  });
+
   test("is not deleted while processes may need it, unless forced", async () => {
     await call("POST", "/pagers", request);
     await images("wait");
