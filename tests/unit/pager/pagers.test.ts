@@ -192,6 +192,26 @@ describe("a migration's pager", () => {
     }
   });
 
+  test("is there when it is drained until it is removed, however late its planner comes back", async () => {
+    vi.useFakeTimers({ toFake: ["Date"] });
+    const other = "m-1111111111111111";
+    try {
+      await call("POST", "/pagers", request);
+      await images("drain");
+      await call("POST", `/pagers/${id}/serve`);
+      await call("GET", `/pagers/${id}?until=drained&waitMs=10000`);
+      vi.setSystemTime(Date.now() + 48 * 3_600_000);
+      await call("POST", "/pagers", { ...request, migrationId: other });
+      // What is removed is gone in some turns of the event loop.
+      for (let turn = 0; turn < 100; turn++) await new Promise(setImmediate);
+      expect(await pagerOf(await call("GET", `/pagers/${id}`))).toMatchObject({ state: "drained" });
+      expect(existsSync(migrationPaths(directory, id).imagesDir)).toBe(true);
+    } finally {
+      vi.useRealTimers();
+      await call("DELETE", `/pagers/${other}?force=true`);
+    }
+  });
+
   test("waits no longer than it is told to", async () => {
     await call("POST", "/pagers", request);
     const started = performance.now();
