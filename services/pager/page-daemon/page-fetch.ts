@@ -225,8 +225,10 @@ export class PageFetch {
       priority,
       ranges.reduce((sum, { pages }) => sum + pages, 0),
     );
-    const isPlaced = this.#isRunning && !known;
-    this.#options.bulk.request(whole, isPlaced ? this.#options.spaces.place(pid, ranges) : undefined);
+    let placement: Placement | undefined;
+    // What is not placed now is placed when it has come.
+    if (this.#isRunning && !known) this.#attempts.make(() => (placement = this.#options.spaces.place(pid, ranges)));
+    this.#options.bulk.request(whole, placement);
   }
 
   /** So many pages more are under way, or fewer. */
