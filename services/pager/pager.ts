@@ -44,7 +44,7 @@ export class Pager {
   #drainMs: number | undefined;
   #serving: Promise<void> | undefined;
   #removed = false;
-  #endedAt: number | undefined;
+  #failedAt: number | undefined;
 
   private constructor(request: CreatePager, { paths, log, note }: PagerDeps, server: PageServer) {
     this.request = request;
@@ -91,9 +91,9 @@ export class Pager {
     return this.#state;
   }
 
-  /** Epoch milliseconds: since when it is drained or has failed. */
-  get endedAt(): number | undefined {
-    return this.#endedAt;
+  /** Epoch milliseconds: since when it has failed. */
+  get failedAt(): number | undefined {
+    return this.#failedAt;
   }
 
   report(): PagerReport {
@@ -191,6 +191,7 @@ export class Pager {
     if (this.#removed || this.#state === "drained" || this.#state === "failed") return;
     const error = asDmigrateError(cause, "transfer-failed", "the pages did not get here");
     this.#error = messageOf(error);
+    this.#failedAt = Date.now();
     this.#log.error({ err: error }, "the pager failed");
     this.#become("failed");
   }
@@ -199,8 +200,6 @@ export class Pager {
     // A failure while the server came up stays one.
     if (this.#state === "failed" || this.#state === "drained") return;
     this.#state = state;
-    if (state !== "drained" && state !== "failed") return;
-    this.#endedAt = Date.now();
-    this.#settled.resolve(undefined);
+    if (state === "drained" || state === "failed") this.#settled.resolve(undefined);
   }
 }

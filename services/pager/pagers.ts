@@ -46,8 +46,8 @@ export interface PagersDeps {
 
 const connectTimeoutMs = 10_000;
 const restockMs = 1_000;
-/** Whoever follows a migration learns for so long how it ended. */
-const keepEndedMs = 24 * 60 * 60 * 1000;
+/** Whoever follows a migration learns for so long that it failed. */
+const keepFailedMs = 24 * 60 * 60 * 1000;
 
 export class Pagers {
   readonly #deps: PagersDeps;
@@ -77,7 +77,7 @@ export class Pagers {
       if (isDeepStrictEqual(pager.request, request)) return pager;
       throw new DmigrateError("conflict", `migration ${migrationId} has a pager with other settings; delete it first`);
     }
-    void this.#forgetEnded();
+    void this.#forgetFailed();
     const connecting = this.#connect(request);
     this.#pagers.set(migrationId, connecting);
     try {
@@ -110,17 +110,20 @@ export class Pagers {
     return this.#pagers.delete(migrationId);
   }
 
-  /** Removes those that ended long ago, and that nobody has removed: of a migration that failed, as a rule. */
-  async #forgetEnded(): Promise<void> {
+  /**
+   * Removes those that failed long ago, and that nobody has removed. One that is drained stays until its planner comes back,
+   * however late: it would take one that is gone for memory that is lost.
+   */
+  async #forgetFailed(): Promise<void> {
     for (const [migrationId, connecting] of [...this.#pagers]) {
       const pager = await connecting.catch(() => undefined);
-      if (pager?.endedAt === undefined || Date.now() - pager.endedAt < keepEndedMs) continue;
+      if (pager?.failedAt === undefined || Date.now() - pager.failedAt < keepFailedMs) continue;
       try {
         await this.remove(migrationId, false);
         await rm(migrationPaths(this.#deps.stateDir, migrationId).dir, { recursive: true, force: true });
       } catch (error) {
         // Processes here may need it still.
-        this.#deps.log.warn({ migrationId, reason: messageOf(error) }, "a pager that ended long ago stays");
+        this.#deps.log.warn({ migrationId, reason: messageOf(error) }, "a pager that failed long ago stays");
       }
     }
   }

@@ -112,8 +112,15 @@ export class PageThreads {
   async #toAll(migrationId: string, order: Order): Promise<void> {
     const known = this.#known.get(migrationId);
     if (known === undefined) throw new DmigrateError("not-found", `there is no transfer ${migrationId} here`);
-    await Promise.all([...known.counters.keys()].map((role) => this.#order(role, migrationId, order)));
+    const before = known.memory;
+    // Before they have done it: one may die right after, and the next is to know.
     known.memory = order;
+    try {
+      await Promise.all([...known.counters.keys()].map((role) => this.#order(role, migrationId, order)));
+    } catch (error) {
+      known.memory = before;
+      throw error;
+    }
   }
 
   /** For what the thread that comes after this one is told anyway. */

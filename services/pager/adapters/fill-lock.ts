@@ -19,6 +19,8 @@ const threadId = libc.func("int gettid()") as () => number;
 
 const futexNumber = process.arch === "arm64" ? 98 : 202;
 const privateFlag = 128;
+/** Of the lock's word: who holds it. The kernel's marks stand in the other bits. */
+const threadMask = 0x3fff_ffff;
 const operations = { lock: 6 | privateFlag, unlock: 7 | privateFlag } as const;
 
 /** Of the shared memory: the lock's word, the generation, and how many faults were answered. */
@@ -76,14 +78,16 @@ export class FillLock {
 
   /** To be followed by `unlock`, within microseconds. Throws LinuxError. */
   lock(): void {
-    if (Atomics.compareExchange(this.#words, 0, 0, this.#owner) === 0) return;
-    while (syscall(futexNumber, this.#address, operations.lock, 0, null, null, 0) !== 0) {
+    for (;;) {
+      const holder = Atomics.compareExchange(this.#words, 0, 0, this.#owner);
+      if (holder === 0 || syscall(futexNumber, this.#address, operations.lock, 0, null, null, 0) === 0) return;
       const errno = koffi.errno();
       if (errno === constants.errno.EINTR || errno === constants.errno.EAGAIN) continue;
       if (errno !== constants.errno.ESRCH) throw new LinuxError("futex", errno);
-      // The thread that held it is gone, and with it what it was doing.
-      Atomics.store(this.#words, 0, this.#owner);
-      return;
+      // The thread that held it is gone, and with it what it was doing: whoever is first to find that has it.
+      const left = Atomics.load(this.#words, 0);
+      const isLeft = (left & threadMask) === (holder & threadMask);
+      if (isLeft && Atomics.compareExchange(this.#words, 0, left, this.#owner) === left) return;
     }
   }
 

@@ -3,6 +3,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { decodeInventory, decodeLazyRanges, decodePstree } from "../../shared/core/criu/process-images.ts";
 import { asDmigrateError, DmigrateError, hasErrno } from "../../shared/errors.ts";
+import { chunksOf, mostChunks } from "../core/page-set.ts";
 import type { ProcessPages } from "../page-server.ts";
 
 const knownImgVersion = 2;
@@ -15,6 +16,12 @@ export async function readLazyPages(imagesDir: string): Promise<ProcessPages[]> 
       throw new DmigrateError("restore-failed", `the images have CRIU's format ${imgVersion}, not ${knownImgVersion}`);
     const processes = decodePstree(await readFile(join(imagesDir, "pstree.img")));
     const pages = await Promise.all(processes.map(({ pid }) => readProcess(imagesDir, pid)));
+    const chunks = pages.reduce((sum, { ranges }) => sum + chunksOf(ranges), 0);
+    if (chunks > mostChunks)
+      throw new DmigrateError(
+        "restore-failed",
+        "the images name pages in more than 8 TiB of address space, which no pager here can note; is the source sound?",
+      );
     return pages.filter(({ ranges }) => ranges.length > 0);
   } catch (error) {
     throw asDmigrateError(error, "restore-failed", `the CRIU images in ${imagesDir} cannot be used`);

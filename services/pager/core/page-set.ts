@@ -2,6 +2,8 @@
  * A set of page numbers, one bit a page in chunks of 16 MiB of memory; only chunks that have a page exist. Faults tear holes
  * into it all over: as a list of runs it would be slow to change just when time counts.
  */
+import type { PageRange } from "../../shared/core/criu/process-images.ts";
+
 export interface Run {
   start: number;
   /** First page after the run. */
@@ -10,6 +12,25 @@ export interface Run {
 
 const chunkPages = 4096;
 const wordPages = 32;
+
+/**
+ * Chunks that what a peer tells of pages may take in all: some 350 MB here, for memory in 8 TiB of address space at most. A
+ * run of 12 bytes may name as many pages as would fill this node's memory with chunks.
+ */
+export const mostChunks = 2 ** 19;
+
+/** How many chunks runs take that are ascending; as many at most when they are not. */
+export function chunksOf(runs: readonly PageRange[]): number {
+  let chunks = 0;
+  let last = -1;
+  for (const { page, pages } of runs) {
+    const end = Math.floor((page + pages - 1) / chunkPages);
+    const first = Math.floor(page / chunkPages);
+    chunks += end - first + (first === last ? 0 : 1);
+    last = end;
+  }
+  return chunks;
+}
 
 interface Chunk {
   /** Number of its first page, over `chunkPages`. */

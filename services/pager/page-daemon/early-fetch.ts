@@ -12,6 +12,7 @@ import type { PageSpan } from "../../shared/core/frames/page-message.ts";
 import type { PageRange } from "../../shared/core/criu/process-images.ts";
 import { pageBytes } from "../../shared/core/page-server/codec.ts";
 import { blockPages, EarlyPages, type EarlyRun } from "../core/early-pages.ts";
+import { chunksOf, mostChunks } from "../core/page-set.ts";
 import { WantedPages } from "../core/wanted-pages.ts";
 import type { PageAnswer } from "./page-lane.ts";
 
@@ -27,6 +28,7 @@ export class EarlyFetch {
   /** By process; provisional pages that the images lack, and that were not asked to be confirmed. */
   readonly #unconfirmed = new Map<number, WantedPages>();
   #askedBytes = 0;
+  #announcedChunks = 0;
   #announcedPages = 0;
   #takenPages = 0;
   #isKnown = false;
@@ -51,9 +53,11 @@ export class EarlyFetch {
     return this.held.bytes + this.#askedBytes < this.#mostBytes;
   }
 
-  /** The source tells of pages. Once the images are known, they say it better. */
+  /** The source tells of pages. Once the images are known, they say it better; so they do of what is too much to note. */
   announce({ pid, runs }: MemoryMap): void {
     if (this.#isKnown) return;
+    this.#announcedChunks += chunksOf(runs);
+    if (this.#announcedChunks > mostChunks) return;
     let wanted = this.#announced.get(pid);
     if (wanted === undefined) this.#announced.set(pid, (wanted = new WantedPages([])));
     for (const { page, pages } of runs) {

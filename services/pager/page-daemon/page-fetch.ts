@@ -7,21 +7,21 @@
  * What was announced is fetched and kept. The rest of the background begins when all is calm; or before the restore, if
  * the migration is to be whole.
  */
-import { setTimeout as sleep } from "node:timers/promises";
 import type { PageRange } from "../../shared/core/criu/process-images.ts";
 import { pageBytes } from "../../shared/core/page-server/codec.ts";
-import { asDmigrateError, type DmigrateError } from "../../shared/errors.ts";
+import type { DmigrateError } from "../../shared/errors.ts";
 import { compact, cut, type EarlyRun } from "../core/early-pages.ts";
 import type { Placement } from "../core/placement.ts";
 import type { PageServerStats } from "../page-server.ts";
 import type { AddressSpaces } from "./address-spaces.ts";
-import { Attempts } from "./attempts.ts";
+import type { Attempts } from "./attempts.ts";
 import { payloadOf, type BulkAnswer, type BulkFilled } from "./bulk-lane.ts";
 import { unitPages, type BulkLanes } from "./bulk-lanes.ts";
 import type { BulkRequest } from "./bulk-messages.ts";
 import { EarlyFetch, type EarlyRange } from "./early-fetch.ts";
 import type { StartDaemon } from "./messages.ts";
 import { PageDialer } from "./page-dialer.ts";
+import { PageFilling } from "./page-filling.ts";
 import { PageLane, type PageAnswer, type PageRequest } from "./page-lane.ts";
 
 /** Enough to fill 10 Gbit/s over 6 ms; more would only lengthen queues. */
@@ -69,15 +69,16 @@ export class PageFetch {
   readonly #filling = new Set<EarlyRun>();
   #nextProcess = 0;
   #saidCached = false;
-  readonly #attempts = new Attempts((error) =>
-    this.#options.onFailure(asDmigrateError(error, "restore-failed", "pages that arrived cannot be filled in")),
-  );
+  readonly #filler: PageFilling;
+  readonly #attempts: Attempts;
 
   constructor(options: PageFetchOptions) {
     this.#options = options;
     const { start, signal, onUrgent, onLink, onFailure } = options;
     const { migrationId, secret, source, reconnectMs, earlyBytes } = start;
     this.#early = new EarlyFetch(earlyBytes);
+    this.#filler = new PageFilling(options);
+    this.#attempts = this.#filler.attempts;
     this.#urgent = new PageLane({
       onAnswer: (answer) => this.#urgentArrived(answer),
       onRefused: (request) => this.#answered(request),
@@ -193,7 +194,7 @@ export class PageFetch {
       const run = this.#early.held.at(pid, page);
       const part = run && cut(run, page - (page % nearPages), nearPages);
       if (part === undefined) continue;
-      if (this.#fillAll([part])) this.#early.held.delete(part.pid, part.page, part.pages);
+      if (this.#filler.fill([part])) this.#early.held.delete(part.pid, part.page, part.pages);
       else later.push(fault);
     }
     this.#localFaults = later;
@@ -225,8 +226,10 @@ export class PageFetch {
       priority,
       ranges.reduce((sum, { pages }) => sum + pages, 0),
     );
-    const isPlaced = this.#isRunning && !known;
-    this.#options.bulk.request(whole, isPlaced ? this.#options.spaces.place(pid, ranges) : undefined);
+    let placement: Placement | undefined;
+    // What is not placed now is placed when it has come.
+    if (this.#isRunning && !known) this.#attempts.make(() => (placement = this.#options.spaces.place(pid, ranges)));
+    this.#options.bulk.request(whole, placement);
   }
 
   /** So many pages more are under way, or fewer. */
@@ -238,13 +241,13 @@ export class PageFetch {
   #urgentArrived(answer: PageAnswer): void {
     const { request, keep } = answer;
     const runs = this.#resolve(answer);
-    if (this.#fillAll(runs)) {
+    if (this.#filler.fill(runs)) {
       this.#options.bulk.lock.noteAnswered();
       this.#answered(request);
       return;
     }
     keep();
-    void this.#fillLater(runs).then(() => this.#answered(request));
+    void this.#filler.fillLater(runs).then(() => this.#answered(request));
   }
 
   /** A request is over, and as far as there was no answer of it, what it asked for is filled in. */
@@ -280,7 +283,7 @@ export class PageFetch {
       this.#answered(request);
     };
     if (runs.length === 0) this.#answered(request);
-    for (const run of runs) this.#fillBehind(run, isOver);
+    for (const run of runs) this.#filler.fillBehind(run, isOver);
   }
 
   get #isRunning(): boolean {
@@ -321,46 +324,6 @@ export class PageFetch {
     this.#options.onProgress();
   }
 
-  /** Has a run filled in by a bulk thread; what that cannot do is done here. */
-  #fillBehind(run: EarlyRun, onDone: () => void): void {
-    const { spaces, bulk } = this.#options;
-    let placement: Placement | undefined;
-    this.#attempts.make(() => (placement = spaces.place(run.pid, [run])));
-    if (placement === undefined) {
-      void this.#fillLater([run]).then(onDone);
-      return;
-    }
-    if (placement.places.length === 0) {
-      onDone();
-      return;
-    }
-    bulk.fill(run, placement, (result) => {
-      this.#attempts.make(() => spaces.noteFilled(result));
-      if (result.outcome === "whole") onDone();
-      else if (result.outcome === "stale") this.#fillBehind(run, onDone);
-      else if (this.#fillAll([run])) onDone();
-      else void this.#fillLater([run]).then(onDone);
-    });
-  }
-
-  async #fillLater(runs: readonly EarlyRun[]): Promise<void> {
-    do await sleep(this.#attempts.pauseMs);
-    while (!this.#fillAll(runs));
-  }
-
-  /** False: to be tried again, after a pause; what is filled by then is passed over. */
-  #fillAll(runs: readonly EarlyRun[]): boolean {
-    const { hear, spaces } = this.#options;
-    let isDone = false;
-    this.#attempts.make(() => {
-      // What waits to be heard would hinder the copying; and a fault is not to wait for it.
-      hear();
-      isDone = runs.every((run) => spaces.fill(run));
-      if (!isDone) hear();
-    });
-    return isDone;
-  }
-
   #pumpAnnounced(): void {
     while (this.#backgroundBytes < mostInFlightBytes) {
       const next = this.#early.nextAnnounced();
@@ -392,7 +355,7 @@ export class PageFetch {
       const run = this.#early.held.nextConfirmed();
       if (run === undefined || this.#filling.has(run)) return;
       this.#filling.add(run);
-      this.#fillBehind(run, () => {
+      this.#filler.fillBehind(run, () => {
         this.#filling.delete(run);
         this.#letGo(run);
         this.#options.onProgress();

@@ -63,10 +63,7 @@ const notYetPauseMs = 250;
 const requestFrameBytes = 64;
 /** Records that are taken in one turn: then others have theirs. */
 const mostAtOnce = 4;
-/**
- * What the source may tell of its pages, in all: more is passed over, since the images tell of it too. Half a million runs,
- * which may take 300 MB here if they are far apart.
- */
+/** What the source may tell of its pages, in all: more is passed over, since the images tell of it too. Half a million runs. */
 const mostMapBytes = 8 << 20;
 
 export class PageLane implements Watched {

@@ -38,8 +38,9 @@ export class PageConnection implements Watched {
     this.#answers = new PageAnswers(options);
   }
 
+  /** -1, which poll(2) passes over, while nothing is to be heard of it: that the peer is gone would be told again and again. */
   get fd(): number {
-    return this.#socket.fd;
+    return this.isReading || this.isWriting ? this.#socket.fd : -1;
   }
 
   get isWriting(): boolean {

@@ -60,7 +60,7 @@ test("a run of few contents is kept without the rest of the memory that it came 
 
 test("pages that are announced and zero are fetched within the window too", () => {
   const early = new EarlyFetch(megabyte);
-  early.announce({ pid: 1, runs: [{ page: 0, pages: 0xffff_ffff }] });
+  early.announce({ pid: 1, runs: [{ page: 0, pages: 1 << 28 }] });
   let fetched = 0;
   for (let next = early.nextAnnounced(); next !== undefined && fetched < 100_000; next = early.nextAnnounced()) {
     fetched += 1;
@@ -70,7 +70,16 @@ test("pages that are announced and zero are fetched within the window too", () =
       undefined,
     );
   }
+  expect(fetched).toBeGreaterThan(1_000);
   expect(fetched).toBeLessThan(10_000);
+});
+
+test("what is announced takes so much memory and no more, whatever the source tells of", () => {
+  const early = new EarlyFetch(megabyte);
+  early.announce({ pid: 1, runs: [{ page: 0, pages: 64 }] });
+  // Eight times 16 TiB, in twelve bytes each.
+  for (let pid = 2; pid < 10; pid++) early.announce({ pid, runs: [{ page: 0, pages: 0xffff_ffff }] });
+  expect(early.pagesAnnounced).toBe(64);
 });
 
 test("gives every confirmed run once, also those that come while it does", () => {

@@ -1,10 +1,12 @@
 /** With the real bulk thread, and a real source over TLS whose connections can be cut. */
 import { fstatSync } from "node:fs";
+import { constants } from "node:os";
 import koffi from "koffi";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { AddressSpaces } from "../../../services/pager/page-daemon/address-spaces.ts";
 import { BulkLanes } from "../../../services/pager/page-daemon/bulk-lanes.ts";
 import { PageFetch } from "../../../services/pager/page-daemon/page-fetch.ts";
+import { LinuxError } from "../../../services/shared/adapters/linux.ts";
 import {
   bufferBytesOf,
   encodePages,
@@ -147,5 +149,30 @@ test.skipIf(!canUserfault())(
     const found = await useMemory([{ kind: "read", page: region.first, pages }]);
     expect(found).toEqual(Array.from({ length: pages }, (_, at) => wordOf(region.first + at)));
     expect(failures).toHaveLength(1);
+  },
+);
+
+test.skipIf(!canUserfault())(
+  "pages that could not be placed when they were asked for are filled in all the same, and none is counted for good",
+  async () => {
+    const pages = 64;
+    const region = openUserfaultRegion(pages);
+    source.memory = numbered;
+    spaces.learn([{ pid: 1, ranges: [{ page: region.first, pages }] }]);
+    spaces.adopt(1, region.fd);
+    fetch.learn();
+    spaces.finish();
+    fetch.stage = "calm";
+    const place = spaces.place.bind(spaces);
+    let refused = 1;
+    spaces.place = (...of) => {
+      if (refused-- > 0) throw new LinuxError("read", constants.errno.EIO);
+      return place(...of);
+    };
+    fetch.pump();
+    await expect.poll(() => spaces.empty, { timeout: 5_000 }).toBe(true);
+    const found = await useMemory([{ kind: "read", page: region.first, pages }]);
+    expect(found).toEqual(Array.from({ length: pages }, (_, at) => wordOf(region.first + at)));
+    expect(failures).toEqual([]);
   },
 );

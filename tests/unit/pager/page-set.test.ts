@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { PageSet, type Run } from "../../../services/pager/core/page-set.ts";
+import { chunksOf, PageSet, type Run } from "../../../services/pager/core/page-set.ts";
 
 /** Numbers around borders: of words, of chunks, and of what 32 bits hold. */
 const bases = [0, 4096 - 30, 3 * 4096 - 70, 2 ** 32 - 40, 2 ** 35];
@@ -67,4 +67,15 @@ test("long runs go over many chunks, and a deletion without end takes the rest",
   expect(set.size).toBe(100);
   set.clear();
   expect(set.nextRun(0)).toBeUndefined();
+});
+
+test("says what runs take before they are added", () => {
+  const runs = [
+    { page: 0, pages: 1 },
+    { page: 4090, pages: 7 },
+    { page: 5000, pages: 1 },
+    { page: 2 ** 32 - 1, pages: 4098 },
+  ];
+  expect(chunksOf(runs)).toBe(5);
+  expect(chunksOf([{ page: 1, pages: 4096 }, ...runs])).toBe(7);
 });

@@ -124,6 +124,16 @@ describe("a migration's pager", () => {
     expect(problemSchema.parse(await response.json()).detail).toContain("no pagemap image");
   });
 
+  test("refuses images that name more memory than there is: to note it would take all of this node's", async () => {
+    await call("POST", "/pagers", request);
+    const { imagesDir } = migrationPaths(directory, id);
+    const many = new Map([[1, [{ page: 0x1000, pages: 2 ** 40 }]]]);
+    await writeFakeImages(imagesDir, many, { mode: "wait", seed: 7 });
+    const response = await call("POST", `/pagers/${id}/serve`);
+    expect(response.status).toBe(500);
+    expect(problemSchema.parse(await response.json()).detail).toContain("8 TiB of address space");
+  });
+
   test("is not deleted while processes may need it, unless forced", async () => {
     await call("POST", "/pagers", request);
     await images("wait");
@@ -179,6 +189,26 @@ describe("a migration's pager", () => {
     } finally {
       vi.useRealTimers();
       for (const other of others) await call("DELETE", `/pagers/${other}?force=true`);
+    }
+  });
+
+  test("is there when it is drained until it is removed, however late its planner comes back", async () => {
+    vi.useFakeTimers({ toFake: ["Date"] });
+    const other = "m-1111111111111111";
+    try {
+      await call("POST", "/pagers", request);
+      await images("drain");
+      await call("POST", `/pagers/${id}/serve`);
+      await call("GET", `/pagers/${id}?until=drained&waitMs=10000`);
+      vi.setSystemTime(Date.now() + 48 * 3_600_000);
+      await call("POST", "/pagers", { ...request, migrationId: other });
+      // What is removed is gone in some turns of the event loop.
+      for (let turn = 0; turn < 100; turn++) await new Promise(setImmediate);
+      expect(await pagerOf(await call("GET", `/pagers/${id}`))).toMatchObject({ state: "drained" });
+      expect(existsSync(migrationPaths(directory, id).imagesDir)).toBe(true);
+    } finally {
+      vi.useRealTimers();
+      await call("DELETE", `/pagers/${other}?force=true`);
     }
   });
 

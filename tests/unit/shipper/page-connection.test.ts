@@ -1,5 +1,6 @@
 /** A destination that knows the secret, and asks for more than any of ours would. */
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { Poller } from "../../../services/shared/adapters/poller.ts";
 import { frameTypes } from "../../../services/shared/core/frames/frame.ts";
 import { encodePageRequest, encodeZeroPages, maxZeroPages } from "../../../services/shared/core/frames/page-message.ts";
 import { RecordSocket } from "../../../services/shared/link/record-socket.ts";
@@ -68,6 +69,23 @@ test("what nobody waits for stays back behind a closed gate, and who keeps it as
   expect(counters.pagesSent).toBe(13);
   gate.close();
   expect(gate.open()).toBe(false);
+});
+
+test("one that is full, held back, and gone keeps its thread not busy, and is noticed once the gate is open", () => {
+  const pages = connect(64);
+  gate.close();
+  while (pages.isReading) {
+    ask(1_000, 1, 3);
+    pages.onReady();
+  }
+  pair.close(1);
+  const waitedMs = new Poller().wait([pages], 50);
+  expect(waitedMs).toBeGreaterThan(40);
+  expect(lost).toEqual([]);
+  gate.open();
+  expect(pages.isBusy).toBe(true);
+  pages.goOn();
+  expect(lost).toHaveLength(1);
 });
 
 test("an answer has no more pages than it may have", () => {

@@ -251,6 +251,30 @@ test("a connection of a reader that the transfer does not have is closed", async
   expect(threads.countersOf(migrationId).has("pages-3")).toBe(false);
 });
 
+test("a thread that dies after it was told of the memory, and before all were, is followed by one that knows it", async () => {
+  await threads.stop();
+  let isRoom = true;
+  threads = new PageThreads(log, (options) => {
+    if (options.role === "faults" && !isRoom) throw new Error("no room for a thread");
+    const worker = startWorker(options);
+    workers.push({ role: options.role, worker, bell: options.bell });
+    return worker;
+  });
+  begin();
+  isRoom = false;
+  await end(workers.at(-2));
+  const opening = open();
+  await sleep(50);
+  await end(workers.at(-1));
+  await expect.poll(() => workers.length, { timeout: 5_000 }).toBe(5);
+  isRoom = true;
+  await opening;
+  const lane = laneOf("pages");
+  await lane.connect();
+  lane.request(request(3, 4, 3));
+  await expectAnswer(3, 4);
+});
+
 /** To terminate it within a system call would end this process too. */
 async function end(started: Started | undefined): Promise<void> {
   if (started === undefined) throw new Error("there is no such thread");
