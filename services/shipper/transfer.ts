@@ -96,10 +96,11 @@ export class Transfer implements Attachable {
 
   /** Whether a repeated request is the same one. */
   isSame(request: CreateTransfer): boolean {
-    const { secret, containerId, volumes, binds, compression, security } = this.request;
+    const { secret, containerId, volumes, binds, readers, compression, security } = this.request;
     const sameSecret = timingSafeEqual(Buffer.from(secret), Buffer.from(request.secret));
     const same =
       containerId === request.containerId &&
+      readers === request.readers &&
       compression === request.compression &&
       security === request.security &&
       JSON.stringify([volumes, binds]) === JSON.stringify([request.volumes, request.binds]);
