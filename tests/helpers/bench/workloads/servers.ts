@@ -1,6 +1,8 @@
 /** Workloads whose state is checked from within: an idle busybox, many processes, PostgreSQL, many files. */
 import { connect } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
 
+import { hasErrno } from "../../../../services/shared/errors.ts";
 import { labelsFor } from "../../lab/ownership.ts";
 import { noLoad, type Surroundings, type Workload } from "./workload.ts";
 
@@ -125,7 +127,21 @@ async function startPgbench({ source, destination, outer, workloadImage }: Surro
   return async () => container.remove({ force: true }).then(() => undefined);
 }
 
-async function askLine({ host, port }: { host: string; port: number }, line: string): Promise<string> {
+const askTries = 5;
+
+/** Tries again from another port where connection tracking still leads the first one to a container that is gone (kv/data.ts). */
+async function askLine(address: { host: string; port: number }, line: string): Promise<string> {
+  for (let left = askTries - 1; ; left--) {
+    try {
+      return await askOnce(address, line);
+    } catch (error) {
+      if (left === 0 || !hasErrno(error, "EHOSTUNREACH")) throw error;
+      await sleep(100);
+    }
+  }
+}
+
+function askOnce({ host, port }: { host: string; port: number }, line: string): Promise<string> {
   const socket = connect({ host, port, timeout: 15_000 });
   socket.once("timeout", () => socket.destroy(new Error(`no answer from ${host}:${port}`)));
   socket.write(`${line}\n`);
