@@ -13,7 +13,7 @@ export interface AbortOptions {
 }
 
 /**
- * Ends CRIU, thaws the container and gives its restart policy back. Again for an aborted one: nothing. Throws when
+ * Ends CRIU, thaws the container and gives its restart policy back, if the freeze had begun. Again for an aborted one: nothing. Throws when
  * Docker does not take the restart policy; the container runs by then, and a further call goes on where this one ended.
  */
 export async function abortCheckpoint(
@@ -23,14 +23,16 @@ export async function abortCheckpoint(
 ): Promise<void> {
   if (held.record.state === "aborted") return;
   const state = nextState(held.record, "abort");
+  // Until then nothing of it was touched, and what is frozen somebody else has frozen.
+  const isTouched = held.record.state !== "ready";
   await withSpan("thaw source", {}, async () => {
     // First CRIU, since its last act is to freeze the group again; with it the lock of the network.
     await (held.prepared === undefined ? endLeftoverCriu(held.paths) : held.prepared.end());
     // CRIU killed in the midst of a dump leaves connections in repair mode; ended in good order it does not.
     if (held.record.state === "dumping") endTcpRepair(held.freezer.processes());
-    held.freezer.thaw();
+    if (isTouched) held.freezer.thaw();
     held.guardian?.release();
-    await giveRestartPolicyBack(deps, held);
+    if (isTouched) await giveRestartPolicyBack(deps, held);
   });
   note(deps, held, { state, endedAt: Date.now() });
   removeDump(held.paths, failed ? { keepLog: deps.records.logOf(held.record.migrationId) } : {});

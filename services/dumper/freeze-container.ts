@@ -35,12 +35,7 @@ export async function holdContainer(
   mustRun(container);
   const initPid = container.State.Pid;
   const freezer = findFreezer(initPid);
-  if (freezer.state() !== "thawed") {
-    throw new DmigrateError(
-      "conflict",
-      `container ${nameOf(container)} is frozen by something else; docker unpause it first`,
-    );
-  }
+  mustBeThawed(freezer, nameOf(container));
   const { Name, MaximumRetryCount } = container.HostConfig.RestartPolicy ?? { Name: "no" };
   const held: HeldCheckpoint = {
     record: {
@@ -73,7 +68,11 @@ export async function readyContainer(deps: CheckpointDeps, held: HeldCheckpoint)
 export async function freezeContainer(deps: CheckpointDeps, held: HeldCheckpoint): Promise<void> {
   const { containerId, restartPolicy, state } = held.record;
   if (state !== "ready" && !isEnded(state)) return;
-  nextState(held.record, "freeze");
+  const frozen = nextState(held.record, "freeze");
+  // It may have been paused since it was looked at: who did that is to undo it.
+  mustBeThawed(held.freezer, held.name);
+  // Before it is touched: what undoes it goes by the record.
+  note(deps, held, { state: frozen, frozenAt: Date.now() });
   if (restartPolicy.Name !== "no") {
     await withSpan("docker update", {}, () =>
       deps.engine.setRestartPolicy(containerId, { Name: "no", MaximumRetryCount: 0 }),
@@ -90,6 +89,11 @@ function mustRun(container: Inspected): void {
     "conflict",
     `container ${nameOf(container)} is ${state}; only a running container can be moved`,
   );
+}
+
+function mustBeThawed(freezer: Freezer, name: string): void {
+  if (freezer.state() === "thawed") return;
+  throw new DmigrateError("conflict", `container ${name} is frozen by something else; docker unpause it first`);
 }
 
 const nameOf = (container: Inspected): string => container.Name.replace(/^\//, "");
@@ -113,7 +117,6 @@ async function freeze(deps: CheckpointDeps, held: HeldCheckpoint): Promise<void>
     }
     if (processes.length === 0) throw new DmigrateError("conflict", `container ${name} stopped while it was frozen`);
     note(deps, held, {
-      state: nextState(record, "freeze"),
       frozenAt,
       freezeMs: performance.now() - started,
       processes: processes.map(({ innerPid, hostPid }) => ({ pid: innerPid, hostPid })),

@@ -4,7 +4,7 @@
  *     ready ──freeze──> frozen ──dump──> dumping ──dumped──> dumped ──seal──> sealed ──commit──> committed
  *       └─────────────────┴────────────────┴──────────────────┴─────abort──────┴──────────────> aborted
  *
- * Written as `ready` before the container is touched. Up to `dumped` the container thaws by itself when the dumper is
+ * `ready` is written before anything is, `frozen` before the container is touched: until then it is nobody's of ours to thaw. Up to `dumped` the container thaws by itself when the dumper is
  * lost; from `sealed` on only commit and abort move it, since the destination may be running.
  */
 import { z } from "zod";
