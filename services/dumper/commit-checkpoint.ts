@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Freezer } from "../shared/adapters/cgroup.ts";
 import { signalProcess } from "../shared/adapters/processes.ts";
+import { expedited } from "../shared/adapters/rcu.ts";
 import { DmigrateError, messageOf } from "../shared/errors.ts";
 import { withSpan } from "../shared/telemetry.ts";
 import { removeDump } from "./adapters/dump-files.ts";
@@ -23,7 +24,11 @@ export async function commitCheckpoint(
   const { containerId } = held.record;
   if (held.record.state !== "committed") {
     const state = nextState(held.record, "commit");
-    await expedited(deps, held, async () => {
+    const keepNote = (rcuBefore: string | undefined): void => {
+      if (rcuBefore !== undefined) note(deps, held, { rcuBefore });
+    };
+    // Its namespaces, mounts and network are taken down meanwhile, which would wait for RCU again and again.
+    await expedited(deps.rcu, keepNote, async () => {
       await withSpan("kill source", {}, () => killFrozen(deps, held));
       await withSpan("docker wait", {}, () => deps.engine.waitStopped(containerId, dockerTimeoutMs));
     });
@@ -32,18 +37,6 @@ export async function commitCheckpoint(
     removeDump(held.paths);
   }
   if (removeContainer) await deps.engine.remove(containerId);
-}
-
-/** Its namespaces, mounts and network are taken down meanwhile, which would wait for RCU again and again. */
-async function expedited(deps: CheckpointDeps, held: HeldCheckpoint, work: () => Promise<void>): Promise<void> {
-  const rcuBefore = deps.rcu.before();
-  if (rcuBefore !== undefined) note(deps, held, { rcuBefore });
-  const isOn = rcuBefore !== undefined && deps.rcu.on();
-  try {
-    await work();
-  } finally {
-    if (isOn) deps.rcu.off(rcuBefore);
-  }
 }
 
 async function killFrozen({ log }: CheckpointDeps, { freezer, record }: HeldCheckpoint): Promise<void> {

@@ -1,5 +1,6 @@
 /** The dump of a frozen container: CRIU's images of everything but the memory. After a failure the caller must abort. */
 import { reach } from "../shared/adapters/milestone.ts";
+import { expedited } from "../shared/adapters/rcu.ts";
 import { DmigrateError, messageOf } from "../shared/errors.ts";
 import { withSpan } from "../shared/telemetry.ts";
 import { lookAside, writeMemoryImages } from "./adapters/memory-writer.ts";
@@ -12,15 +13,11 @@ const dumpTimeoutMs = 600_000;
 /** Resolves once the images are complete. A second call for a dumped container answers at once. */
 export async function dumpContainer(deps: CheckpointDeps, held: HeldCheckpoint): Promise<void> {
   if (held.record.state === "dumped" || held.record.state === "sealed") return;
-  const rcuBefore = deps.rcu.before();
-  note(deps, held, { state: nextState(held.record, "dump"), ...(rcuBefore !== undefined && { rcuBefore }) });
+  const state = nextState(held.record, "dump");
+  const begin = (rcuBefore: string | undefined): void =>
+    note(deps, held, { state, ...(rcuBefore !== undefined && { rcuBefore }) });
   const started = performance.now();
-  const expedited = rcuBefore !== undefined && deps.rcu.on();
-  try {
-    await dump(held);
-  } finally {
-    if (expedited) deps.rcu.off(rcuBefore);
-  }
+  await expedited(deps.rcu, begin, () => dump(held));
   const dumpMs = performance.now() - started;
   note(deps, held, {
     state: nextState(held.record, "dumped"),

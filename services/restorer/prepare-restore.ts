@@ -8,6 +8,7 @@ import type { ContainerSpec } from "../shared/contracts/container.ts";
 import type { CreateRestore, LogRoom } from "../shared/contracts/restorer.ts";
 import { reach } from "../shared/adapters/milestone.ts";
 import { layerAt, noteLayer } from "../shared/adapters/overlay-layer.ts";
+import { expedited } from "../shared/adapters/rcu.ts";
 import { runtimeName } from "../shared/adapters/resources.ts";
 import { asDmigrateError, DmigrateError, messageOf } from "../shared/errors.ts";
 import { emptyDirectory, migrationPaths, restoreSpecDir } from "../shared/node-paths.ts";
@@ -52,15 +53,13 @@ export async function prepareRestore(deps: RestorerDeps, session: Session, reque
   const containerId = await withSpan("docker create", {}, () => engine.createContainer(container.name, body));
   note(deps, session, { containerId });
   stopIfCancelled(session);
-  const rcuBefore = deps.rcu.before();
-  if (rcuBefore !== undefined) note(deps, session, { rcuBefore });
+  const keepNote = (rcuBefore: string | undefined): void => {
+    if (rcuBefore !== undefined) note(deps, session, { rcuBefore });
+  };
   // Docker makes a network and mounts, each of which waits for RCU.
-  const expedited = rcuBefore !== undefined && deps.rcu.on();
-  try {
-    await withSpan("docker start, as far as runc", {}, () => warmStart(deps, session, containerId, request.log));
-  } finally {
-    if (expedited) deps.rcu.off(rcuBefore);
-  }
+  await expedited(deps.rcu, keepNote, () =>
+    withSpan("docker start, as far as runc", {}, () => warmStart(deps, session, containerId, request.log)),
+  );
   advance(deps, session, "wrapper-waits", { prepareMs: performance.now() - started });
 }
 
