@@ -38,21 +38,17 @@ export function holdNamespace(timeoutMs: number): HeldNamespace {
   });
   holder.stdin.on("error", () => undefined);
   const lines = createInterface(holder.stdout)[Symbol.asyncIterator]();
-  const expect = async (word: string): Promise<void> => {
+  const expect = async (word: string, failure: string): Promise<void> => {
     const { value } = (await lines.next()) as { value?: unknown };
-    if (value !== word)
-      throw new DmigrateError(
-        "internal",
-        "no network namespace could be made for the container (unshare --net failed)",
-      );
+    if (value !== word) throw new DmigrateError("internal", failure);
   };
   return {
     settle: async (settings) => {
-      await expect("ready");
+      await expect("ready", "no network namespace could be made for the container (unshare --net failed)");
       for (const [path, value] of settings) {
         if (value.includes("\n")) throw new DmigrateError("internal", `the setting ${path} has more than one line`);
         holder.stdin.write(`${path}\n${value}\n`);
-        await expect("set");
+        await expect("set", `the setting ${path} could not be made in the container's network namespace`);
       }
       return holder.pid ?? 0;
     },
