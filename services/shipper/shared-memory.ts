@@ -36,19 +36,20 @@ export class SharedMemory {
   readonly #reader = new CachedReader(comparedBytes);
   #closed = false;
 
-  private constructor(segments: readonly SharedSegment[]) {
-    let runsLeft = mostRuns;
-    this.#segments = segments.map((segment) => {
-      const sent = pagesOf(segment.fd, runsLeft);
-      runsLeft -= sent.length;
-      return { ...segment, sent };
-    });
+  private constructor(segments: Segment[]) {
+    this.#segments = segments;
   }
 
   /** Opens what the processes share; undefined when that is nothing. */
   static open(hostPids: readonly number[]): SharedMemory | undefined {
     const segments = openSegments(mappedSegments(hostPids));
-    return segments.length === 0 ? undefined : new SharedMemory(segments);
+    if (segments.length === 0) return undefined;
+    try {
+      return new SharedMemory(withPages(segments));
+    } catch (error) {
+      for (const { fd } of segments) closeSync(fd);
+      throw error;
+    }
   }
 
   /** Sends it all. Throws `transfer-failed`, `cancelled`. */
@@ -116,6 +117,15 @@ export class SharedMemory {
     this.#hasher.close();
     for (const { fd } of this.#segments) closeSync(fd);
   }
+}
+
+function withPages(segments: readonly SharedSegment[]): Segment[] {
+  let runsLeft = mostRuns;
+  return segments.map((segment) => {
+    const sent = pagesOf(segment.fd, runsLeft);
+    runsLeft -= sent.length;
+    return { ...segment, sent };
+  });
 }
 
 function addPage(runs: PageRange[], page: number): void {
