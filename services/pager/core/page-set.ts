@@ -41,7 +41,7 @@ interface Chunk {
 
 export class PageSet {
   /** Ascending. */
-  #chunks: Chunk[] = [];
+  readonly #chunks: Chunk[] = [];
   #size = 0;
 
   /** Pages in it. */
@@ -107,11 +107,6 @@ export class PageSet {
       if (chunk.pages === 0) this.#chunks.splice(at, 1);
       else at++;
     }
-  }
-
-  clear(): void {
-    this.#chunks = [];
-    this.#size = 0;
   }
 
   /** Sets or clears the bits [from, to) of a chunk. */

@@ -37,8 +37,7 @@ export class BulkLanes {
 
   /** Asks the source. With a placement what comes is filled in at once, if that is the latest still. */
   request(request: BulkRequest, placement?: Placement): void {
-    if (this.#lanes.length === 1) this.#lane(0).request(request, placement);
-    else for (const [lane, ranges] of this.#dealOut(request)) lane.request({ ...request, ranges }, placement);
+    for (const [lane, ranges] of this.#dealOut(request)) lane.request({ ...request, ranges }, placement);
   }
 
   /** Fills in a run that is here. */
