@@ -143,13 +143,19 @@ test("one that has done its work meanwhile has left word of it", async () => {
   expect(failures).toHaveLength(1);
 });
 
-test("one that has done its work and finds no room to write that down says so all the same, also to the next agent", async () => {
+/** A daemon that was left does its work, and finds no room to write that down. */
+async function drainWithoutRoom(): Promise<Socket> {
   const first = await startDaemon();
   const restore = await beginRestore();
   await first.serve("", []);
   await mkdir(join(workDir, "drained.json", "in-its-place"), { recursive: true });
   await first.leave();
   finishRestore(restore);
+  return restore;
+}
+
+test("one that has done its work and finds no room to write that down says so all the same, also to the next agent", async () => {
+  const restore = await drainWithoutRoom();
   await sleep(1_500);
   const second = await takeOver(1);
   await expect.poll(() => drained.length).toBe(1);
@@ -159,12 +165,7 @@ test("one that has done its work and finds no room to write that down says so al
 });
 
 test("one that finds room to write down only later ends then", async () => {
-  const first = await startDaemon();
-  const restore = await beginRestore();
-  await first.serve("", []);
-  await mkdir(join(workDir, "drained.json", "in-its-place"), { recursive: true });
-  await first.leave();
-  finishRestore(restore);
+  const restore = await drainWithoutRoom();
   await sleep(500);
   await rm(join(workDir, "drained.json"), { recursive: true });
   await expect.poll(() => existsSync(join(workDir, "drained.json")), { timeout: 5_000 }).toBe(true);

@@ -1,0 +1,109 @@
+/** Trees that are sent over a connection in memory, from one temporary directory to another, in passes. */
+import { closeSync, mkdirSync, openSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { seekData, seekHole } from "../../services/shared/adapters/linux.ts";
+import type { FramedLink, FrameHandler } from "../../services/shared/link/framed.ts";
+import { createLog } from "../../services/shared/log.ts";
+import { TreesJob } from "../../services/shipper/adapters/trees-job.ts";
+import type { TreeEntry } from "../../services/shipper/core/tree-diff.ts";
+import { FileJobs } from "../../services/shipper/file-jobs.ts";
+import { ReceiveJobs } from "../../services/shipper/receive-jobs.ts";
+import { shipAll, shipChanges, shipContents, type Pass, type SentTrees } from "../../services/shipper/ship-trees.ts";
+import { linkPair } from "./link-pair.ts";
+import { temporaryDirectory } from "./temporary-directory.ts";
+
+/** How the second pass finds what changed: by the kernel's reports (as root, else it looks at all), or by looking. */
+export const passModes = ["reports", "looking"] as const;
+export type PassMode = (typeof passModes)[number];
+
+const { signal } = new AbortController();
+
+export class TreePasses {
+  readonly dir = temporaryDirectory("dmigrate-trees-");
+  readonly source = join(this.dir, "source");
+  readonly target = join(this.dir, "target");
+  readonly sourceLink: FramedLink;
+  /** Processes that count as the container's. */
+  processes: number[] = [];
+  readonly #mode: PassMode;
+  readonly #jobs = new FileJobs();
+  readonly #watches: { close: () => void }[] = [];
+
+  constructor(mode: PassMode = "reports") {
+    this.#mode = mode;
+    mkdirSync(this.source);
+    mkdirSync(this.target);
+    const handlers: { source?: FrameHandler; target?: FrameHandler } = {};
+    const { links } = linkPair(
+      (frame) => handlers.source?.(frame),
+      (frame) => handlers.target?.(frame),
+    );
+    this.sourceLink = links[0];
+    const place = { path: this.target, layer: undefined, keepAttributes: true, label: "volume v" };
+    const receive = new ReceiveJobs({
+      log: createLog("test", "silent"),
+      onDone: () => undefined,
+      open: (spec) => new TreesJob(spec.kind === "trees" ? spec.trees : [], () => Promise.resolve(place), signal),
+    });
+    handlers.source = this.#jobs.attach(links[0]);
+    handlers.target = receive.attach(links[1]);
+  }
+
+  close(): void {
+    this.#jobs.close(new Error("the test is over"));
+    for (const watch of this.#watches.splice(0)) watch.close();
+  }
+
+  /** The first pass; with what it has sent, the second one. */
+  async pass(previous?: SentTrees): Promise<Pass> {
+    const done =
+      previous === undefined
+        ? await shipAll({ ...this.#container(), priority: 4, signal })
+        : await shipChanges(
+            { ...this.#container(), priority: 1, signal },
+            this.#mode === "reports" ? previous : { ...previous, watched: undefined },
+          );
+    if (done.sent.watched !== undefined) this.#watches.push(done.sent.watched.watch);
+    return done;
+  }
+
+  /** One more over the contents of large open files, before the second pass. */
+  contentPass(sent: SentTrees, seen = new Map<TreeEntry, string>()): Promise<boolean> {
+    return shipContents({ ...this.#container(), priority: 4, signal }, sent, seen);
+  }
+
+  inSource(...names: string[]): string {
+    return join(this.source, ...names);
+  }
+
+  inTarget(...names: string[]): string {
+    return join(this.target, ...names);
+  }
+
+  #container() {
+    return {
+      jobs: this.#jobs,
+      freezer: { processes: () => this.processes } as Parameters<typeof shipAll>[0]["freezer"],
+      trees: [
+        {
+          name: { kind: "volume" as const, name: "v" },
+          tree: { path: this.source, mergedPath: undefined, label: "volume v" },
+        },
+      ],
+    };
+  }
+}
+
+/** Older than the file system's clock tick, so that the time of change tells. */
+export const settle = (): Promise<void> => sleep(80);
+
+/** Where a file has data: from, to, and again. */
+export function dataOf(path: string): number[] {
+  const fd = openSync(path, "r");
+  const edges: number[] = [];
+  for (let from = seekData(fd, 0); from !== undefined; from = seekData(fd, edges.at(-1) ?? 0))
+    edges.push(from, seekHole(fd, from));
+  closeSync(fd);
+  return edges;
+}
