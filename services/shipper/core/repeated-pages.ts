@@ -4,8 +4,8 @@
  * second time: most are never met again.
  *
  * Looking costs little, and less where it is in vain: after `patiencePages` without an equal page, it is looked at every
- * eighth answer only, until one is met again. To keep a page costs more: that has a budget, which equal pages fill up, and
- * which allows for one page an answer when it is empty.
+ * fourth answer only, until one is met again; a page that is kept is a hint, and has it look at `hintPages` more. To keep a
+ * page costs more: that has a budget, which equal pages fill up, and which allows for one page an answer when it is empty.
  */
 import { KeptPages, keptPlaces } from "../../shared/core/frames/kept-pages.ts";
 import type { PageMark } from "../../shared/core/frames/page-marks.ts";
@@ -14,7 +14,8 @@ import { pageBytes, type PageRepeats } from "../../shared/core/frames/page-messa
 /** Samples that are remembered: those of the last 128 MiB or so. */
 const bucketBits = 15;
 const patiencePages = 4096;
-const barrenTurns = 8;
+const hintPages = 512;
+const barrenTurns = 4;
 /** How many pages may be kept before one is met again, at first and at most, and what it then is worth. */
 const firstBudget = 256;
 const mostBudget = 1024;
@@ -90,6 +91,7 @@ export class RepeatedPages implements PageRepeats {
 
   #keep(bucket: number, place: number, buffer: Buffer, offset: number): PageMark {
     this.#budget--;
+    this.#pagesInVain = Math.min(this.#pagesInVain, patiencePages - hintPages);
     this.#kept.keep(place, buffer, offset);
     this.#seconds[place] = sampleOf(this.#words, offset / 4, secondStep);
     this.#places[bucket] = place + 1;

@@ -137,4 +137,16 @@ describe("equal pages", () => {
     expect(first).toBeLessThan(8);
     expect(equal.slice(first + 1).every((count) => count === maxDataPages)).toBe(true);
   });
+
+  test("are found soon after many that are not, though they come so far apart that few meet in what is looked at", () => {
+    const pair = new RepeatsPair();
+    carryAll(
+      pair,
+      Array.from({ length: 80 }, (_, at) => from(at * maxDataPages)),
+    );
+    const answers = Array.from({ length: 192 }, (_, at) =>
+      from(at * maxDataPages).map((number) => 1_000_000 + (number % 200)),
+    );
+    expect(carryAll(pair, answers)).toBeGreaterThan(0.92 * answers.length * maxDataPages);
+  });
 });
