@@ -4,7 +4,7 @@
  * second time: most are never met again.
  *
  * Looking costs little, and less where it is in vain: after `patiencePages` without an equal page, it is looked at every
- * fourth answer only, until one is met again; a page that is kept is a hint, and has it look at `hintPages` more. To keep a
+ * eighth answer only, until one is met again; a page that is kept is a hint, and has it look at `hintPages` more. To keep a
  * page costs more: that has a budget, which equal pages fill up, and which allows for one page an answer when it is empty.
  */
 import { KeptPages, keptPlaces } from "../../shared/core/frames/kept-pages.ts";
@@ -15,11 +15,13 @@ import { pageBytes, type PageRepeats } from "../../shared/core/frames/page-messa
 const bucketBits = 15;
 const patiencePages = 4096;
 const hintPages = 512;
-const barrenTurns = 4;
+const barrenTurns = 8;
 /** How many pages may be kept before one is met again, at first and at most, and what it then is worth. */
 const firstBudget = 256;
 const mostBudget = 1024;
 const worth = 4;
+/** With less, pages were kept in vain: that one more is kept says nothing. */
+const hintBudget = firstBudget / 2;
 /** A kept page whose sample was met so often with other contents, and not once with its own, is forgotten. */
 const mostMisses = 8;
 const nowhere = 0xffff_ffff;
@@ -91,7 +93,7 @@ export class RepeatedPages implements PageRepeats {
 
   #keep(bucket: number, place: number, buffer: Buffer, offset: number): PageMark {
     this.#budget--;
-    this.#pagesInVain = Math.min(this.#pagesInVain, patiencePages - hintPages);
+    if (this.#budget > hintBudget) this.#pagesInVain = Math.min(this.#pagesInVain, patiencePages - hintPages);
     this.#kept.keep(place, buffer, offset);
     this.#seconds[place] = sampleOf(this.#words, offset / 4, secondStep);
     this.#places[bucket] = place + 1;

