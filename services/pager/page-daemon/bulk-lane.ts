@@ -87,6 +87,7 @@ const program = new URL("./bulk-thread.ts", import.meta.url);
 export class BulkLane {
   readonly #board = new SharedArrayBuffer(board.bytes);
   readonly #received = new BigUint64Array(this.#board, board.receivedAt, 1);
+  readonly #waited = new Int32Array(this.#board, board.waitedAt, 1);
   #bytesOfLostThreads = 0;
   readonly #asking = new Map<number, Asking>();
   readonly #filling = new Map<number, Filling>();
@@ -110,6 +111,11 @@ export class BulkLane {
 
   get bytesReceived(): number {
     return this.#bytesOfLostThreads + Number(Atomics.load(this.#received, 0));
+  }
+
+  /** Of the time in which the thread wanted to run just now, the share in which it waited for a processor: 0 to 1. */
+  get processorWait(): number {
+    return Atomics.load(this.#waited, 0) / 1000;
   }
 
   /** Connects to the source. Throws `unavailable`, `unauthorized` or `cancelled`. */

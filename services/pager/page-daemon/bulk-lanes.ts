@@ -12,6 +12,8 @@ import type { BulkRequest } from "./bulk-messages.ts";
 /** What is asked for together in the background is of one unit: 1 MiB. */
 export const unitPages = 256;
 
+const shortShare = 0.2;
+
 export class BulkLanes {
   readonly #lanes: BulkLane[] = [];
   /** Held while what is known of the memory changes. */
@@ -24,6 +26,11 @@ export class BulkLanes {
 
   get bytesReceived(): number {
     return this.#lanes.reduce((sum, lane) => sum + lane.bytesReceived, 0);
+  }
+
+  /** Some thread had to wait for a processor for a good part of the time. */
+  get isShortOfProcessors(): boolean {
+    return this.#lanes.some(({ processorWait }) => processorWait > shortShare);
   }
 
   /** Connects to each of the source's readers. Throws `unavailable`, `unauthorized` or `cancelled`. */

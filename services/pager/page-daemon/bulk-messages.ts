@@ -66,5 +66,5 @@ export type FromBulk =
   | { kind: "lost"; reason: string }
   | { kind: "failure"; code: ErrorCode; message: string };
 
-/** What both threads see: the fill lock's words first. */
-export const board = { bytes: 24, receivedAt: 16 } as const;
+/** What both threads see: the fill lock's words first; then bytes received, and of the last while, how much of it the thread waited for a processor, in thousandths. */
+export const board = { bytes: 32, receivedAt: 16, waitedAt: 24 } as const;

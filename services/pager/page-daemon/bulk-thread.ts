@@ -10,6 +10,7 @@ import { Poller, type Watched } from "../../shared/adapters/poller.ts";
 import { PayloadPool } from "../../shared/core/frames/payload-pool.ts";
 import { unpreferThisThread } from "../../shared/adapters/thread-priority.ts";
 import { FillLock } from "../adapters/fill-lock.ts";
+import { ProcessorWait } from "../adapters/processor-wait.ts";
 import { blockPages } from "../core/early-pages.ts";
 import { noteFilled, type Filled, type Placement } from "../core/placement.ts";
 import {
@@ -42,10 +43,14 @@ const port = parentPort;
 if (port === null) throw new Error("this is a thread of the page daemon");
 /** How long it may take until the end of the whole process reaches it. */
 const turnMs = 250;
+const waitPeriodMs = 20;
 
 const { shared, bell } = workerData as BulkOptions;
 const lock = new FillLock(shared);
 const bytesReceived = new BigUint64Array(shared, board.receivedAt, 1);
+const waited = new Int32Array(shared, board.waitedAt, 1);
+const processorWait = new ProcessorWait();
+let waitLookedAt = 0;
 const pool = new PayloadPool((bytes) => Buffer.from(new SharedArrayBuffer(bytes)));
 let reports: FromBulk[] = [];
 const report = (message: FromBulk): void => void reports.push(message);
@@ -132,12 +137,21 @@ function hearAll(from: NonNullable<typeof parentPort>): void {
   lane.flush();
 }
 
+/** From time to time, says how short of a processor this thread is. */
+function lookAtWait(now: number): void {
+  if (now - waitLookedAt < waitPeriodMs) return;
+  waitLookedAt = now;
+  Atomics.store(waited, 0, Math.round(1000 * processorWait.share()));
+}
+
 const poller = new Poller();
 const messages: Watched = { fd: bell, isReading: true, isWriting: false, onReady: () => hearAll(port) };
 for (;;) {
   const untilNext = lane.nextAt === undefined ? turnMs : Math.ceil(lane.nextAt - performance.now());
   poller.wait([messages, lane], Math.max(0, Math.min(turnMs, untilNext)));
-  lane.askAgain(performance.now());
+  const now = performance.now();
+  lane.askAgain(now);
+  lookAtWait(now);
   if (reports.length === 0) continue;
   // What happens in one turn is told in one message.
   Atomics.store(bytesReceived, 0, BigInt(lane.bytesReceived));

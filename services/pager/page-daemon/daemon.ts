@@ -11,6 +11,7 @@ import { DmigrateError } from "../../shared/errors.ts";
 import { Epoll } from "../adapters/epoll.ts";
 import { RestoreSocket } from "../adapters/restore-socket.ts";
 import type { PageServerStats, ProcessPages } from "../page-server.ts";
+import { FaultPace } from "../core/fault-pace.ts";
 import { AddressSpaces } from "./address-spaces.ts";
 import type { BulkLanes } from "./bulk-lanes.ts";
 import type { FromDaemon, StartDaemon } from "./messages.ts";
@@ -30,6 +31,9 @@ const calmMs = 5;
 const leastQuietMs = 10;
 const mostQuietMs = 40;
 
+/** Nothing wakes who waits for it. */
+const never = new Int32Array(new SharedArrayBuffer(4));
+
 export class PageDaemon {
   readonly #tell: (message: FromDaemon) => void;
   readonly #spaces: AddressSpaces;
@@ -40,6 +44,7 @@ export class PageDaemon {
   readonly #abort = new AbortController();
   /** Descriptor of the faults' connection, while there is one: its number may by then be another file's. */
   #urgent: number | undefined;
+  readonly #pace = new FaultPace();
   #finishedAt: number | undefined;
   #lastFaultAt = 0;
   #ended = false;
@@ -126,6 +131,13 @@ export class PageDaemon {
       else this.#spaces.hear(fd);
     }
     this.#afterwards();
+    if (this.#fetch.stage === "calm" && this.#urgent !== undefined && fds.includes(this.#urgent)) this.#keepPace();
+  }
+
+  /** After answers to faults: waits as long as the next are not to be heard of. */
+  #keepPace(): void {
+    const pauseMs = this.#pace.pauseMs(performance.now(), this.#bulk.isShortOfProcessors);
+    if (pauseMs > 0) Atomics.wait(never, 0, 0, pauseMs);
   }
 
   #accept(): void {
