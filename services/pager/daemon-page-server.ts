@@ -130,6 +130,7 @@ export class DaemonPageServer implements PageServer {
       case "failed":
         if (!this.#over) onFailure(new DmigrateError(message.code, message.message));
         break;
+      case "rehearsed":
       case "ready":
       case "serving":
       case "refused":

@@ -5,6 +5,9 @@
  */
 import type { UnusedDaemon } from "./daemon-page-server.ts";
 
+/** On a busy node. */
+const rehearsalTimeoutMs = 60_000;
+
 export class SpareDaemon {
   readonly #start: () => UnusedDaemon;
   #spare: UnusedDaemon | undefined;
@@ -19,6 +22,8 @@ export class SpareDaemon {
     if (this.#spare !== undefined || this.#stopped) return;
     const spare = this.#start();
     this.#spare = spare;
+    // That it could not shows when it is needed.
+    spare.daemon.ask({ kind: "rehearse" }, "rehearsed", rehearsalTimeoutMs).catch(() => undefined);
     // One that has ended is nobody's; it is not replaced before the next occasion, lest a broken one be started for ever.
     void spare.daemon.ended.then(() => {
       if (this.#spare === spare) this.#spare = undefined;

@@ -5,6 +5,7 @@
  */
 import { closeSync } from "node:fs";
 import koffi from "koffi";
+import { closeBell, makeBell, ring } from "../../shared/adapters/bell.ts";
 import { LinuxError } from "../../shared/adapters/linux.ts";
 
 const libc = koffi.load(null);
@@ -36,12 +37,15 @@ export class Epoll {
   readonly #options: EpollOptions;
   readonly #waited = Buffer.alloc(mostEvents * eventBytes);
   readonly #polled = Buffer.alloc(mostEvents * eventBytes);
+  /** Rung once, to end the waiting. */
+  readonly #bell = makeBell();
   #stopped = false;
 
   constructor(options: EpollOptions) {
     this.#fd = create(closeOnExec);
     if (this.#fd < 0) throw new LinuxError("epoll_create1", koffi.errno());
     this.#options = options;
+    this.add(this.#bell);
     this.#wait();
   }
 
@@ -62,13 +66,21 @@ export class Epoll {
 
   /** No more calls of `onReady`. */
   stop(): void {
+    if (this.#stopped) return;
     this.#stopped = true;
+    // Else the thread of Node's pool would be missing for a while.
+    ring(this.#bell);
+  }
+
+  #close(): void {
+    closeSync(this.#fd);
+    closeBell(this.#bell);
   }
 
   #wait(): void {
     wait.async(this.#fd, this.#waited, mostEvents, turnMs, (error: unknown, count: number) => {
       if (this.#stopped) {
-        closeSync(this.#fd);
+        this.#close();
         return;
       }
       if (error === null && count > 0) this.#options.onReady(decode(this.#waited, count));
@@ -86,7 +98,7 @@ export class Epoll {
       setImmediate(() => this.#expect());
       return;
     }
-    if (this.#stopped) closeSync(this.#fd);
+    if (this.#stopped) this.#close();
     else this.#wait();
   }
 

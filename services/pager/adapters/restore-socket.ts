@@ -35,7 +35,21 @@ export type RestoreMessage =
   /** The restore's end of the connection is closed. */
   | { kind: "closed" };
 
-export class RestoreSocket {
+/** Where a restore comes and hands out what it restores. */
+export interface RestoreEnd {
+  /** Listens until a restore is there, then undefined: its number may by then be another file's. */
+  readonly listener: number | undefined;
+  /** The connection of the restore, from `accept` to `closeConnection`. */
+  readonly connection: number | undefined;
+  /** Takes the restore's connection, if there is one. One is taken; no other will be. */
+  accept(): boolean;
+  /** The next message, or undefined when there is no whole one yet. Throws LinuxError, or Error on what CRIU never says. */
+  next(): RestoreMessage | undefined;
+  closeListener(): void;
+  closeConnection(): void;
+}
+
+export class RestoreSocket implements RestoreEnd {
   #listener: number | undefined;
   #connection: number | undefined;
   #pid: number | undefined;
@@ -52,17 +66,14 @@ export class RestoreSocket {
     check("listen", listen(listener, 1));
   }
 
-  /** Listens until a restore is there, then undefined: its number may by then be another file's. */
   get listener(): number | undefined {
     return this.#listener;
   }
 
-  /** The connection of the restore, from `accept` to `close`. */
   get connection(): number | undefined {
     return this.#connection;
   }
 
-  /** Takes the restore's connection, if there is one. One is taken; no other will be. */
   accept(): boolean {
     const fd = accept4(this.#listener, null, null, nonBlock | closeOnExec);
     if (fd < 0) return false;
@@ -70,7 +81,6 @@ export class RestoreSocket {
     return true;
   }
 
-  /** The next message, or undefined when there is no whole one yet. Throws LinuxError, or Error on what CRIU never says. */
   next(): RestoreMessage | undefined {
     if (this.#pid === undefined) {
       const bytes = this.#receive(4);

@@ -98,7 +98,9 @@ export class BulkLane {
   #ended: Promise<void> = Promise.resolve();
   #events: BulkLaneEvents | undefined;
   #dialer: PageDialer | undefined;
-  readonly #abort = new AbortController();
+  /** Of the dialer. */
+  #abort = new AbortController();
+  #disconnected: PromiseWithResolvers<void> | undefined;
   #closed = false;
   #isBellClosed = false;
   /** Held while what is known of the memory changes. */
@@ -118,7 +120,7 @@ export class BulkLane {
     return Atomics.load(this.#waited, 0) / 1000;
   }
 
-  /** Connects to the source. Throws `unavailable`, `unauthorized` or `cancelled`. */
+  /** Connects to a source. Throws `unavailable`, `unauthorized` or `cancelled`. */
   async connect({ reconnectMs, ...link }: BulkLink, events: BulkLaneEvents): Promise<void> {
     this.#events = events;
     this.#dialer = new PageDialer({
@@ -131,6 +133,21 @@ export class BulkLane {
       onFailure: events.onFailure,
     });
     await this.#dialer.connect();
+  }
+
+  /** Lets go of the source, and of all that it was asked: another one may follow. Resolves when nothing more is heard of it. */
+  async disconnect(): Promise<void> {
+    this.#disconnected ??= Promise.withResolvers();
+    this.#post({ kind: "disconnect" });
+    await this.#disconnected.promise;
+    this.#disconnected = undefined;
+    this.#abort.abort();
+    this.#abort = new AbortController();
+    this.#dialer = undefined;
+    this.#events = undefined;
+    this.#asking.clear();
+    this.#filling.clear();
+    this.#bytesOfLostThreads = 0;
   }
 
   /** Asks the source. With a placement what comes is filled in at once, if that is the latest still. */
@@ -186,6 +203,7 @@ export class BulkLane {
   }
 
   async #replace(reason: string): Promise<void> {
+    this.#disconnected?.resolve();
     this.#bytesOfLostThreads = this.bytesReceived;
     Atomics.store(this.#received, 0, 0n);
     await sleep(restartPauseMs);
@@ -252,6 +270,9 @@ export class BulkLane {
         return;
       case "lost":
         void this.#dialer?.lost(message.reason);
+        return;
+      case "disconnected":
+        this.#disconnected?.resolve();
         return;
       case "failure":
         this.#events?.onFailure(new DmigrateError(message.code, message.message));

@@ -42,6 +42,11 @@ export class BulkLanes {
     await Promise.all(connecting);
   }
 
+  /** Lets go of the source: another one may follow. Resolves when nothing more is heard of it. */
+  async disconnect(): Promise<void> {
+    await Promise.all(this.#lanes.map((lane) => lane.disconnect()));
+  }
+
   /** Asks the source. With a placement what comes is filled in at once, if that is the latest still. */
   request(request: BulkRequest, placement?: Placement): void {
     for (const [lane, ranges] of this.#dealOut(request)) lane.request({ ...request, ranges }, placement);

@@ -51,6 +51,8 @@ export type ToBulk =
   | ({ kind: "fill"; id: number; image: number; placement: Placement } & SharedPages)
   /** Memory to be used again. */
   | { kind: "free"; memory: SharedArrayBuffer }
+  /** Let go of the connection, and of all that was asked: `disconnected` is the last that is heard of it. */
+  | { kind: "disconnect" }
   /** End. To be ended from outside within a system call would end the whole process. */
   | { kind: "end" };
 
@@ -64,6 +66,7 @@ export type FromBulk =
   | { kind: "map"; map: MemoryMap }
   /** The connection is not used any more. */
   | { kind: "lost"; reason: string }
+  | { kind: "disconnected" }
   | { kind: "failure"; code: ErrorCode; message: string };
 
 /** What both threads see: the fill lock's words first; then bytes received, and of the last while, how much of it the thread waited for a processor, in thousandths. */

@@ -55,18 +55,20 @@ const pool = new PayloadPool((bytes) => Buffer.from(new SharedArrayBuffer(bytes)
 let reports: FromBulk[] = [];
 const report = (message: FromBulk): void => void reports.push(message);
 
-const lane = new PageLane({
-  pool,
-  onAnswer: answered,
-  onRefused: (request) => {
-    const { batch, page, pages } = request as Asked;
-    report({ kind: "refused", id: batch.id, asked: { page, pages } });
-    settle(batch);
-  },
-  onMap: (map) => report({ kind: "map", map }),
-  onLost: (reason) => report({ kind: "lost", reason }),
-  onFailure: ({ code, message }) => report({ kind: "failure", code, message }),
-});
+const openLane = (): PageLane =>
+  new PageLane({
+    pool,
+    onAnswer: answered,
+    onRefused: (request) => {
+      const { batch, page, pages } = request as Asked;
+      report({ kind: "refused", id: batch.id, asked: { page, pages } });
+      settle(batch);
+    },
+    onMap: (map) => report({ kind: "map", map }),
+    onLost: (reason) => report({ kind: "lost", reason }),
+    onFailure: ({ code, message }) => report({ kind: "failure", code, message }),
+  });
+let lane = openLane();
 
 function answered({ request, pages, spans, provisional, payload, keep }: PageAnswer): void {
   const { batch, page } = request as Asked;
@@ -121,6 +123,11 @@ function obey(message: ToBulk): void {
       return;
     case "free":
       pool.restock(Buffer.from(message.memory));
+      return;
+    case "disconnect":
+      lane.end();
+      lane = openLane();
+      report({ kind: "disconnected" });
       return;
     case "end":
       process.exit(0);

@@ -9,7 +9,7 @@
  */
 import { DmigrateError } from "../../shared/errors.ts";
 import { Epoll } from "../adapters/epoll.ts";
-import { RestoreSocket } from "../adapters/restore-socket.ts";
+import type { RestoreEnd } from "../adapters/restore-socket.ts";
 import type { PageServerStats, ProcessPages } from "../page-server.ts";
 import { FaultPace } from "../core/fault-pace.ts";
 import { AddressSpaces } from "./address-spaces.ts";
@@ -34,12 +34,21 @@ const mostQuietMs = 40;
 /** Nothing wakes who waits for it. */
 const never = new Int32Array(new SharedArrayBuffer(4));
 
+export interface PageDaemonOptions {
+  start: StartDaemon;
+  /** The maker's to end, or to use for another one once this one is drained. */
+  bulk: BulkLanes;
+  /** Where the restore comes, perhaps at once. */
+  restore: RestoreEnd;
+  tell: (message: FromDaemon) => void;
+}
+
 export class PageDaemon {
   readonly #tell: (message: FromDaemon) => void;
   readonly #spaces: AddressSpaces;
   readonly #epoll: Epoll;
-  readonly #socket: RestoreSocket;
   readonly #bulk: BulkLanes;
+  readonly #restore: RestoreEnd;
   readonly #fetch: PageFetch;
   readonly #abort = new AbortController();
   /** Descriptor of the faults' connection, while there is one: its number may by then be another file's. */
@@ -51,11 +60,12 @@ export class PageDaemon {
   #goesOnSoon = false;
   #retry: NodeJS.Timeout | undefined;
   #retryAt = Infinity;
+  readonly #looking: NodeJS.Timeout;
 
-  /** Listens for CRIU's restore in the current directory; it may connect at once. */
-  constructor(start: StartDaemon, bulk: BulkLanes, tell: (message: FromDaemon) => void) {
+  constructor({ start, bulk, restore, tell }: PageDaemonOptions) {
     this.#tell = tell;
     this.#bulk = bulk;
+    this.#restore = restore;
     this.#epoll = new Epoll({
       onReady: (fds) => this.#guard(() => this.#ready(fds)),
       // An answer to a fault comes within a fraction of a millisecond, and the next fault soon after it.
@@ -85,9 +95,8 @@ export class PageDaemon {
       onLink: (lost) => tell({ kind: "link", lost }),
       onFailure: (error) => this.#fail(error),
     });
-    this.#socket = new RestoreSocket();
-    if (this.#socket.listener !== undefined) this.#epoll.add(this.#socket.listener);
-    setInterval(() => this.#look(), statsPeriodMs).unref();
+    if (restore.listener !== undefined) this.#epoll.add(restore.listener);
+    this.#looking = setInterval(() => this.#look(), statsPeriodMs).unref();
   }
 
   /** Connects to the source. Throws `unavailable`, `unauthorized` or `cancelled`. */
@@ -104,7 +113,7 @@ export class PageDaemon {
   /** Whether processes may be running here on pages that only the source has. */
   get needed(): boolean {
     // While a restore is connected it may be done by now, and only its word not read yet.
-    if (this.#socket.connection !== undefined) return true;
+    if (this.#restore.connection !== undefined) return true;
     if (this.#finishedAt === undefined || this.#ended) return false;
     this.#spaces.dropDead();
     this.#endIfDrained();
@@ -125,8 +134,8 @@ export class PageDaemon {
 
   #ready(fds: readonly number[]): void {
     for (const fd of fds) {
-      if (fd === this.#socket.listener) this.#accept();
-      else if (fd === this.#socket.connection) this.#receive();
+      if (fd === this.#restore.listener) this.#accept();
+      else if (fd === this.#restore.connection) this.#receive();
       else if (fd === this.#urgent) this.#fetch.takeUrgent();
       else this.#spaces.hear(fd);
     }
@@ -141,21 +150,21 @@ export class PageDaemon {
   }
 
   #accept(): void {
-    const { listener } = this.#socket;
-    if (listener === undefined || !this.#socket.accept()) return;
+    const { listener } = this.#restore;
+    if (listener === undefined || !this.#restore.accept()) return;
     this.#epoll.delete(listener);
-    this.#socket.closeListener();
-    if (this.#socket.connection !== undefined) this.#epoll.add(this.#socket.connection);
+    this.#restore.closeListener();
+    if (this.#restore.connection !== undefined) this.#epoll.add(this.#restore.connection);
   }
 
   #receive(): void {
-    for (let message = this.#socket.next(); message !== undefined; message = this.#socket.next()) {
+    for (let message = this.#restore.next(); message !== undefined; message = this.#restore.next()) {
       if (message.kind === "process") {
         this.#spaces.adopt(message.pid, message.fd);
         continue;
       }
-      if (this.#socket.connection !== undefined) this.#epoll.delete(this.#socket.connection);
-      this.#socket.closeConnection();
+      if (this.#restore.connection !== undefined) this.#epoll.delete(this.#restore.connection);
+      this.#restore.closeConnection();
       if (message.kind === "closed")
         throw new DmigrateError("restore-failed", "CRIU's restore ended before it was done");
       this.#finishedAt = performance.now();
@@ -223,15 +232,15 @@ export class PageDaemon {
     if (this.#finishedAt === undefined || this.#ended || !this.#spaces.empty) return;
     this.#ended = true;
     this.#tell({ kind: "drained", drainMs: performance.now() - this.#finishedAt, stats: this.stats() });
+    clearInterval(this.#looking);
     this.#epoll.stop();
     this.#abort.abort();
-    void this.#bulk.close();
   }
 
   #look(): void {
     const stats = this.stats();
     // Until it is used there is nothing to tell of, unless pages come ahead of their processes.
-    if (this.#socket.connection !== undefined || this.#finishedAt !== undefined || stats.pagesAnnounced > 0)
+    if (this.#restore.connection !== undefined || this.#finishedAt !== undefined || stats.pagesAnnounced > 0)
       this.#tell({ kind: "stats", stats });
   }
 

@@ -3,14 +3,16 @@
  * processes read zeros where their pages are missing, so it outlives the agent, takes no signal, and whatever goes wrong
  * ends when nobody needs it any more. The agent that started it is at descriptor 3; the next one comes by a socket.
  */
-import { renameSync, rmSync, writeFileSync } from "node:fs";
+import { renameSync, rmSync, stat, writeFileSync } from "node:fs";
 import { createServer, Socket } from "node:net";
 import { spareFromOomKiller } from "../../shared/adapters/oom.ts";
-import { preferThisThread } from "../../shared/adapters/thread-priority.ts";
+import { preferThisThread, unpreferThisThread } from "../../shared/adapters/thread-priority.ts";
 import { asDmigrateError, hasErrno, messageOf } from "../../shared/errors.ts";
+import { RestoreSocket } from "../adapters/restore-socket.ts";
 import { BulkLanes } from "./bulk-lanes.ts";
 import { openChannel, type Channel } from "./channel.ts";
 import { PageDaemon } from "./daemon.ts";
+import { rehearse } from "./rehearsal.ts";
 import { agentSocketName, outcomeName, type FromDaemon, type Outcome, type ToDaemon } from "./messages.ts";
 
 const aloneCheckMs = 1_000;
@@ -19,8 +21,11 @@ const firstAgentFd = 3;
 
 // Started ahead of need, as this process is.
 const bulk = new BulkLanes();
-// After that thread, and before those that wait for the kernel's word on this one's behalf.
+// After that thread, and before those that wait for the kernel's word on this one's behalf: those of Node's pool, which
+// begin with the first that it has to do.
 preferThisThread();
+stat(".", () => undefined);
+const rehearsal = { stop: new AbortController(), over: Promise.resolve() };
 let daemon: PageDaemon | undefined;
 const agents = new Set<Channel<FromDaemon>>();
 /** What an agent that comes later must know too: it is told once. */
@@ -39,6 +44,7 @@ function tell(message: FromDaemon): void {
   if (message.kind === "drained") {
     drained = message;
     leaveOutcome(message);
+    void bulk.close();
   }
   for (const agent of agents) agent.send(message);
   if (message.kind === "drained" && agents.size === 0) goOnAlone();
@@ -51,10 +57,20 @@ function tellFailure(error: unknown): void {
 
 async function obey(message: ToDaemon): Promise<void> {
   switch (message.kind) {
+    case "rehearse":
+      // What runs on this node comes first.
+      unpreferThisThread();
+      rehearsal.over = rehearse(bulk, rehearsal.stop.signal).catch(giveUp);
+      await rehearsal.over;
+      tell({ kind: "rehearsed" });
+      return;
     case "start":
+      rehearsal.stop.abort();
+      await rehearsal.over;
+      preferThisThread();
       process.chdir(message.options.workDir);
       listenForAgents();
-      daemon = new PageDaemon(message.options, bulk, tell);
+      daemon = new PageDaemon({ start: message.options, bulk, restore: new RestoreSocket(), tell });
       await daemon.connect();
       tell({ kind: "ready" });
       return;
@@ -101,6 +117,12 @@ function listenForAgents(): void {
 async function leave(): Promise<void> {
   await bulk.close();
   process.exit(0);
+}
+
+/** Of no use to a migration, for who knows what its threads do; the next one is started when it is needed. */
+function giveUp(error: unknown): never {
+  process.stderr.write(`page daemon: the rehearsal failed: ${messageOf(error)}\n`);
+  process.exit(1);
 }
 
 /** When there is no room for it, this process stays to tell, and tries again. */

@@ -45,6 +45,8 @@ export interface StartDaemon {
 }
 
 export type ToDaemon =
+  /** There is no migration yet: make ready for it (rehearsal.ts). */
+  | { kind: "rehearse" }
   | { kind: "start"; options: StartDaemon }
   | { kind: "serve"; processes: readonly ProcessPages[] }
   /** End, unless processes here may need pages and `force` is false. */
@@ -53,6 +55,8 @@ export type ToDaemon =
 export type FromDaemon =
   /** To an agent that has connected anew; all else that it must know was sent before. */
   | { kind: "attached"; pid: number }
+  /** As ready as can be. */
+  | { kind: "rehearsed" }
   /** Linked to the source, and listening for CRIU. */
   | { kind: "ready" }
   /** The pages to serve are known. */

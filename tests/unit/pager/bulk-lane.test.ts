@@ -48,16 +48,9 @@ const memory: PageReader = {
   },
 };
 
-beforeEach(async () => {
-  [answers, over, links, failures] = [[], [], [], []];
-  take = (answer) => answers.push(answer);
-  transfer = new PageSource(secret, memory);
-  listener = await listenForData({ host: "127.0.0.1", port: 0 }, () => transfer, createLog("test", "silent"));
-  region = openUserfaultRegion(pages);
-  lane = new BulkLane();
-  const source = { host: "127.0.0.1", port: listener.port };
-  await lane.connect(
-    { migrationId, secret, source, role: "pages", reconnectMs: 5_000 },
+const connect = (): Promise<void> =>
+  lane.connect(
+    { migrationId, secret, source: { host: "127.0.0.1", port: listener.port }, role: "pages", reconnectMs: 5_000 },
     {
       onAnswer: (answer) => take(answer),
       onFilled: (filled) => over.push(filled),
@@ -67,6 +60,15 @@ beforeEach(async () => {
       onFailure: (error) => failures.push(error),
     },
   );
+
+beforeEach(async () => {
+  [answers, over, links, failures] = [[], [], [], []];
+  take = (answer) => answers.push(answer);
+  transfer = new PageSource(secret, memory);
+  listener = await listenForData({ host: "127.0.0.1", port: 0 }, () => transfer, createLog("test", "silent"));
+  region = openUserfaultRegion(pages);
+  lane = new BulkLane();
+  await connect();
 });
 
 afterEach(async () => {
@@ -101,6 +103,20 @@ test("an answer that was not placed is handed over, its contents in memory of bo
     { pages: 0, filled: [] },
     { pages: 0, filled: [] },
   ]);
+});
+
+test("once it has let go of a source it serves another one, and hears nothing more of the first", async () => {
+  transfer.isHeld = true;
+  lane.request(request(1_000, 3));
+  await lane.disconnect();
+  transfer.isHeld = false;
+  await connect();
+  lane.request(request(2_000, 2));
+  await expect.poll(() => answers.length, { timeout: 5_000 }).toBe(1);
+  expect(transfer.roles).toEqual(["pages", "pages"]);
+  expect(answers[0]).toMatchObject({ pages: 2, request: { page: 2_000 } });
+  expect(lane.bytesReceived).toBeLessThan(3 * pageBytes);
+  expect([links, failures]).toEqual([[], []]);
 });
 
 test("what is longer than a block is asked for and answered by blocks", async () => {

@@ -1,11 +1,13 @@
 import { expect, test } from "vitest";
 import { EarlyMessages, type UnusedDaemon } from "../../../services/pager/daemon-page-server.ts";
+import type { ToDaemon } from "../../../services/pager/page-daemon/messages.ts";
 import { SpareDaemon } from "../../../services/pager/spare-daemon.ts";
 
 interface Started {
   unused: UnusedDaemon;
   end: () => void;
   killed: boolean;
+  asked: ToDaemon[];
 }
 
 function createSupply(): { spare: SpareDaemon; started: Started[] } {
@@ -14,12 +16,16 @@ function createSupply(): { spare: SpareDaemon; started: Started[] } {
     const { promise: ended, resolve } = Promise.withResolvers<string>();
     const one: Started = {
       killed: false,
+      asked: [],
       end: () => resolve("exit code 1"),
       unused: {
         heard: new EarlyMessages(),
         daemon: {
           ended,
-          ask: () => Promise.resolve(),
+          ask: (message) => {
+            one.asked.push(message);
+            return Promise.resolve();
+          },
           kill: () => {
             one.killed = true;
             resolve("signal SIGKILL");
@@ -43,6 +49,14 @@ test("there is one spare, however often it is asked for, and each is given away 
   expect(spare.take()).toBe(started[0]?.unused);
   expect(spare.take()).toBe(started[1]?.unused);
   expect(started).toHaveLength(2);
+});
+
+test("a spare rehearses, one that is needed at once does not", () => {
+  const { spare, started } = createSupply();
+  spare.restock();
+  spare.take();
+  spare.take();
+  expect(started.map(({ asked }) => asked)).toEqual([[{ kind: "rehearse" }], []]);
 });
 
 test("a spare that has ended is not given away", async () => {

@@ -100,6 +100,20 @@ test("a daemon that is needed outlives its agent, and the next one takes hold of
   expect(drained).toEqual([]);
 });
 
+test("a daemon that rehearses serves a migration as soon as it is given one", async () => {
+  const unused = startUnusedDaemon();
+  unused.daemon.ask({ kind: "rehearse" }, "rehearsed", 10_000).catch(() => undefined);
+  await sleep(500);
+  const options = { ...request(), workDir, reconnectMs: 1_000 };
+  const server = await DaemonPageServer.start(options, { workDir, log, ...events }, unused);
+  expect(source.roles.toSorted()).toEqual(["faults", "pages"]);
+  const restore = await beginRestore();
+  expect(await server.stop(false)).toBe(false);
+  expect(failures).toEqual([]);
+  await server.stop(true);
+  restore.destroy();
+});
+
 test("one that has failed says so to the next agent too", async () => {
   const first = await startDaemon();
   const restore = await beginRestore();
