@@ -52,7 +52,7 @@ const overlayPrefix = "trusted.overlay.";
 /** How overlayfs keeps a container's own attributes of that prefix apart from its own. */
 const escapedPrefix = "trusted.overlay.overlay.";
 /** Files up to this size go as one record, if nothing else speaks against it. */
-const smallBytes = 64 * 1024;
+const smallBytes = 128 * 1024;
 
 /** What is read at once of a file that is compared: a fraction of a millisecond's work. */
 const comparedBytes = 1 << 20;
