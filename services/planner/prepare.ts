@@ -50,6 +50,7 @@ export async function prepare(run: Run, inspection: Inspection): Promise<void> {
   const { moveBinds } = plan;
   // Only the two nodes ever know it; a migration that has lost it is rolled back, never continued.
   const secret = randomBytes(32).toString("hex");
+  const linkBytesPerSecond = run.links.find(source.name, destination.name)?.bytesPerSecond;
 
   const link = async (): Promise<Endpoint> => {
     const { dataPort } = await create(run, "transfer", () =>
@@ -63,6 +64,7 @@ export async function prepare(run: Run, inspection: Inspection): Promise<void> {
           binds: moveBinds,
           readers: plan.readers,
           compression: plan.compression,
+          ...(linkBytesPerSecond !== undefined && { linkBytesPerSecond }),
           security,
         },
         transferSchema,

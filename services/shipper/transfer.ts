@@ -90,6 +90,7 @@ export class Transfer implements Attachable {
     this.#jobs = new FileJobs(request.compression === "zstd", (isWaiting) =>
       deps.pageThreads.holdBack(request.migrationId, isWaiting),
     );
+    if (request.linkBytesPerSecond !== undefined) this.#jobs.noteLink(request.linkBytesPerSecond);
     this.#log = new SourceLog(deps.docker, request.containerId);
     deps.pageThreads.begin(request.migrationId, request.readers);
   }

@@ -33,6 +33,8 @@ export const createTransferSchema = z.strictObject({
   readers: readersSchema.default(1),
   /** What files are sent as until measurements decide: the plan's guess. */
   compression: z.enum(["none", "zstd"]).default("none"),
+  /** What the link was found to carry a while ago: that less arrives may have other reasons then. */
+  linkBytesPerSecond: z.number().positive().optional(),
   /** With `plain` the source takes connections of either kind. */
   security: linkSecuritySchema.default("tls"),
 });

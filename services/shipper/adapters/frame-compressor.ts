@@ -54,7 +54,7 @@ export class FrameCompressor {
 
   /** The link was measured, with bytes that were not compressed. */
   noteLink(bytesPerSecond: number): void {
-    this.#choice.noteLink(bytesPerSecond, 1_000, false);
+    this.#choice.noteLeast(bytesPerSecond / 1_000);
   }
 
   /** So many bytes have crossed the link. */

@@ -11,6 +11,11 @@ export interface Compressed {
 
 /** How much of a new measurement goes into the average. */
 const weight = 0.25;
+/**
+ * The same of one by which the link is slower than it was: what was slow may have been a processor at either end, and the
+ * link itself seldom gets slower within seconds.
+ */
+const slowerWeight = 0.02;
 /** It must be worth this much: compression takes CPU that others could use. */
 const worthwhile = 1.25;
 /** What it is found to bring is told from noise by this much. */
@@ -64,7 +69,13 @@ export class CompressionChoice {
         : lookAfterFrames.first;
       return;
     }
-    this.#linkRate = average(this.#linkRate, rate);
+    const isSlower = this.#linkRate !== undefined && rate < this.#linkRate;
+    this.#linkRate = average(this.#linkRate, rate, isSlower ? slowerWeight : weight);
+  }
+
+  /** The link was measured by itself: it carries at least so much, bytes per millisecond. */
+  noteLeast(rate: number): void {
+    this.#linkRate = Math.max(rate, this.#linkRate ?? 0);
   }
 
   noteCompressed({ bytesIn, bytesOut, ms }: Compressed): void {
@@ -107,5 +118,5 @@ export class CompressionChoice {
   }
 }
 
-const average = (old: number | undefined, measured: number): number =>
-  old === undefined ? measured : old + weight * (measured - old);
+const average = (old: number | undefined, measured: number, share = weight): number =>
+  old === undefined ? measured : old + share * (measured - old);

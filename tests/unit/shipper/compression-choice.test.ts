@@ -37,6 +37,29 @@ describe("compression", () => {
     expect(chosen.filter(Boolean).length).toBe(2);
   });
 
+  test("is left off where a fast link carries little for a while: it is a processor that is slow then", () => {
+    const choice = new CompressionChoice(false);
+    choice.noteLeast(900 * 1_000);
+    choice.noteCompressed(zstd(500, 0.3));
+    const chosen = Array.from({ length: 20 }, () => {
+      choice.noteLink(...carried(150));
+      return choice.next(true);
+    });
+    expect(chosen.filter(Boolean)).toEqual([]);
+  });
+
+  test("begins once a link that was fast has been slow for some seconds", () => {
+    const choice = new CompressionChoice(false);
+    choice.noteLeast(900 * 1_000);
+    choice.noteCompressed(zstd(500, 0.3));
+    let measurements = 0;
+    for (; measurements < 400 && !(choice.next(true) && choice.next(true)); measurements++)
+      choice.noteLink(...carried(12));
+    // Each is of 50 ms at least.
+    expect(measurements).toBeGreaterThan(20);
+    expect(measurements).toBeLessThan(200);
+  });
+
   test("comes back when the data has become compressible", () => {
     const choice = new CompressionChoice(false);
     choice.noteLink(...carried(12));
