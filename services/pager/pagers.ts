@@ -63,7 +63,7 @@ export class Pagers {
       deps.log.warn({ migrationId }, "taking over a pager of an earlier run");
       this.#pagers.set(migrationId, this.#takeOver(record));
     }
-    if (deps.serveWith === "userfaultfd") this.#spare.restock();
+    if (deps.serveWith === "userfaultfd") this.#spare.restock(this.#pagers.size === 0);
     // Ahead of need, as that is; each migration meets what is wrong itself.
     requireLazyPages(deps.criu).catch(() => undefined);
   }
@@ -145,7 +145,8 @@ export class Pagers {
 
   /** Later: just now the processors of this node have the rest of a migration to do. */
   #restock(): void {
-    if (this.#deps.serveWith === "userfaultfd") setTimeout(() => this.#spare.restock(), restockMs).unref();
+    if (this.#deps.serveWith !== "userfaultfd") return;
+    setTimeout(() => this.#spare.restock(this.#pagers.size === 0), restockMs).unref();
   }
 
   async #connect(request: CreatePager): Promise<Pager> {

@@ -17,13 +17,13 @@ export class SpareDaemon {
     this.#start = start;
   }
 
-  /** Starts the spare, if there is none. */
-  restock(): void {
+  /** Starts the spare, if there is none. It rehearses, which takes seconds of processors' time, if nobody needs these now. */
+  restock(isQuiet: boolean): void {
     if (this.#spare !== undefined || this.#stopped) return;
     const spare = this.#start();
     this.#spare = spare;
-    // That it could not shows when it is needed.
-    spare.daemon.ask({ kind: "rehearse" }, "rehearsed", rehearsalTimeoutMs).catch(() => undefined);
+    // One that could not has ended.
+    if (isQuiet) spare.daemon.ask({ kind: "rehearse" }, "rehearsed", rehearsalTimeoutMs).catch(() => undefined);
     // One that has ended is nobody's; it is not replaced before the next occasion, lest a broken one be started for ever.
     void spare.daemon.ended.then(() => {
       if (this.#spare === spare) this.#spare = undefined;

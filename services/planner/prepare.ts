@@ -50,7 +50,10 @@ export async function prepare(run: Run, inspection: Inspection): Promise<void> {
   const { moveBinds } = plan;
   // Only the two nodes ever know it; a migration that has lost it is rolled back, never continued.
   const secret = randomBytes(32).toString("hex");
-  const linkBytesPerSecond = run.links.find(source.name, destination.name)?.bytesPerSecond;
+  const { links } = run;
+  // What is old, or not what the last migration met, is measured anew.
+  const isKnown = !links.isProbeDue(source.name, destination.name);
+  const linkBytesPerSecond = isKnown ? links.find(source.name, destination.name)?.bytesPerSecond : undefined;
 
   const link = async (): Promise<Endpoint> => {
     const { dataPort } = await create(run, "transfer", () =>

@@ -1,39 +1,45 @@
 /** How long the calling thread has waited for a processor: /proc/thread-self/schedstat (Documentation/scheduler/sched-stats.rst). */
 import { openSync, readSync } from "node:fs";
-import { hasErrno } from "../../shared/errors.ts";
 
 /** Three numbers of 20 digits at most. */
 const mostBytes = 64;
 
 export class ProcessorWait {
-  /** Of the thread that opens it, whoever reads; undefined where the kernel does not keep count. */
+  /** Of the thread that opens it, whoever reads; undefined where it is not to be had. */
   readonly #fd = openCounters();
   readonly #bytes = Buffer.alloc(mostBytes);
-  #ranNs = 0;
-  #waitedNs = 0;
+  #waitedMs = this.#read();
+  #askedAt = performance.now();
 
   /**
-   * Of the time in which it wanted to run since this was asked last, the share in which it had to wait: 0 to 1. It is 0
+   * Of the time since this was asked last, the share in which the thread would have run and had to wait: 0 to 1. It is 0
    * when that is not known.
    */
   share(): number {
+    const now = performance.now();
+    const waitedMs = this.#read();
+    const share = (waitedMs - this.#waitedMs) / (now - this.#askedAt);
+    this.#waitedMs = waitedMs;
+    this.#askedAt = now;
+    return Math.min(1, Math.max(0, share));
+  }
+
+  #read(): number {
     if (this.#fd === undefined) return 0;
-    const [ran = 0, waited = 0] = this.#bytes
-      .toString("latin1", 0, readSync(this.#fd, this.#bytes, 0, mostBytes, 0))
-      .split(" ")
-      .map(Number);
-    const [running, waiting] = [ran - this.#ranNs, waited - this.#waitedNs];
-    this.#ranNs = ran;
-    this.#waitedNs = waited;
-    return waiting > 0 ? waiting / (running + waiting) : 0;
+    try {
+      const text = this.#bytes.toString("latin1", 0, readSync(this.#fd, this.#bytes, 0, mostBytes, 0));
+      return Number(text.split(" ")[1] ?? 0) / 1e6;
+    } catch {
+      return 0;
+    }
   }
 }
 
 function openCounters(): number | undefined {
   try {
     return openSync("/proc/thread-self/schedstat", "r");
-  } catch (error) {
-    if (hasErrno(error, "ENOENT")) return undefined;
-    throw error;
+  } catch {
+    // Such a kernel does not count, or there is no descriptor left: nothing depends on it.
+    return undefined;
   }
 }

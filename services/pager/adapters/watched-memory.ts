@@ -7,7 +7,7 @@ const libc = koffi.load(null);
 type Call = (...args: unknown[]) => number;
 const syscall = libc.func("long syscall(long, int)") as Call;
 const ioctl = libc.func("int ioctl(int, unsigned long, void *)") as Call;
-const mmap = libc.func("uint64_t mmap(void *, size_t, int, int, int, int64_t)") as Call;
+const mmap = libc.func("int64_t mmap(void *, size_t, int, int, int, int64_t)") as Call;
 const munmap = libc.func("int munmap(uint64_t, size_t)") as Call;
 const memcpy = libc.func("void *memcpy(void *, uint64_t, size_t)");
 
@@ -33,9 +33,7 @@ export function openUserfaultfd(features = 0): number {
 
 /** Maps memory that has no pages yet; answers its first page. Throws LinuxError. */
 export function mapMemory(pages: number): number {
-  const address = mmap(null, pages * pageBytes, readWrite, privateAnonymous, -1, 0);
-  if (address % pageBytes !== 0) throw new LinuxError("mmap", koffi.errno());
-  return address / pageBytes;
+  return check("mmap", mmap(null, pages * pageBytes, readWrite, privateAnonymous, -1, 0)) / pageBytes;
 }
 
 export const unmapMemory = (page: number, pages: number): void => void munmap(page * pageBytes, pages * pageBytes);

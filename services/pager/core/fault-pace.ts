@@ -5,7 +5,7 @@
  * as long, and gets more done until then.
  */
 
-/** From one round of answers to the next, milliseconds: there may be any number of threads whose faults a round answers. */
+/** From one round of answers to the next, milliseconds; a round answers the faults of all threads whose pages have come. */
 const roundMs = 0.65;
 
 export class FaultPace {

@@ -12,7 +12,8 @@ import type { BulkRequest } from "./bulk-messages.ts";
 /** What is asked for together in the background is of one unit: 1 MiB. */
 export const unitPages = 256;
 
-const shortShare = 0.2;
+/** Of the time; a thread on a free processor waits for hardly any. */
+const shortShare = 0.15;
 
 export class BulkLanes {
   readonly #lanes: BulkLane[] = [];

@@ -127,6 +127,7 @@ function obey(message: ToBulk): void {
     case "disconnect":
       lane.end();
       lane = openLane();
+      Atomics.store(waited, 0, 0);
       report({ kind: "disconnected" });
       return;
     case "end":

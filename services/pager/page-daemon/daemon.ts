@@ -31,6 +31,8 @@ const calmMs = 5;
 const leastQuietMs = 10;
 const mostQuietMs = 40;
 
+/** Four answers each: others have their turn then. */
+const mostTakes = 16;
 /** Nothing wakes who waits for it. */
 const never = new Int32Array(new SharedArrayBuffer(4));
 
@@ -133,20 +135,31 @@ export class PageDaemon {
   }
 
   #ready(fds: readonly number[]): void {
+    let hasAnswered = false;
     for (const fd of fds) {
       if (fd === this.#restore.listener) this.#accept();
       else if (fd === this.#restore.connection) this.#receive();
-      else if (fd === this.#urgent) this.#fetch.takeUrgent();
+      else if (fd === this.#urgent) hasAnswered = this.#takeAnswers();
       else this.#spaces.hear(fd);
     }
     this.#afterwards();
-    if (this.#fetch.stage === "calm" && this.#urgent !== undefined && fds.includes(this.#urgent)) this.#keepPace();
+    if (hasAnswered && this.#fetch.stage === "calm") this.#keepPace();
   }
 
-  /** After answers to faults: waits as long as the next are not to be heard of. */
+  /** Answers faults by what has come, all of it; whether there was any. */
+  #takeAnswers(): boolean {
+    let times = 0;
+    while (times < mostTakes && this.#fetch.takeUrgent()) times++;
+    return times > 0;
+  }
+
+  /** After a round of answers: the next is to wait, where processors are short. */
   #keepPace(): void {
     const pauseMs = this.#pace.pauseMs(performance.now(), this.#bulk.isShortOfProcessors);
-    if (pauseMs > 0) Atomics.wait(never, 0, 0, pauseMs);
+    if (pauseMs === 0) return;
+    // What was asked for now comes meanwhile.
+    this.#hearNow();
+    Atomics.wait(never, 0, 0, pauseMs);
   }
 
   #accept(): void {

@@ -58,16 +58,16 @@ function tellFailure(error: unknown): void {
 async function obey(message: ToDaemon): Promise<void> {
   switch (message.kind) {
     case "rehearse":
-      // What runs on this node comes first.
+      // Nobody waits for it.
       unpreferThisThread();
       rehearsal.over = rehearse(bulk, rehearsal.stop.signal).catch(giveUp);
       await rehearsal.over;
       tell({ kind: "rehearsed" });
       return;
     case "start":
+      preferThisThread();
       rehearsal.stop.abort();
       await rehearsal.over;
-      preferThisThread();
       process.chdir(message.options.workDir);
       listenForAgents();
       daemon = new PageDaemon({ start: message.options, bulk, restore: new RestoreSocket(), tell });
@@ -115,15 +115,19 @@ function listenForAgents(): void {
 
 /** A thread that is ended within a system call would end the process by SIGABRT. */
 async function leave(): Promise<void> {
+  if (daemon === undefined) endAtOnce();
   await bulk.close();
   process.exit(0);
 }
 
-/** Of no use to a migration, for who knows what its threads do; the next one is started when it is needed. */
-function giveUp(error: unknown): never {
+/** Of no use to a migration, for who knows what its threads do. */
+function giveUp(error: unknown): void {
   process.stderr.write(`page daemon: the rehearsal failed: ${messageOf(error)}\n`);
-  process.exit(1);
+  endAtOnce();
 }
+
+/** A usual exit waits for the threads, and one may wait for a page of the rehearsal. */
+const endAtOnce = (): void => void process.kill(process.pid, "SIGKILL");
 
 /** When there is no room for it, this process stays to tell, and tries again. */
 function leaveOutcome({ drainMs, stats }: Outcome): void {

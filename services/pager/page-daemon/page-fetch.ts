@@ -60,6 +60,7 @@ export class PageFetch {
   stage: "announced" | "known" | "restored" | "calm" = "announced";
   /** Faults of pages that are held here. */
   #localFaults: { pid: number; page: number }[] = [];
+  #faultsAnswered = 0;
   #backgroundBytes = 0;
   /** Asked for, and not all filled in or kept. */
   #pagesUnderWay = 0;
@@ -121,9 +122,11 @@ export class PageFetch {
     await Promise.all([connecting, this.#dialer.connect()]);
   }
 
-  /** Takes what has come by the faults' connection. */
-  takeUrgent(): void {
+  /** Takes what has come by the faults' connection, or a part of it; answers whether that answered a fault. */
+  takeUrgent(): boolean {
+    const before = this.#faultsAnswered;
     this.#urgent.onReady();
+    return this.#faultsAnswered > before;
   }
 
   /** Threads wait for pages that the source was asked for. */
@@ -239,6 +242,7 @@ export class PageFetch {
   }
 
   #urgentArrived(answer: PageAnswer): void {
+    this.#faultsAnswered += 1;
     const { request, keep } = answer;
     const runs = this.#resolve(answer);
     if (this.#filler.fill(runs)) {

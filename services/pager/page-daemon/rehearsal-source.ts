@@ -42,4 +42,5 @@ const { server } = createDataServer({
   onRefused: () => undefined,
   maxHandshakes: 4,
 });
+parentPort?.once("message", () => process.exit(0));
 server.listen(0, "127.0.0.1", () => parentPort?.postMessage((server.address() as AddressInfo).port));

@@ -14,11 +14,11 @@ import type { BulkLanes } from "./bulk-lanes.ts";
 import { PageDaemon } from "./daemon.ts";
 import type { StartDaemon } from "./messages.ts";
 
-/** Each is a whole migration of some 60 ms, and the daemon may be wanted after any. With 12 the downtime was 40 ms longer. */
+/** Each is a whole migration of some 80 ms, and the daemon may be wanted after any. With 12 the downtime was 40 ms longer. */
 const rounds = 40;
 const pages = 4096;
 const pid = 1;
-const roundTimeoutMs = 5_000;
+const roundTimeoutMs = 10_000;
 /** Coprime to the number of pages: touched in this step, pages come in no order. */
 const touchStep = 1021;
 
@@ -26,20 +26,36 @@ const source = new URL("./rehearsal-source.ts", import.meta.url);
 
 /**
  * Resolves when it is over, or soon after the signal was aborted; `bulk` is then as it was. Rejects when something failed:
- * what `bulk` does then is unknown.
+ * then nobody knows what `bulk` does, and a thread may wait for a page for ever.
  */
 export async function rehearse(bulk: BulkLanes, signal: AbortSignal): Promise<void> {
   const secret = randomBytes(32).toString("hex");
   const worker = new Worker(source, { workerData: secret });
+  const ended = once(worker, "exit");
+  // What it fails of shows in the rounds.
+  worker.on("error", () => undefined);
   try {
-    const [port] = (await once(worker, "message")) as [number];
+    const [port] = (await once(worker, "message", { signal: AbortSignal.timeout(roundTimeoutMs) })) as [number];
     const start: StartDaemon = {
       ...{ migrationId: "rehearsal", secret, source: { host: "127.0.0.1", port }, workDir: "." },
       ...{ readers: 1, windowBytes: 8 << 20, earlyBytes: 0, whole: false, reconnectMs: 0 },
     };
-    for (let round = 0; round < rounds && !signal.aborted; round++) await playRound(start, bulk, signal);
+    for (let round = 0; round < rounds && !signal.aborted; round++) await inTime(playRound(start, bulk, signal));
   } finally {
-    await worker.terminate();
+    // A thread that is ended from outside may be within a system call, and the process would end with it.
+    worker.postMessage("end");
+  }
+  await ended;
+}
+
+async function inTime(round: Promise<void>): Promise<void> {
+  const late = Promise.withResolvers<never>();
+  const error = new DmigrateError("timeout", `a round took ${roundTimeoutMs} ms`);
+  const timer = setTimeout(() => late.reject(error), roundTimeoutMs);
+  try {
+    await Promise.race([round, late.promise]);
+  } finally {
+    clearTimeout(timer);
   }
 }
 
@@ -49,8 +65,8 @@ async function playRound(start: StartDaemon, bulk: BulkLanes, signal: AbortSigna
   watchMemory(fd, page, pages);
   const restore = new RehearsedRestore(fd);
   const drained = Promise.withResolvers<undefined>();
-  const late = (): void => drained.reject(new DmigrateError("timeout", `a round took ${roundTimeoutMs} ms`));
-  const timer = setTimeout(late, roundTimeoutMs);
+  // It may fail while the connections are made.
+  drained.promise.catch(() => undefined);
   const daemon = new PageDaemon({
     ...{ start, bulk, restore },
     tell: (message) => {
@@ -64,7 +80,6 @@ async function playRound(start: StartDaemon, bulk: BulkLanes, signal: AbortSigna
   const isOver = { value: false };
   const touching = touchPages(page, () => isOver.value || signal.aborted);
   await drained.promise;
-  clearTimeout(timer);
   isOver.value = true;
   await touching;
   await bulk.disconnect();

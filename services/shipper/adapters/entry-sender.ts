@@ -51,8 +51,12 @@ export interface OpenedFile {
 const overlayPrefix = "trusted.overlay.";
 /** How overlayfs keeps a container's own attributes of that prefix apart from its own. */
 const escapedPrefix = "trusted.overlay.overlay.";
-/** Files up to this size go as one record, if nothing else speaks against it. */
+/**
+ * Files up to this size go as one record, if nothing else speaks against it. Of those that somebody may be writing to,
+ * larger ones are sent by what has changed of them, so that less is left for the freeze.
+ */
 const smallBytes = 128 * 1024;
+const smallWrittenBytes = 64 * 1024;
 
 /** What is read at once of a file that is compared: a fraction of a millisecond's work. */
 const comparedBytes = 1 << 20;
@@ -63,8 +67,8 @@ const maxPathBytes = 4096;
 export const changedText = "something outside the frozen container changed it while it was sent";
 
 /** Whether a file can go as one record: small, of one name, without holes, and without attributes of its own. */
-export function isSmall({ fd, stat, names }: OpenedFile): boolean {
-  if (stat.links > 1 || names.length > 0 || stat.size > smallBytes) return false;
+export function isSmall({ fd, stat, names, entry }: OpenedFile): boolean {
+  if (stat.links > 1 || names.length > 0 || stat.size > (entry.certain ? smallBytes : smallWrittenBytes)) return false;
   return stat.size === 0 || isAllData(fd, stat);
 }
 

@@ -54,7 +54,7 @@ export class FrameCompressor {
 
   /** The link was measured, with bytes that were not compressed. */
   noteLink(bytesPerSecond: number): void {
-    this.#choice.noteLeast(bytesPerSecond / 1_000);
+    this.#choice.noteMeasured(bytesPerSecond / 1_000);
   }
 
   /** So many bytes have crossed the link. */

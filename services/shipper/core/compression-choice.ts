@@ -73,9 +73,9 @@ export class CompressionChoice {
     this.#linkRate = average(this.#linkRate, rate, isSlower ? slowerWeight : weight);
   }
 
-  /** The link was measured by itself: it carries at least so much, bytes per millisecond. */
-  noteLeast(rate: number): void {
-    this.#linkRate = Math.max(rate, this.#linkRate ?? 0);
+  /** The link was measured by itself, a while ago perhaps: it carries so much, bytes per millisecond. */
+  noteMeasured(rate: number): void {
+    this.#linkRate = rate;
   }
 
   noteCompressed({ bytesIn, bytesOut, ms }: Compressed): void {

@@ -43,25 +43,26 @@ function createSupply(): { spare: SpareDaemon; started: Started[] } {
 
 test("there is one spare, however often it is asked for, and each is given away once", () => {
   const { spare, started } = createSupply();
-  spare.restock();
-  spare.restock();
+  spare.restock(true);
+  spare.restock(true);
   expect(started).toHaveLength(1);
   expect(spare.take()).toBe(started[0]?.unused);
   expect(spare.take()).toBe(started[1]?.unused);
   expect(started).toHaveLength(2);
 });
 
-test("a spare rehearses, one that is needed at once does not", () => {
+test("a spare rehearses, one that is needed at once does not, nor does one while others need the processors", () => {
   const { spare, started } = createSupply();
-  spare.restock();
+  spare.restock(true);
   spare.take();
   spare.take();
-  expect(started.map(({ asked }) => asked)).toEqual([[{ kind: "rehearse" }], []]);
+  spare.restock(false);
+  expect(started.map(({ asked }) => asked)).toEqual([[{ kind: "rehearse" }], [], []]);
 });
 
 test("a spare that has ended is not given away", async () => {
   const { spare, started } = createSupply();
-  spare.restock();
+  spare.restock(true);
   started[0]?.end();
   await started[0]?.unused.daemon.ended;
   expect(spare.take()).toBe(started[1]?.unused);
@@ -69,9 +70,9 @@ test("a spare that has ended is not given away", async () => {
 
 test("the end of one that was given away does not touch the next spare", async () => {
   const { spare, started } = createSupply();
-  spare.restock();
+  spare.restock(true);
   spare.take();
-  spare.restock();
+  spare.restock(true);
   started[0]?.end();
   await started[0]?.unused.daemon.ended;
   expect(spare.take()).toBe(started[1]?.unused);
@@ -79,10 +80,10 @@ test("the end of one that was given away does not touch the next spare", async (
 
 test("a stop ends the spare, no other is started, and what was given away lives on", async () => {
   const { spare, started } = createSupply();
-  spare.restock();
+  spare.restock(true);
   spare.take();
-  spare.restock();
+  spare.restock(true);
   await spare.stop();
-  spare.restock();
+  spare.restock(true);
   expect(started.map(({ killed }) => killed)).toEqual([false, true]);
 });

@@ -106,7 +106,7 @@ test("a daemon that rehearses serves a migration as soon as it is given one", as
   await sleep(500);
   const options = { ...request(), workDir, reconnectMs: 1_000 };
   const server = await DaemonPageServer.start(options, { workDir, log, ...events }, unused);
-  expect(source.roles.toSorted()).toEqual(["faults", "pages"]);
+  await expect.poll(() => source.roles.toSorted()).toEqual(["faults", "pages"]);
   const restore = await beginRestore();
   expect(await server.stop(false)).toBe(false);
   expect(failures).toEqual([]);

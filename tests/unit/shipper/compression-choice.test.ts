@@ -39,7 +39,7 @@ describe("compression", () => {
 
   test("is left off where a fast link carries little for a while: it is a processor that is slow then", () => {
     const choice = new CompressionChoice(false);
-    choice.noteLeast(900 * 1_000);
+    choice.noteMeasured(900 * 1_000);
     choice.noteCompressed(zstd(500, 0.3));
     const chosen = Array.from({ length: 20 }, () => {
       choice.noteLink(...carried(150));
@@ -48,9 +48,18 @@ describe("compression", () => {
     expect(chosen.filter(Boolean)).toEqual([]);
   });
 
+  test("goes by the last measurement, not by the fastest", () => {
+    const choice = new CompressionChoice(true);
+    choice.noteMeasured(900 * 1_000);
+    choice.noteCompressed(zstd(400, 0.3));
+    expect(choice.next(true)).toBe(false);
+    choice.noteMeasured(6 * 1_000);
+    expect(choice.next(true)).toBe(true);
+  });
+
   test("begins once a link that was fast has been slow for some seconds", () => {
     const choice = new CompressionChoice(false);
-    choice.noteLeast(900 * 1_000);
+    choice.noteMeasured(900 * 1_000);
     choice.noteCompressed(zstd(500, 0.3));
     let measurements = 0;
     for (; measurements < 400 && !(choice.next(true) && choice.next(true)); measurements++)
