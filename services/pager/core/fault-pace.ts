@@ -1,7 +1,7 @@
 /**
  * How fast faults are answered where processors are short. A program that was just resumed faults again as soon as it has
  * its page, and the answers go before all else: at two or three processors they would leave the background, which needs a
- * fiftieth of the processor time for a page, hardly any. Slowed down to this pace the program is short of pages for half
+ * fifteenth of the processor time for a page, hardly any. Slowed down to this pace the program is short of pages for half
  * as long, and gets more done until then.
  */
 
