@@ -72,16 +72,24 @@ describe("memory that moves", () => {
         (answer) => (answer === "wrong 0" ? answer : undefined),
         () => undefined,
       );
+    await using cleanup = new AsyncDisposableStack();
+    // Whatever failed, the next one needs its port.
+    cleanup.defer(async () => {
+      for (const { docker } of [nodes.a, nodes.b])
+        await docker
+          .getContainer(name)
+          .remove({ force: true })
+          .catch(() => undefined);
+    });
     await pollUntil("an answer", 20_000, () => right(nodes.a));
     const { pagesEqual, pagesTotal, bytesSent } = await user.migrate({
       ...{ container: name, from: "a", to: "b", mode },
     });
     expect(await ask(nodes.b)).toBe("wrong 0");
-    // Of 80 MiB that are pages over and over, hardly any travel.
-    const saved = 0.9 * 80 * 256;
+    // Of 80 MiB that are pages over and over, few travel: those that are met before it is known that others are equal to them.
+    const saved = 0.85 * 80 * 256;
     expect(pagesEqual).toBeGreaterThan(saved);
     expect(bytesSent - probeBytes).toBeLessThan((pagesTotal - saved) * 4096);
-    await nodes.b.docker.getContainer(name).remove({ force: true });
   });
 
   /** Moves a service under its load; answers what its check finds wrong afterwards. */
