@@ -12,6 +12,7 @@ const policies = { usual: 0, roundRobin: 2 } as const;
 const lowestRealTime = 1;
 /** Threads weigh from 19 (least) to -20. */
 const heaviest = -20;
+const lightest = 19;
 
 export type Urgency = "real-time" | "heavy" | "usual";
 
@@ -31,6 +32,12 @@ export const giveWay = (): void => void yieldProcessor();
 export function unpreferThisThread(): void {
   schedule(policies.usual, 0);
   weigh(0);
+}
+
+/** Lets nearly all others go before the calling thread, and those that it starts from now on: for what nobody waits for. */
+export function yieldThisThread(): void {
+  schedule(policies.usual, 0);
+  weigh(lightest);
 }
 
 function schedule(policy: number, priority: number): boolean {
