@@ -137,12 +137,6 @@ export class BulkLane {
     await this.#dialer.connect();
   }
 
-  /** Says whether somebody waits for what the thread does; at first it is taken for that. */
-  setUrgent(isUrgent: boolean): void {
-    this.#post({ kind: "urgency", isUrgent });
-    this.flush();
-  }
-
   /** Lets go of the source, and of all that it was asked: another one may follow. Resolves when nothing more is heard of it. */
   async disconnect(): Promise<void> {
     this.#disconnected ??= Promise.withResolvers();

@@ -43,11 +43,6 @@ export class BulkLanes {
     await Promise.all(connecting);
   }
 
-  /** Says whether somebody waits for what the threads do; at first it is taken for that. */
-  setUrgent(isUrgent: boolean): void {
-    for (const lane of this.#lanes) lane.setUrgent(isUrgent);
-  }
-
   /** Lets go of the source: another one may follow. Resolves when nothing more is heard of it. */
   async disconnect(): Promise<void> {
     await Promise.all(this.#lanes.map((lane) => lane.disconnect()));

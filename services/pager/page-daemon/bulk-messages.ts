@@ -53,8 +53,6 @@ export type ToBulk =
   | { kind: "free"; memory: SharedArrayBuffer }
   /** Let go of the connection, and of all that was asked: `disconnected` is the last that is heard of it. */
   | { kind: "disconnect" }
-  /** Whether somebody waits for what it does. */
-  | { kind: "urgency"; isUrgent: boolean }
   /** End. To be ended from outside within a system call would end the whole process. */
   | { kind: "end" };
 

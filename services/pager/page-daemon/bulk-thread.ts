@@ -8,7 +8,7 @@ import { parentPort, receiveMessageOnPort, workerData } from "node:worker_thread
 import { silence } from "../../shared/adapters/bell.ts";
 import { Poller, type Watched } from "../../shared/adapters/poller.ts";
 import { PayloadPool } from "../../shared/core/frames/payload-pool.ts";
-import { unpreferThisThread, yieldThisThread } from "../../shared/adapters/thread-priority.ts";
+import { unpreferThisThread } from "../../shared/adapters/thread-priority.ts";
 import { FillLock } from "../adapters/fill-lock.ts";
 import { ProcessorWait } from "../adapters/processor-wait.ts";
 import { blockPages } from "../core/early-pages.ts";
@@ -129,10 +129,6 @@ function obey(message: ToBulk): void {
       lane = openLane();
       Atomics.store(waited, 0, 0);
       report({ kind: "disconnected" });
-      return;
-    case "urgency":
-      if (message.isUrgent) unpreferThisThread();
-      else yieldThisThread();
       return;
     case "end":
       process.exit(0);

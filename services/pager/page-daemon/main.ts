@@ -6,7 +6,7 @@
 import { renameSync, rmSync, stat, writeFileSync } from "node:fs";
 import { createServer, Socket } from "node:net";
 import { spareFromOomKiller } from "../../shared/adapters/oom.ts";
-import { preferThisThread, yieldThisThread } from "../../shared/adapters/thread-priority.ts";
+import { preferThisThread, yieldAllThreads } from "../../shared/adapters/thread-priority.ts";
 import { asDmigrateError, hasErrno, messageOf } from "../../shared/errors.ts";
 import { RestoreSocket } from "../adapters/restore-socket.ts";
 import { BulkLanes } from "./bulk-lanes.ts";
@@ -58,15 +58,14 @@ function tellFailure(error: unknown): void {
 async function obey(message: ToDaemon): Promise<void> {
   switch (message.kind) {
     case "rehearse":
-      yieldThisThread();
-      bulk.setUrgent(false);
+      yieldAllThreads(true);
       rehearsal.over = rehearse(bulk, rehearsal.stop.signal).catch(giveUp);
       await rehearsal.over;
       tell({ kind: "rehearsed" });
       return;
     case "start":
+      yieldAllThreads(false);
       preferThisThread();
-      bulk.setUrgent(true);
       rehearsal.stop.abort();
       await rehearsal.over;
       process.chdir(message.options.workDir);

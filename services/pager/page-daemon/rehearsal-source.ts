@@ -2,7 +2,6 @@
 import { randomFillSync } from "node:crypto";
 import type { AddressInfo } from "node:net";
 import { parentPort, workerData } from "node:worker_threads";
-import { unpreferThisThread } from "../../shared/adapters/thread-priority.ts";
 import { frameTypes, type Frame } from "../../shared/core/frames/frame.ts";
 import {
   bufferBytesOf,
@@ -43,9 +42,5 @@ const { server } = createDataServer({
   onRefused: () => undefined,
   maxHandshakes: 4,
 });
-parentPort?.on("message", (message: "hurry" | "end") => {
-  if (message === "end") process.exit(0);
-  // Like the daemon it yields to all others, until a migration waits for the end of this.
-  unpreferThisThread();
-});
+parentPort?.once("message", () => process.exit(0));
 server.listen(0, "127.0.0.1", () => parentPort?.postMessage((server.address() as AddressInfo).port));

@@ -34,7 +34,6 @@ export async function rehearse(bulk: BulkLanes, signal: AbortSignal): Promise<vo
   const ended = once(worker, "exit");
   // What it fails of shows in the rounds.
   worker.on("error", () => undefined);
-  signal.addEventListener("abort", () => worker.postMessage("hurry"), { once: true });
   try {
     const [port] = (await once(worker, "message", { signal: AbortSignal.timeout(roundTimeoutMs) })) as [number];
     const start: StartDaemon = {

@@ -2,6 +2,7 @@
  * Urgency of the calling thread: sched_setscheduler(2), setpriority(2). A thread that answers page faults does little
  * and must do it at once; among threads that are all busy it would wait milliseconds for a processor.
  */
+import { readdirSync } from "node:fs";
 import { setPriority } from "node:os";
 import koffi from "koffi";
 
@@ -34,10 +35,13 @@ export function unpreferThisThread(): void {
   weigh(0);
 }
 
-/** Lets nearly all others go before the calling thread, and those that it starts from now on: for what nobody waits for. */
-export function yieldThisThread(): void {
-  schedule(policies.usual, 0);
-  weigh(lightest);
+/**
+ * Lets nearly all others go before the threads of this process, V8's own too, and those that they start from now on: for
+ * what nobody waits for. Of those with a real-time priority only the calling one loses it. Undone by `false`.
+ */
+export function yieldAllThreads(isToYield: boolean): void {
+  if (isToYield) schedule(policies.usual, 0);
+  for (const thread of readdirSync("/proc/self/task")) weigh(isToYield ? lightest : 0, Number(thread));
 }
 
 function schedule(policy: number, priority: number): boolean {
@@ -46,10 +50,10 @@ function schedule(policy: number, priority: number): boolean {
   return setScheduler(0, policy, parameter) === 0;
 }
 
-function weigh(nice: number): boolean {
+/** To Linux thread 0 is the calling one. One that has ended meanwhile is passed over. */
+function weigh(nice: number, thread = 0): boolean {
   try {
-    // To Linux 0 is the calling thread.
-    setPriority(0, nice);
+    setPriority(thread, nice);
     return true;
   } catch {
     return false;

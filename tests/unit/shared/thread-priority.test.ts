@@ -3,20 +3,30 @@ import { execFileSync } from "node:child_process";
 import { expect, test } from "vitest";
 
 const program = `
-  import { readFileSync } from "node:fs";
-  import { preferThisThread, unpreferThisThread } from ${JSON.stringify(new URL("../../../services/shared/adapters/thread-priority.ts", import.meta.url).href)};
+  import { readdirSync, readFileSync } from "node:fs";
+  import { preferThisThread, unpreferThisThread, yieldAllThreads } from ${JSON.stringify(new URL("../../../services/shared/adapters/thread-priority.ts", import.meta.url).href)};
   // proc(5): from the third field on, after the name.
   const fields = () => readFileSync("/proc/thread-self/stat", "utf8").split(") ")[1].split(" ");
   const now = () => ({ nice: Number(fields()[16]), priority: Number(fields()[37]), policy: Number(fields()[38]) });
   const got = preferThisThread();
   const preferred = now();
   unpreferThisThread();
-  console.log(JSON.stringify({ got, preferred, after: now() }));
+  const after = now();
+  const statOf = (thread) => readFileSync("/proc/self/task/" + thread + "/stat", "utf8").split(") ")[1].split(" ");
+  const all = () => [...new Set(readdirSync("/proc/self/task").map((thread) => Number(statOf(thread)[16])))];
+  yieldAllThreads(true);
+  const yielding = all();
+  yieldAllThreads(false);
+  console.log(JSON.stringify({ got, preferred, after, yielding, back: all() }));
 `;
 
+const said = (): Record<"got" | "preferred" | "after" | "yielding" | "back", unknown> => {
+  const output = execFileSync(process.execPath, ["--input-type=module", "--eval", program], { encoding: "utf8" });
+  return JSON.parse(output) as ReturnType<typeof said>;
+};
+
 test("a thread gets what it is told that it got, and can be made a usual one again", () => {
-  const said = execFileSync(process.execPath, ["--input-type=module", "--eval", program], { encoding: "utf8" });
-  const { got, preferred, after } = JSON.parse(said) as Record<"got" | "preferred" | "after", unknown>;
+  const { got, preferred, after } = said();
   const wanted = {
     "real-time": { priority: 1, policy: 2 },
     heavy: { nice: -20, policy: 0 },
@@ -24,4 +34,9 @@ test("a thread gets what it is told that it got, and can be made a usual one aga
   };
   expect(preferred).toMatchObject(wanted[got as keyof typeof wanted]);
   expect(after).toEqual({ nice: 0, priority: 0, policy: 0 });
+});
+
+test("all threads of a process yield together, and are usual ones again together", () => {
+  const { yielding, back } = said();
+  expect([yielding, back]).toEqual([[19], [0]]);
 });
