@@ -36,7 +36,7 @@ const littleBytes = 32 << 20;
 
 /** Throws at the first failure, or `cancelled`, once nothing that was asked for is under way; the caller rolls back. */
 export async function prepare(run: Run, inspection: Inspection): Promise<void> {
-  const { id, journal, source, destination, timing, linkSecurity: security } = run;
+  const { id, journal, source, destination, timing, links, linkSecurity: security } = run;
   const { profile, plan } = inspection;
   const call = { timeoutMs: timing.callMs };
   const failed = new AbortController();
@@ -50,7 +50,6 @@ export async function prepare(run: Run, inspection: Inspection): Promise<void> {
   const { moveBinds } = plan;
   // Only the two nodes ever know it; a migration that has lost it is rolled back, never continued.
   const secret = randomBytes(32).toString("hex");
-  const { links } = run;
   // What is old, or not what the last migration met, is measured anew.
   const isKnown = !links.isProbeDue(source.name, destination.name);
   const linkBytesPerSecond = isKnown ? links.find(source.name, destination.name)?.bytesPerSecond : undefined;

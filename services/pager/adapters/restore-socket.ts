@@ -10,6 +10,7 @@ import { closeSync, rmSync } from "node:fs";
 import { constants } from "node:os";
 import koffi from "koffi";
 import { LinuxError } from "../../shared/adapters/linux.ts";
+import { checkCall } from "./check-call.ts";
 
 const libc = koffi.load(null);
 type Call = (...args: unknown[]) => number;
@@ -57,13 +58,13 @@ export class RestoreSocket implements RestoreEnd {
   /** Listens in the current directory, since a path to it may be too long for a socket. Throws LinuxError. */
   constructor() {
     rmSync(socketName, { force: true });
-    const listener = check("socket", socket(unixFamily, streamType | nonBlock | closeOnExec, 0));
+    const listener = checkCall("socket", socket(unixFamily, streamType | nonBlock | closeOnExec, 0));
     this.#listener = listener;
     const address = Buffer.alloc(2 + socketName.length + 1);
     address.writeUInt16LE(unixFamily, 0);
     address.write(socketName, 2);
-    check("bind", bind(listener, address, address.length));
-    check("listen", listen(listener, 1));
+    checkCall("bind", bind(listener, address, address.length));
+    checkCall("listen", listen(listener, 1));
   }
 
   get listener(): number | undefined {
@@ -135,9 +136,4 @@ export class RestoreSocket implements RestoreEnd {
     const hasDescriptor = header.readBigUInt64LE(40) >= 20n;
     return { data: data.subarray(0, count), fd: hasDescriptor ? ancillary.readInt32LE(16) : undefined };
   }
-}
-
-function check(call: string, result: number): number {
-  if (result < 0) throw new LinuxError(call, koffi.errno());
-  return result;
 }

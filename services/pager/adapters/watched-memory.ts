@@ -1,7 +1,7 @@
 /** Memory of this very process whose missing pages are asked for by a userfaultfd: userfaultfd(2), ioctl_userfaultfd(2). */
 import koffi from "koffi";
-import { LinuxError } from "../../shared/adapters/linux.ts";
 import { pageBytes } from "../../shared/core/page-server/codec.ts";
+import { checkCall } from "./check-call.ts";
 
 const libc = koffi.load(null);
 type Call = (...args: unknown[]) => number;
@@ -23,17 +23,17 @@ const privateAnonymous = 0x22;
 
 /** A userfaultfd that asks for nothing yet. `features`: what else the kernel is to tell of. Throws LinuxError. */
 export function openUserfaultfd(features = 0): number {
-  const fd = check("userfaultfd", syscall(userfaultfdNumber, nonBlockCloseOnExec | userModeOnly));
+  const fd = checkCall("userfaultfd", syscall(userfaultfdNumber, nonBlockCloseOnExec | userModeOnly));
   const api = Buffer.alloc(24);
   api.writeBigUInt64LE(apiVersion, 0);
   api.writeBigUInt64LE(BigInt(features), 8);
-  check("UFFDIO_API", ioctl(fd, requests.api, api));
+  checkCall("UFFDIO_API", ioctl(fd, requests.api, api));
   return fd;
 }
 
 /** Maps memory that has no pages yet; answers its first page. Throws LinuxError. */
 export function mapMemory(pages: number): number {
-  return check("mmap", mmap(null, pages * pageBytes, readWrite, privateAnonymous, -1, 0)) / pageBytes;
+  return checkCall("mmap", mmap(null, pages * pageBytes, readWrite, privateAnonymous, -1, 0)) / pageBytes;
 }
 
 export const unmapMemory = (page: number, pages: number): void => void munmap(page * pageBytes, pages * pageBytes);
@@ -44,7 +44,7 @@ export function watchMemory(fd: number, page: number, pages: number): void {
   range.writeBigUInt64LE(BigInt(page * pageBytes), 0);
   range.writeBigUInt64LE(BigInt(pages * pageBytes), 8);
   range.writeBigUInt64LE(missing, 16);
-  check("UFFDIO_REGISTER", ioctl(fd, requests.register, range));
+  checkCall("UFFDIO_REGISTER", ioctl(fd, requests.register, range));
 }
 
 /** Where what is read goes: as long as the process lives, since the thread that reads does not hold on to it. */
@@ -55,9 +55,4 @@ export function touchPage(page: number): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<undefined>();
   memcpy.async(touched, page * pageBytes, 1, () => resolve(undefined));
   return promise;
-}
-
-function check(call: string, result: number): number {
-  if (result < 0) throw new LinuxError(call, koffi.errno());
-  return result;
 }

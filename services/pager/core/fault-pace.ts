@@ -1,8 +1,7 @@
 /**
  * How fast faults are answered where processors are short. A program that was just resumed faults again as soon as it has
- * its page, and the answers go before all else: at two or three processors they would leave the background, which needs a
- * fifteenth of the processor time for a page, hardly any. Slowed down to this pace the program is short of pages for half
- * as long, and gets more done until then.
+ * its page, and the answers go before all else: at two or three processors they would leave the background hardly any, and that needs
+ * far less processor time for a page. Slowed down to this pace the program is short of pages for about half as long.
  */
 
 /** From one round of answers to the next, milliseconds; a round answers the faults of all threads whose pages have come. */

@@ -103,8 +103,6 @@ export class BulkLane {
   #disconnected: PromiseWithResolvers<void> | undefined;
   #closed = false;
   #isBellClosed = false;
-  /** Until there is the next one. */
-  #isDead = false;
   /** Held while what is known of the memory changes. */
   readonly lock = new FillLock(this.#board);
 
@@ -140,8 +138,6 @@ export class BulkLane {
   /** Lets go of the source, and of all that it was asked: another one may follow. Resolves when nothing more is heard of it. */
   async disconnect(): Promise<void> {
     this.#disconnected ??= Promise.withResolvers();
-    // Of one that is dead, the next begins anew.
-    if (this.#isDead) this.#disconnected.resolve();
     this.#post({ kind: "disconnect" });
     await this.#disconnected.promise;
     this.#disconnected = undefined;
@@ -200,7 +196,6 @@ export class BulkLane {
     worker.on("error", (error) => (reason = messageOf(error)));
     this.#ended = new Promise((resolve) => worker.once("exit", () => resolve()));
     worker.on("exit", () => {
-      this.#isDead = true;
       if (!this.#closed) void this.#replace(`the bulk thread failed: ${reason}`);
     });
     worker.unref();
@@ -208,15 +203,18 @@ export class BulkLane {
   }
 
   async #replace(reason: string): Promise<void> {
-    this.#disconnected?.resolve();
     Atomics.store(this.#waited, 0, 0);
     this.#bytesOfLostThreads = this.bytesReceived;
     Atomics.store(this.#received, 0, 0n);
     await sleep(restartPauseMs);
     if (this.#closed) return;
     this.#worker = this.#start();
-    this.#isDead = false;
     this.#messages = [];
+    if (this.#disconnected !== undefined) {
+      // Of what the dead one had to do, nothing is wanted.
+      this.#disconnected.resolve();
+      return;
+    }
     // It may be what it was to fill in that the thread has died of.
     for (const [id, asking] of this.#asking) {
       asking.placement = undefined;

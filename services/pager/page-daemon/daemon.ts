@@ -139,25 +139,19 @@ export class PageDaemon {
     for (const fd of fds) {
       if (fd === this.#restore.listener) this.#accept();
       else if (fd === this.#restore.connection) this.#receive();
-      else if (fd === this.#urgent) hasAnswered = this.#takeAnswers();
+      else if (fd === this.#urgent) hasAnswered = this.#fetch.takeUrgent();
       else this.#spaces.hear(fd);
     }
     this.#afterwards();
     if (hasAnswered && this.#fetch.stage === "calm") this.#keepPace();
   }
 
-  /** Answers faults by what has come, all of it; whether there was any. */
-  #takeAnswers(): boolean {
-    let times = 0;
-    while (times < mostTakes && this.#fetch.takeUrgent()) times++;
-    return times > 0;
-  }
-
   /** After a round of answers: the next is to wait, where processors are short. */
   #keepPace(): void {
     const pauseMs = this.#pace.pauseMs(performance.now(), this.#bulk.isShortOfProcessors);
     if (pauseMs === 0) return;
-    // What was asked for now comes meanwhile.
+    // What has come too is not to wait; what is asked for now comes meanwhile.
+    for (let times = 0; times < mostTakes && this.#fetch.takeUrgent();) times++;
     this.#hearNow();
     Atomics.wait(never, 0, 0, pauseMs);
   }

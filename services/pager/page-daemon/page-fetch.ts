@@ -122,7 +122,7 @@ export class PageFetch {
     await Promise.all([connecting, this.#dialer.connect()]);
   }
 
-  /** Takes what has come by the faults' connection, or a part of it; answers whether that answered a fault. */
+  /** Takes some of what has come by the faults' connection; answers whether that answered a fault. */
   takeUrgent(): boolean {
     const before = this.#faultsAnswered;
     this.#urgent.onReady();

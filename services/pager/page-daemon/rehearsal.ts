@@ -31,7 +31,7 @@ const source = new URL("./rehearsal-source.ts", import.meta.url);
 export async function rehearse(bulk: BulkLanes, signal: AbortSignal): Promise<void> {
   const secret = randomBytes(32).toString("hex");
   const worker = new Worker(source, { workerData: secret });
-  const ended = once(worker, "exit");
+  const ended = new Promise((resolve) => worker.once("exit", resolve));
   // What it fails of shows in the rounds.
   worker.on("error", () => undefined);
   try {

@@ -3,7 +3,7 @@
  * and must do it at once; among threads that are all busy it would wait milliseconds for a processor.
  */
 import { readdirSync } from "node:fs";
-import { setPriority } from "node:os";
+import { getPriority, setPriority } from "node:os";
 import koffi from "koffi";
 
 const yieldProcessor = koffi.load(null).func("int sched_yield()") as () => number;
@@ -36,18 +36,28 @@ export function unpreferThisThread(): void {
 }
 
 /**
- * Lets nearly all others go before the threads of this process, V8's own too, and those that they start from now on: for
- * what nobody waits for. Of those with a real-time priority only the calling one loses it. Undone by `false`.
+ * Lets nearly all others go before the usual threads of this process, V8's own and the calling one too, and those that they
+ * start from now on: for what nobody waits for. Others that are preferred stay so. Undone by `false`.
  */
 export function yieldAllThreads(isToYield: boolean): void {
-  if (isToYield) schedule(policies.usual, 0);
-  for (const thread of readdirSync("/proc/self/task")) weigh(isToYield ? lightest : 0, Number(thread));
+  if (isToYield) unpreferThisThread();
+  const [from, to] = isToYield ? [0, lightest] : [lightest, 0];
+  for (const thread of readdirSync("/proc/self/task").map(Number)) if (weightOf(thread) === from) weigh(to, thread);
 }
 
 function schedule(policy: number, priority: number): boolean {
   const parameter = Buffer.alloc(4);
   parameter.writeInt32LE(priority);
   return setScheduler(0, policy, parameter) === 0;
+}
+
+/** Undefined of one that has ended. */
+function weightOf(thread: number): number | undefined {
+  try {
+    return getPriority(thread);
+  } catch {
+    return undefined;
+  }
 }
 
 /** To Linux thread 0 is the calling one. One that has ended meanwhile is passed over. */

@@ -191,6 +191,18 @@ test("a thread that dies is replaced: it is asked again, and what it was filling
   expect(links.at(-1)).toBeUndefined();
 });
 
+test("a thread that dies lets go of the source too, and the next one asks another source nothing of the first", async () => {
+  transfer.memory = undefined;
+  lane.request(request(1_000, 3));
+  killThread([]);
+  await lane.disconnect();
+  transfer.memory = memory;
+  await connect();
+  lane.request(request(2_000, 2));
+  await expect.poll(() => answers.map(({ request: { page } }) => page), { timeout: 5_000 }).toEqual([2_000]);
+  expect([links, failures]).toEqual([[], []]);
+});
+
 test("a result of a thread that has died, that its owner cannot take, costs none of the others", async () => {
   const results: FillResult[] = [];
   killThread(results, () => {
