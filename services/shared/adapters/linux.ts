@@ -241,11 +241,17 @@ export interface DirectoryName {
   type: number;
 }
 
+/** Into the buffer: answers how many bytes, 0 at the end. One that was removed after it was opened is empty, but for the kernel. */
+function readEntries(fd: number): number {
+  const length = calls.getdents64(fd, directoryBuffer, directoryBuffer.length);
+  return length < 0 && koffi.errno() === constants.errno.ENOENT ? 0 : check("getdents64", length);
+}
+
 /** What is in an open directory, but `.` and `..`, in the directory's own order. */
 export function* readDirectoryTypes(fd: number): Generator<DirectoryName, void, void> {
   check("lseek", calls.lseek(fd, 0, 0));
   for (;;) {
-    const length = check("getdents64", calls.getdents64(fd, directoryBuffer, directoryBuffer.length));
+    const length = readEntries(fd);
     if (length === 0) return;
     // Copied, since another listing may use the buffer while this one waits.
     const entries = Buffer.from(directoryBuffer.subarray(0, length));
