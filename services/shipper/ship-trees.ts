@@ -7,17 +7,17 @@
 import type { Span } from "@opentelemetry/api";
 import { withSpan } from "../shared/telemetry.ts";
 import { statDescriptor } from "../shared/adapters/linux.ts";
+import { BlockCopies } from "./adapters/block-copies.ts";
 import type { SourceTrees } from "./adapters/container-trees.ts";
 import { RecordWriter } from "./adapters/record-writer.ts";
 import { closeRoots, openRoots, takeSnapshot, type LookOptions, type Snapshot } from "./adapters/snapshot.ts";
 import { RefreshDoubt, refreshTree, type NamesToLookAt } from "./adapters/tree-refresh.ts";
-import { hasContents, sendContentPass } from "./adapters/content-pass.ts";
+import { contentsOf, sendContentPass } from "./adapters/content-pass.ts";
 import { sendFirstPass } from "./adapters/first-pass.ts";
 import { sendTree } from "./adapters/tree-sender.ts";
 import { scanWriters, type Writers } from "./adapters/writers.ts";
 import { ChangeWatch, type Changes } from "./change-watch.ts";
 import type { Priority } from "./core/priority-queue.ts";
-import { SentBlocks } from "./core/sent-blocks.ts";
 import { markChanges, uncertainOf, type TreeEntry } from "./core/tree-diff.ts";
 import { TreeIndex } from "./core/tree-index.ts";
 import type { FileJobs, JobWork } from "./file-jobs.ts";
@@ -31,8 +31,8 @@ export interface PassOptions extends SourceTrees {
 /** What the destination has: the roots as they were sent, and what is known to have changed since. */
 export interface SentTrees {
   roots: TreeEntry[];
-  /** Until the next pass: it must be closed. */
-  watched: { watch: ChangeWatch; indexes: TreeIndex[]; uncertain: TreeEntry[] } | undefined;
+  /** Until the next pass: it must be closed. `uncertain`: what may differ from what was sent, of each tree. */
+  watched: { watch: ChangeWatch; indexes: TreeIndex[]; uncertain: TreeEntry[][] } | undefined;
 }
 
 export interface Pass {
@@ -55,7 +55,7 @@ export async function shipAll(options: PassOptions): Promise<Pass> {
     const writers = scanWriters(() => freezer.processes());
     const roots: TreeEntry[] = [];
     const files = await send(options, async (writer, job, span) => {
-      const sent = new SentBlocks();
+      using copies = new BlockCopies();
       let entries = 0;
       for (const [index, { tree }] of trees.entries()) {
         const onEntry = (entry: TreeEntry, mergedFd: number | undefined): void => {
@@ -63,14 +63,14 @@ export async function shipAll(options: PassOptions): Promise<Pass> {
           if (mergedFd !== undefined) watch.watchMerged(entry, mergedFd);
         };
         await writer.write({ type: "tree", index });
-        const pass = await sendFirstPass({ tree, writers, writer, sent, onEntry, signal: job.signal });
+        const pass = await sendFirstPass({ tree, writers, writer, copies, onEntry, signal: job.signal });
         roots.push(pass.root);
         entries += pass.entries;
       }
       span.setAttribute("entries", entries);
     });
     signal.throwIfAborted();
-    const uncertain = roots.flatMap(uncertainOf);
+    const uncertain = roots.map(uncertainOf);
     return { files, sent: { roots, watched: { watch, indexes, uncertain } } };
   } catch (error) {
     watch.close();
@@ -84,14 +84,16 @@ export async function shipAll(options: PassOptions): Promise<Pass> {
  */
 export async function shipContents(
   options: PassOptions,
-  { roots }: SentTrees,
+  { roots, watched }: SentTrees,
   seen: Map<TreeEntry, string>,
 ): Promise<boolean> {
-  if (!roots.some(hasContents)) return false;
+  const files = watched?.uncertain.map(contentsOf) ?? [];
+  if (files.every(({ length }) => length === 0)) return false;
   await send(options, async (writer, job) => {
     for (const [index, { tree }] of options.trees.entries()) {
       const root = roots[index];
-      if (root !== undefined) await sendContentPass({ tree, index, root, seen, writer, signal: job.signal });
+      if (root === undefined) continue;
+      await sendContentPass({ tree, index, root, files: files[index] ?? [], seen, writer, signal: job.signal });
     }
   });
   return true;
@@ -113,7 +115,7 @@ export async function shipChanges(options: PassOptions, { roots, watched }: Sent
       const root = roots[at];
       const index = watched?.indexes[at];
       const look = { tree, writers, exact: true, signal: options.signal };
-      const names = index && changes && namesToLookAt(index, changes, writers, watched.uncertain);
+      const names = index && changes && namesToLookAt(index, changes, writers, watched.uncertain[at] ?? []);
       let marked = names && root && (await refresh(index, root, names, look));
       let snapshot: Snapshot | undefined = index && root && { root, entries: 0 };
       if (snapshot === undefined || marked === undefined) {

@@ -18,6 +18,7 @@ export const passModes = ["reports", "looking"] as const;
 export type PassMode = (typeof passModes)[number];
 
 const { signal } = new AbortController();
+const first = "v";
 
 export class TreePasses {
   readonly dir = temporaryDirectory("dmigrate-trees-");
@@ -27,24 +28,37 @@ export class TreePasses {
   /** Processes that count as the container's. */
   processes: number[] = [];
   readonly #mode: PassMode;
+  readonly #others: readonly string[];
   readonly #jobs = new FileJobs();
   readonly #watches: { close: () => void }[] = [];
 
-  constructor(mode: PassMode = "reports") {
+  /** `others`: volumes beside the first, in the order in which they are sent. */
+  constructor(mode: PassMode = "reports", others: readonly string[] = []) {
     this.#mode = mode;
-    mkdirSync(this.source);
-    mkdirSync(this.target);
+    this.#others = others;
+    for (const volume of [undefined, ...others]) {
+      mkdirSync(this.sourceOf(volume));
+      mkdirSync(this.targetOf(volume));
+    }
     const handlers: { source?: FrameHandler; target?: FrameHandler } = {};
     const { links } = linkPair(
       (frame) => handlers.source?.(frame),
       (frame) => handlers.target?.(frame),
     );
     this.sourceLink = links[0];
-    const place = { path: this.target, layer: undefined, keepAttributes: true, label: "volume v" };
     const receive = new ReceiveJobs({
       log: createLog("test", "silent"),
       onDone: () => undefined,
-      open: (spec) => new TreesJob(spec.kind === "trees" ? spec.trees : [], () => Promise.resolve(place), signal),
+      open: (spec) =>
+        new TreesJob(
+          spec.kind === "trees" ? spec.trees : [],
+          (tree) => {
+            const volume = tree.kind === "volume" && tree.name !== first ? tree.name : undefined;
+            const label = `volume ${volume ?? first}`;
+            return Promise.resolve({ path: this.targetOf(volume), layer: undefined, keepAttributes: true, label });
+          },
+          signal,
+        ),
     });
     handlers.source = this.#jobs.attach(links[0]);
     handlers.target = receive.attach(links[1]);
@@ -73,6 +87,15 @@ export class TreePasses {
     return shipContents({ ...this.#container(), priority: 4, signal }, sent, seen);
   }
 
+  /** The directories of another volume, or of the first. */
+  sourceOf(volume: string | undefined): string {
+    return volume === undefined ? this.source : `${this.source}-${volume}`;
+  }
+
+  targetOf(volume: string | undefined): string {
+    return volume === undefined ? this.target : `${this.target}-${volume}`;
+  }
+
   inSource(...names: string[]): string {
     return join(this.source, ...names);
   }
@@ -85,12 +108,10 @@ export class TreePasses {
     return {
       jobs: this.#jobs,
       freezer: { processes: () => this.processes } as Parameters<typeof shipAll>[0]["freezer"],
-      trees: [
-        {
-          name: { kind: "volume" as const, name: "v" },
-          tree: { path: this.source, mergedPath: undefined, label: "volume v" },
-        },
-      ],
+      trees: [undefined, ...this.#others].map((volume) => ({
+        name: { kind: "volume" as const, name: volume ?? first },
+        tree: { path: this.sourceOf(volume), mergedPath: undefined, label: `volume ${volume ?? first}` },
+      })),
     };
   }
 }

@@ -7,10 +7,10 @@ import { read } from "node:fs";
 import { close, statDescriptor } from "../../shared/adapters/linux.ts";
 import { maxDataBytes } from "../../shared/core/frames/frame.ts";
 import { hasErrno } from "../../shared/errors.ts";
-import { drawSamples, fingerprintOf, type SentBlock, type SentBlocks, type SentFile } from "../core/sent-blocks.ts";
+import { drawSamples, fingerprintOf, SentBlocks, type SentBlock, type SentFile } from "../core/sent-blocks.ts";
 import type { TreeEntry } from "../core/tree-diff.ts";
 import { joinPath } from "../core/tree-index.ts";
-import type { SourceRoot } from "./source-root.ts";
+import { SourceRoot } from "./source-root.ts";
 
 /** Smaller blocks are always sent: to copy them is no less work. */
 export const leastCopiedBytes = 64 * 1024;
@@ -25,20 +25,22 @@ export interface Original {
   from: number;
 }
 
-export class BlockCopies {
-  readonly #source: SourceRoot;
-  readonly #sent: SentBlocks;
+export class BlockCopies implements Disposable {
+  readonly #sent = new SentBlocks();
+  /** The trees so far: the last one is being sent. */
+  readonly #trees: SourceRoot[] = [];
   /** The file that was compared with last. */
   #open: { file: SentFile; fd: number } | undefined;
   readonly #room = Buffer.allocUnsafeSlow(maxDataBytes);
 
-  /** Of one tree, opened at `source`; `sent` is used up by it. */
-  constructor(source: SourceRoot, sent: SentBlocks) {
-    this.#source = source;
-    this.#sent = sent;
+  /** Opens the tree that is sent next; `path` is trusted. It stays open, and this one's, until all is disposed of. */
+  openTree(path: string): SourceRoot {
+    const root = new SourceRoot(path);
+    this.#trees.push(root);
+    return root;
   }
 
-  /** Takes up a file that is about to be sent; undefined when others can't be copied from it. */
+  /** Takes up a file of that tree that is about to be sent; undefined when others can't be copied from it. */
   add(
     { identity, signature, certain, recent }: TreeEntry,
     path: readonly Buffer[],
@@ -46,7 +48,8 @@ export class BlockCopies {
   ): SentFile | undefined {
     if (bytes < leastCopiedBytes || !certain || recent) return undefined;
     const joined = joinPath(path);
-    return joined.length > maxPathBytes ? undefined : this.#sent.add({ path: joined, identity, signature });
+    if (joined.length > maxPathBytes) return undefined;
+    return this.#sent.add({ tree: this.#trees.length - 1, path: joined, identity, signature });
   }
 
   /** Where the destination has the same block; if nowhere, undefined, and it is noted as one of `file` at `from`. */
@@ -59,10 +62,15 @@ export class BlockCopies {
     return undefined;
   }
 
-  close(): void {
+  /** None of what was sent so far is copied from any more. */
+  forget(): void {
+    this.#sent.forget();
+  }
+
+  [Symbol.dispose](): void {
     if (this.#open !== undefined) close(this.#open.fd);
     this.#open = undefined;
-    this.#sent.forget();
+    for (const root of this.#trees.splice(0)) root.close();
   }
 
   async #compare(block: Buffer, { file, from }: SentBlock): Promise<Original | undefined> {
@@ -83,8 +91,9 @@ export class BlockCopies {
     if (this.#open?.file === file) return this.#open.fd;
     if (this.#open !== undefined) close(this.#open.fd);
     this.#open = undefined;
+    const root = this.#trees[file.tree];
     try {
-      const fd = this.#source.openFile(this.#source.fd, file.path);
+      const fd = root?.openFile(root.fd, file.path);
       if (fd !== undefined) this.#open = { file, fd };
       return fd;
     } catch (error) {

@@ -5,7 +5,7 @@
  */
 import { close, listAttributes, openBeneath, statDescriptor } from "../../shared/adapters/linux.ts";
 import { hasErrno } from "../../shared/errors.ts";
-import { visit, type TreeEntry } from "../core/tree-diff.ts";
+import type { TreeEntry } from "../core/tree-diff.ts";
 import { breathe } from "./breathe.ts";
 import { EntrySender, type OpenedFile, type Place } from "./entry-sender.ts";
 import type { RecordWriter } from "./record-writer.ts";
@@ -17,26 +17,26 @@ export interface ContentPassOptions {
   /** The tree's number in the job. */
   index: number;
   root: TreeEntry;
+  /** What is looked at, as `contentsOf` answers. */
+  files: readonly TreeEntry[];
   /** What the files showed when their content was sent last, where that was not when they were looked at first. */
   seen: Map<TreeEntry, string>;
   writer: RecordWriter;
   signal: AbortSignal;
 }
 
-/** Whether there are files for such a pass. */
-export function hasContents(root: TreeEntry): boolean {
-  let has = false;
-  visit(root, (entry) => (has ||= isWanted(entry)));
-  return has;
-}
+/**
+ * The files for such a pass, of all entries that may differ from what was sent. One with several names is sent again as a
+ * whole: which of them the others would be given to must be settled first.
+ */
+export const contentsOf = (uncertain: readonly TreeEntry[]): TreeEntry[] =>
+  uncertain.filter(({ kind, tags, links }) => kind === "file" && tags !== undefined && links === 1);
 
 /** Sends what has changed in the files; the caller flushes. Throws as the first pass does. */
 export async function sendContentPass(options: ContentPassOptions): Promise<void> {
   const onTheWay = new Set<TreeEntry>();
-  visit(options.root, (entry) => {
-    if (!isWanted(entry)) return;
-    for (let at: TreeEntry | undefined = entry; at !== undefined && !onTheWay.has(at); at = at.parent) onTheWay.add(at);
-  });
+  for (const file of options.files)
+    for (let at: TreeEntry | undefined = file; at !== undefined && !onTheWay.has(at); at = at.parent) onTheWay.add(at);
   if (onTheWay.size === 0) return;
   const source = new SourceRoot(options.tree.path);
   try {
@@ -48,9 +48,6 @@ export async function sendContentPass(options: ContentPassOptions): Promise<void
     source.close();
   }
 }
-
-/** One with several names is sent again as a whole: which of them the others would be given to must be settled first. */
-const isWanted = ({ kind, tags, links }: TreeEntry): boolean => kind === "file" && tags !== undefined && links === 1;
 
 class ContentPass {
   readonly #options: ContentPassOptions;

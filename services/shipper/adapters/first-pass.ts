@@ -15,9 +15,8 @@ import {
   type FileStat,
 } from "../../shared/adapters/linux.ts";
 import { DmigrateError, hasErrno, messageOf } from "../../shared/errors.ts";
-import type { SentBlocks } from "../core/sent-blocks.ts";
 import type { TreeEntry } from "../core/tree-diff.ts";
-import { BlockCopies } from "./block-copies.ts";
+import type { BlockCopies } from "./block-copies.ts";
 import { breathe } from "./breathe.ts";
 import { EntrySender, isSmall, type OpenedFile, type Place } from "./entry-sender.ts";
 import type { RecordWriter } from "./record-writer.ts";
@@ -33,12 +32,12 @@ import {
   type LookOptions,
   type Snapshot,
 } from "./snapshot.ts";
-import { SourceRoot } from "./source-root.ts";
+import type { SourceRoot } from "./source-root.ts";
 
 export interface FirstPassOptions extends Omit<LookOptions, "exact"> {
   writer: RecordWriter;
-  /** Of the job; what it has of other trees is forgotten. */
-  sent: SentBlocks;
+  /** Of the job: blocks are copied from its earlier trees too. */
+  copies: BlockCopies;
   /** Called with each entry as soon as it was looked at, `mergedFd` being that of a directory of a layer. */
   onEntry: (entry: TreeEntry, mergedFd: number | undefined) => void;
 }
@@ -52,25 +51,19 @@ const fileType = 0o10;
  * `not-migratable` where the tree is too deep or has a mount in it, and `transfer-failed`.
  */
 export async function sendFirstPass(options: FirstPassOptions): Promise<Snapshot> {
-  const source = new SourceRoot(options.tree.path);
-  const copies = new BlockCopies(source, options.sent);
+  const source = options.copies.openTree(options.tree.path);
+  const roots = openRoots(options.tree);
   try {
-    const roots = openRoots(options.tree);
-    try {
-      const look = new TreeLook({ ...options, exact: false }, roots);
-      const pass = new FirstPass(options, source, look, copies);
-      const { fd } = source;
-      const stat = statDescriptor(fd);
-      const root = look.directoryOf(fd, stat);
-      const place = { directories: [], name: Buffer.alloc(0) };
-      await pass.directory({ fd, mergedFd: roots.mergedFd, stat, entry: root, path: [] }, place);
-      return { root, entries: look.entries };
-    } finally {
-      closeRoots(roots);
-    }
+    const look = new TreeLook({ ...options, exact: false }, roots);
+    const pass = new FirstPass(options, source, look);
+    const { fd } = source;
+    const stat = statDescriptor(fd);
+    const root = look.directoryOf(fd, stat);
+    const place = { directories: [], name: Buffer.alloc(0) };
+    await pass.directory({ fd, mergedFd: roots.mergedFd, stat, entry: root, path: [] }, place);
+    return { root, entries: look.entries };
   } finally {
-    copies.close();
-    source.close();
+    closeRoots(roots);
   }
 }
 
@@ -91,8 +84,8 @@ class FirstPass {
   readonly #sender: EntrySender;
   readonly #layer: boolean;
 
-  constructor(options: FirstPassOptions, source: SourceRoot, look: TreeLook, copies: BlockCopies) {
-    const { tree, writer, signal } = options;
+  constructor(options: FirstPassOptions, source: SourceRoot, look: TreeLook) {
+    const { tree, writer, copies, signal } = options;
     this.#options = options;
     this.#source = source;
     this.#look = look;
@@ -226,10 +219,10 @@ class FirstPass {
   }
 
   #adopt(directory: TreeEntry, name: Buffer, entry: TreeEntry): void {
-    const text = name.toString("latin1");
+    const before = directory.children?.size;
+    adopt(directory, name.toString("latin1"), entry);
     // A name that comes a second time in a listing replaces at the destination what the first one has brought.
-    if (directory.children?.has(text) === true) this.#options.sent.forget();
-    adopt(directory, text, entry);
+    if (directory.children?.size === before) this.#options.copies.forget();
   }
 
   /** Throws errors that say more than that the entry has changed. */

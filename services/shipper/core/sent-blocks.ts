@@ -10,7 +10,9 @@ import { maxOriginPathBytes, maxOrigins } from "../../shared/core/frames/job-mes
 export interface SentFile {
   /** By which the destination knows it. */
   number: number;
-  /** From the tree's root. */
+  /** Which of the pass's trees it is in, counted from 0. */
+  tree: number;
+  /** From that tree's root. */
   path: Buffer;
   /** As in TreeEntry, when it was sent. */
   identity: string;

@@ -5,7 +5,8 @@
 import type { TreeEntry } from "./tree-diff.ts";
 
 export class TreeIndex {
-  readonly #entries = new Map<string, TreeEntry | TreeEntry[]>();
+  /** By a number of each identity, since a map of as many strings takes several times as long to fill. */
+  readonly #entries = new Map<number, TreeEntry | TreeEntry[]>();
 
   /** Adds an entry and all below it. */
   add(entry: TreeEntry): void {
@@ -16,22 +17,39 @@ export class TreeIndex {
 
   /** The entries that are this file: several for hard links. */
   find(identity: string): TreeEntry[] {
-    const found = this.#entries.get(identity);
-    if (found === undefined) return [];
-    return (Array.isArray(found) ? found : [found]).filter(isAttached);
+    return this.#candidates(identity).filter((entry) => isIt(entry, identity) && isAttached(entry));
   }
 
   has(identity: string): boolean {
-    return this.#entries.has(identity);
+    return this.#candidates(identity).some((entry) => isIt(entry, identity));
+  }
+
+  #candidates(identity: string): TreeEntry[] {
+    const found = this.#entries.get(numberOf(identity));
+    if (found === undefined) return [];
+    return Array.isArray(found) ? found : [found];
   }
 
   #put(identity: string, entry: TreeEntry): void {
-    const there = this.#entries.get(identity);
-    if (there === undefined) this.#entries.set(identity, entry);
-    else if (Array.isArray(there)) there.push(entry);
-    else if (there !== entry) this.#entries.set(identity, [there, entry]);
+    const number = numberOf(identity);
+    const there = this.#entries.get(number);
+    if (there === undefined) this.#entries.set(number, entry);
+    else if (Array.isArray(there)) {
+      // Both of its identities may have the same number.
+      if (there.at(-1) !== entry) there.push(entry);
+    } else if (there !== entry) this.#entries.set(number, [there, entry]);
   }
 }
+
+/** The lowest 30 bits of the inode, which an identity begins with: what the engine holds without an object. */
+const numberOf = (identity: string): number =>
+  identity.charCodeAt(0) |
+  (identity.charCodeAt(1) << 8) |
+  (identity.charCodeAt(2) << 16) |
+  ((identity.charCodeAt(3) & 0x3f) << 24);
+
+const isIt = (entry: TreeEntry, identity: string): boolean =>
+  entry.identity === identity || entry.mergedIdentity === identity;
 
 /** Whether the entry's directory still has it, and so on up to the root. */
 function isAttached(entry: TreeEntry): boolean {

@@ -12,7 +12,7 @@ import { takeSnapshot, type SourceTree } from "../../../services/shipper/adapter
 import { sendTree } from "../../../services/shipper/adapters/tree-sender.ts";
 import type { Writers } from "../../../services/shipper/adapters/writers.ts";
 import { makeFullFrame } from "../../../services/shipper/core/frame-pool.ts";
-import { SentBlocks } from "../../../services/shipper/core/sent-blocks.ts";
+import { BlockCopies } from "../../../services/shipper/adapters/block-copies.ts";
 import { markChanges, type TreeEntry } from "../../../services/shipper/core/tree-diff.ts";
 
 const { signal } = new AbortController();
@@ -102,11 +102,12 @@ describe("a tree that changes during the first pass", () => {
       victim = name === "one" ? "two" : "one";
       change(victim);
     };
+    using copies = new BlockCopies();
     const { root } = await sendFirstPass({
       tree: tree(),
       writers: writers(),
       writer,
-      sent: new SentBlocks(),
+      copies,
       onEntry,
       signal,
     });
@@ -173,7 +174,8 @@ describe("a block that was sent before", () => {
       if (name !== "") seen.push(name);
       if (seen.length === 2) change(seen[0] ?? "");
     };
-    await sendFirstPass({ tree: tree(), writers: writers(), writer, sent: new SentBlocks(), onEntry, signal });
+    using copies = new BlockCopies();
+    await sendFirstPass({ tree: tree(), writers: writers(), writer, copies, onEntry, signal });
     return (await sent()).length;
   }
   const once = 300_000;

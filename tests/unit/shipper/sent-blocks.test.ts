@@ -4,6 +4,7 @@ import { maxOriginPathBytes, maxOrigins } from "../../../services/shared/core/fr
 import { drawSamples, fingerprintOf, SentBlocks, type SentFile } from "../../../services/shipper/core/sent-blocks.ts";
 
 const file = (pathBytes = 1): Omit<SentFile, "number"> => ({
+  tree: 0,
   path: Buffer.alloc(pathBytes, "p"),
   identity: "i",
   signature: "s",

@@ -103,6 +103,24 @@ describe("a tree", () => {
     expect(trees.sourceLink.bytesSent - before).toBeLessThan(6 * block);
   });
 
+  test("has equal blocks of several volumes, which travel once", async () => {
+    trees.close();
+    const others = ["w", "x"];
+    trees = new TreePasses("reports", others);
+    const block = 256 * 1024;
+    const [a, b] = [randomBytes(block), randomBytes(block)];
+    mkdirSync(trees.inSource("dir"));
+    writeFileSync(trees.inSource("dir/one"), Buffer.concat([a, b]));
+    for (const volume of others) writeFileSync(join(trees.sourceOf(volume), "one"), Buffer.concat([b, a, a]));
+    await settle();
+    const before = trees.sourceLink.bytesSent;
+    const { files } = await trees.pass();
+    expect(files).toBe(3);
+    for (const volume of [undefined, ...others])
+      expect(printTree(trees.targetOf(volume))).toEqual(printTree(trees.sourceOf(volume)));
+    expect(trees.sourceLink.bytesSent - before).toBeLessThan(3 * block);
+  });
+
   test("of thousands of small files arrives", async () => {
     for (let i = 0; i < 3_000; i++) writeFileSync(trees.inSource(`f${i}`), `${i}`);
     const { files } = await trees.pass();
