@@ -26,8 +26,6 @@ function check(name: keyof typeof calls, result: number): number {
 const createFlags =
   openFlags.writeOnly | openFlags.create | openFlags.exclusive | openFlags.noFollow | openFlags.closeOnExec;
 
-export const addressOf = (buffer: Buffer): number => Number(koffi.address(buffer));
-
 /**
  * Makes a file and opens it for writing. At `nameAddress` is a single name, never a path, with a NUL behind it: so it
  * can be nowhere but in the directory, and nothing is followed. Throws EEXIST when the name is taken.

@@ -5,6 +5,7 @@
  */
 import { constants } from "node:os";
 import koffi from "koffi";
+import { fixedMemory } from "./fixed-memory.ts";
 import type { FileTime } from "../core/file-time.ts";
 
 const libc = koffi.load(null);
@@ -12,8 +13,8 @@ type Call = (...args: unknown[]) => number;
 const declare = (prototype: string): Call => libc.func(prototype);
 
 const calls = {
-  syscall: declare("long syscall(long, int, const void *, const void *, size_t)"),
-  statx: declare("int statx(int, const void *, int, uint32_t, void *)"),
+  syscall: declare("long syscall(long, int, uintptr_t, uintptr_t, size_t)"),
+  statx: declare("int statx(int, uintptr_t, int, uint32_t, uintptr_t)"),
   getdents64: declare("int64_t getdents64(int, void *, size_t)"),
   open: declare("int open(const void *, int, int)"),
   close: declare("int close(int)"),
@@ -36,7 +37,7 @@ const calls = {
   lgetxattr: declare("int64_t lgetxattr(const void *, const void *, void *, size_t)"),
   lsetxattr: declare("int lsetxattr(const void *, const void *, const void *, size_t, int)"),
   lremovexattr: declare("int lremovexattr(const void *, const void *)"),
-  flistxattr: declare("int64_t flistxattr(int, void *, size_t)"),
+  flistxattr: declare("int64_t flistxattr(int, uintptr_t, size_t)"),
   fgetxattr: declare("int64_t fgetxattr(int, const void *, void *, size_t)"),
   fsetxattr: declare("int fsetxattr(int, const void *, const void *, size_t, int)"),
   fremovexattr: declare("int fremovexattr(int, const void *)"),
@@ -65,8 +66,8 @@ function check(syscall: keyof typeof calls | "openat2", result: number): number 
   return result;
 }
 
-/** Where names are put for a call: a new buffer for each would cost more than most calls. */
-const firstName = Buffer.alloc(4352);
+/** Where names are put. */
+const { buffer: firstName, address: firstNameAddress } = fixedMemory(4352);
 const secondName = Buffer.alloc(4352);
 
 /** A name or path as C takes it, for the very next call. A NUL inside would cut it short, so it is refused. */
@@ -77,7 +78,14 @@ function cString(name: Uint8Array, room = firstName): Buffer {
   room[name.length] = 0;
   return room;
 }
-const empty = Buffer.alloc(1);
+
+/** The same, by its address. */
+function cStringAddress(name: Uint8Array): number {
+  cString(name);
+  return firstNameAddress;
+}
+
+const { buffer: empty, address: emptyAddress } = fixedMemory(1);
 
 export const openFlags = {
   readOnly: 0o0,
@@ -95,17 +103,18 @@ export const openFlags = {
 const openat2Number = 437;
 // No mount crossed, no symbolic link followed, nothing above the directory.
 const resolveBeneath = 0x01 | 0x02 | 0x04 | 0x08;
-const openHow = new Uint32Array([0, 0, 0, 0, resolveBeneath, 0]);
+/** struct open_how: flags, mode and resolve, each u64. */
+const { buffer: openHow, address: openHowAddress } = fixedMemory(24);
+openHow.writeUInt32LE(resolveBeneath, 16);
 
 /**
  * Opens `path` beneath the directory `dirFd`: no component may be a symbolic link, `..` beyond it, or another mount.
  * Throws ELOOP for a link, EXDEV for an escape or a mount point.
  */
 export function openBeneath(dirFd: number, path: Uint8Array, flags: number, mode = 0): number {
-  // struct open_how: flags, mode and resolve, each u64; the upper halves stay zero.
-  openHow[0] = flags | openFlags.closeOnExec | openFlags.noFollow;
-  openHow[2] = mode;
-  return check("openat2", calls.syscall(openat2Number, dirFd, cString(path), openHow, openHow.byteLength));
+  openHow.writeUInt32LE(flags | openFlags.closeOnExec | openFlags.noFollow, 0);
+  openHow.writeUInt32LE(mode, 8);
+  return check("openat2", calls.syscall(openat2Number, dirFd, cStringAddress(path), openHowAddress, 24));
 }
 
 /** Whether this kernel has openat2 at all (Linux 5.6). */
@@ -181,13 +190,13 @@ export interface FileStat {
   change: FileTime;
 }
 
-const statBuffer = Buffer.alloc(256);
+const { buffer: statBuffer, address: statAddress } = fixedMemory(256);
 const statView = new DataView(statBuffer.buffer, statBuffer.byteOffset, statBuffer.length);
 const statxFlags = { emptyPath: 0x1000, noFollow: 0x100, dontSync: 0x4000 };
 const statxBasic = 0x7ff;
 
-function statWith(dirFd: number, path: Buffer, flags: number): FileStat {
-  check("statx", calls.statx(dirFd, path, flags, statxBasic, statBuffer));
+function statWith(dirFd: number, pathAddress: number, flags: number): FileStat {
+  check("statx", calls.statx(dirFd, pathAddress, flags, statxBasic, statAddress));
   return new Statx();
 }
 
@@ -226,11 +235,11 @@ const number64 = (at: number): number => statView.getUint32(at, true) + statView
 
 /** What `name` in a directory is; a symbolic link is not followed. */
 export const statAt = (dirFd: number, name: Uint8Array): FileStat =>
-  statWith(dirFd, cString(name), statxFlags.noFollow);
-export const statDescriptor = (fd: number): FileStat => statWith(fd, empty, statxFlags.emptyPath);
+  statWith(dirFd, cStringAddress(name), statxFlags.noFollow);
+export const statDescriptor = (fd: number): FileStat => statWith(fd, emptyAddress, statxFlags.emptyPath);
 /** Follows links. What the kernel has at hand is enough: a file system served by a process is not asked. */
 export const statPathWithoutSync = (path: string): FileStat =>
-  statWith(-100, cString(Buffer.from(path)), statxFlags.dontSync);
+  statWith(-100, cStringAddress(Buffer.from(path)), statxFlags.dontSync);
 
 const directoryBuffer = Buffer.alloc(64 * 1024);
 
@@ -367,13 +376,13 @@ const procName = ({ dirFd, name }: { dirFd: number; name: Uint8Array }): Buffer 
   cString(Buffer.concat([Buffer.from(`${descriptorPath(dirFd)}/`), name]));
 
 /** Largest list of names, and largest value, that the kernel knows. */
-const attributeBuffer = Buffer.alloc(65_536);
+const { buffer: attributeBuffer, address: attributeAddress } = fixedMemory(65_536);
 
 /** Names of the extended attributes; none where the file system has no such thing. */
 export function listAttributes(target: AttributeTarget): Buffer[] {
   const length =
     typeof target === "number"
-      ? calls.flistxattr(target, attributeBuffer, attributeBuffer.length)
+      ? calls.flistxattr(target, attributeAddress, attributeBuffer.length)
       : calls.llistxattr(procName(target), attributeBuffer, attributeBuffer.length);
   if (length < 0) {
     const errno = koffi.errno();

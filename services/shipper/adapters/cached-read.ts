@@ -5,7 +5,8 @@
 import { read, statfsSync } from "node:fs";
 import { constants } from "node:os";
 import koffi from "koffi";
-import { addressOf, readTo } from "../../shared/adapters/calls-by-address.ts";
+import { readTo } from "../../shared/adapters/calls-by-address.ts";
+import { addressOf } from "../../shared/adapters/fixed-memory.ts";
 import { descriptorPath, LinuxError } from "../../shared/adapters/linux.ts";
 
 const libc = koffi.load(null);

@@ -1,6 +1,7 @@
 /** Packs records into frames: small ones share a frame, a large file's data fills its own. */
 import { readSync, readv } from "node:fs";
-import { addressOf, readTo } from "../../shared/adapters/calls-by-address.ts";
+import { readTo } from "../../shared/adapters/calls-by-address.ts";
+import { addressOf } from "../../shared/adapters/fixed-memory.ts";
 import type { Attributes } from "../../shared/core/frames/attributes.ts";
 import { maxDataBytes } from "../../shared/core/frames/frame.ts";
 import { jobHeaderBytes } from "../../shared/core/frames/job-message.ts";

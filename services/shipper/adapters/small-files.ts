@@ -1,5 +1,6 @@
 /** Makes small files out of their records, in as few system calls as can be. */
-import { addressOf, changeTimesFrom, createFileAt, writeFrom } from "../../shared/adapters/calls-by-address.ts";
+import { changeTimesFrom, createFileAt, writeFrom } from "../../shared/adapters/calls-by-address.ts";
+import { addressOf } from "../../shared/adapters/fixed-memory.ts";
 import { changeMode, changeOwner, close, statDescriptor } from "../../shared/adapters/linux.ts";
 import type { SmallFile } from "../../shared/core/frames/small-file.ts";
 import { permissionBits } from "./entry-attributes.ts";

@@ -1,5 +1,6 @@
 /** A file that is being written: a new one, or one that was sent before and gets what has changed. */
-import { addressOf, writeFrom } from "../../shared/adapters/calls-by-address.ts";
+import { writeFrom } from "../../shared/adapters/calls-by-address.ts";
+import { addressOf } from "../../shared/adapters/fixed-memory.ts";
 import {
   close,
   openBeneath,

@@ -12,7 +12,7 @@ export class TreeIndex {
   add(entry: TreeEntry): void {
     this.#put(entry.identity, entry);
     if (entry.mergedIdentity !== undefined) this.#put(entry.mergedIdentity, entry);
-    for (const child of entry.children?.values() ?? []) this.add(child);
+    if (entry.children !== undefined) for (const child of entry.children.values()) this.add(child);
   }
 
   /** The entries that are this file: several for hard links. */
