@@ -19,7 +19,7 @@ import { scanWriters, type Writers } from "./adapters/writers.ts";
 import { ChangeWatch, type Changes } from "./change-watch.ts";
 import type { Priority } from "./core/priority-queue.ts";
 import { markChanges, uncertainOf, type TreeEntry } from "./core/tree-diff.ts";
-import { TreeIndex } from "./core/tree-index.ts";
+import { isAttached, TreeIndex } from "./core/tree-index.ts";
 import type { FileJobs, JobWork } from "./file-jobs.ts";
 
 export interface PassOptions extends SourceTrees {
@@ -170,7 +170,7 @@ function namesToLookAt(
   for (const identity of files) index.find(identity).forEach(addEntry);
   for (const [identity, names] of changes.names) for (const entry of index.find(identity)) add(entry, names);
   for (const [entry, names] of changes.written) if (index.find(entry.identity).includes(entry)) add(entry, names);
-  for (const entry of uncertain) if (index.find(entry.identity).includes(entry)) addEntry(entry);
+  for (const entry of uncertain) if (isAttached(entry)) addEntry(entry);
   return all;
 }
 

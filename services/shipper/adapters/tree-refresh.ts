@@ -59,6 +59,8 @@ class Refresh {
   readonly #directories = new Map<TreeEntry, FileStat>();
   /** Entries that are gone, or whose place something else has: nothing below them is there any more. */
   readonly #gone = new Set<TreeEntry>();
+  /** Files whose names are all to be looked at: a file may have tens of thousands. */
+  readonly #linksLookedAt = new Set<string>();
 
   constructor(index: TreeIndex, look: TreeLook, roots: Roots) {
     this.#index = index;
@@ -149,7 +151,8 @@ class Refresh {
 
   /** All names of a file with several have changed when one has: each shows how many there are. */
   #lookAtLinks(entry: TreeEntry): void {
-    if (entry.links < 2 || entry.kind === "directory" || entry.kind === "whiteout") return;
+    if (!hasLinks(entry) || this.#linksLookedAt.has(entry.identity)) return;
+    this.#linksLookedAt.add(entry.identity);
     for (const each of this.#index.find(entry.identity))
       if (each.parent !== undefined) this.lookAt(each.parent, [each.name]);
   }
@@ -193,12 +196,12 @@ class Refresh {
 
   /** A file that is sent again is a new file there: all its names must be given to it again. */
   #markLinks(changed: TreeEntry[]): void {
-    for (const entry of [...changed]) {
-      if (entry.links < 2 || entry.kind === "directory" || entry.kind === "whiteout") continue;
-      for (const each of this.#index.find(entry.identity)) changed.push(each);
-    }
+    const identities = new Set(changed.filter(hasLinks).map(({ identity }) => identity));
+    for (const identity of identities) for (const each of this.#index.find(identity)) changed.push(each);
   }
 }
+
+const hasLinks = ({ kind, links }: TreeEntry): boolean => links > 1 && kind !== "directory" && kind !== "whiteout";
 
 /** The way to each marked entry is marked too: its directories' times are set after it. */
 function markWithAncestors(changed: readonly TreeEntry[]): number {

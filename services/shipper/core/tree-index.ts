@@ -52,7 +52,7 @@ const isIt = (entry: TreeEntry, identity: string): boolean =>
   entry.identity === identity || entry.mergedIdentity === identity;
 
 /** Whether the entry's directory still has it, and so on up to the root. */
-function isAttached(entry: TreeEntry): boolean {
+export function isAttached(entry: TreeEntry): boolean {
   for (let at = entry; at.parent !== undefined; at = at.parent)
     if (at.parent.children?.get(at.name) !== at) return false;
   return true;
