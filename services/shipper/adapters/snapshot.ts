@@ -3,6 +3,7 @@
  * no mount crossed, so a container that swaps directories for links leads nowhere but to entries left out.
  */
 import { statfsSync } from "node:fs";
+import { getHeapStatistics } from "node:v8";
 import {
   close,
   descriptorPath,
@@ -37,6 +38,8 @@ export interface Snapshot {
 
 /** Deeper ones are refused: each level holds a descriptor. */
 export const maxDepth = 500;
+/** More are refused: each takes up to a KiB of memory, of which half is left to the rest of the node. */
+const maxEntries = getHeapStatistics().heap_size_limit / 2048;
 
 const fileType = 0o170000;
 const types = { directory: 0o040000, file: 0o100000, symlink: 0o120000, character: 0o020000 };
@@ -66,16 +69,27 @@ export function kindOf(stat: FileStat, layer: boolean): EntryKind {
 
 /**
  * CRIU, which dumps the frozen container at the same time, makes an empty directory in its /tmp or / and removes it again
- * (criu/mount.c, get_clean_mnt). It is no part of the container.
+ * (criu/mount.c, get_clean_mnt). It is no part of the container. What it mounts there for a moment it mounts elsewhere than
+ * in the layer: one with something in it is the container's own.
  */
 function isOfCriu(dirFd: number, name: Buffer): boolean {
   if (!/^cr-tmpfs\.\w{6}$/.test(name.toString("latin1"))) return false;
   try {
     const { mode, uid } = statAt(dirFd, name);
-    return (mode & fileType) === types.directory && (mode & 0o777) === 0o700 && uid === 0;
+    return (mode & fileType) === types.directory && (mode & 0o777) === 0o700 && uid === 0 && isEmpty(dirFd, name);
   } catch (error) {
-    if (hasErrno(error, "ENOENT")) return true;
+    // Removed again; or a mount, which nobody but CRIU makes in a frozen container.
+    if (hasErrno(error, "ENOENT", "EXDEV")) return true;
     throw error;
+  }
+}
+
+function isEmpty(dirFd: number, name: Buffer): boolean {
+  const fd = openBeneath(dirFd, name, directoryFlagsToOpen);
+  try {
+    return readDirectory(fd).next().done === true;
+  } finally {
+    close(fd);
   }
 }
 
@@ -99,6 +113,8 @@ export interface LookOptions {
   writers: Writers;
   exact: boolean;
   signal: AbortSignal;
+  /** Of the tree; by default as many as the process has memory for. */
+  maxEntries?: number;
 }
 
 /** A tree's root, and that of the merged mount where there is one. */
@@ -130,13 +146,15 @@ export class TreeLook {
   readonly #signal: AbortSignal;
   readonly #local: boolean;
   readonly #started: FileTime;
+  readonly #maxEntries: number;
   entries = 0;
 
-  constructor({ tree, writers, exact, signal }: LookOptions, roots: Roots) {
+  constructor({ tree, writers, exact, signal, maxEntries: most = maxEntries }: LookOptions, roots: Roots) {
     this.#tree = tree;
     this.#writers = writers;
     this.#exact = exact;
     this.#signal = signal;
+    this.#maxEntries = most;
     this.#started = timeOf(writers.startedNs);
     this.#local = localFileSystems.has(statfsSync(descriptorPath(roots.fd)).type);
   }
@@ -195,7 +213,7 @@ export class TreeLook {
   }
 
   entryOf(stat: FileStat, mergedStat: FileStat | undefined): TreeEntry {
-    this.entries++;
+    if (++this.entries > this.#maxEntries) throw tooMany(this.#tree, this.#maxEntries);
     const layer = this.#tree.mergedPath !== undefined;
     const kind = kindOf(stat, layer);
     return {
@@ -238,6 +256,13 @@ export class TreeLook {
     }
   }
 }
+
+const tooMany = ({ label }: SourceTree, most: number): DmigrateError =>
+  new DmigrateError(
+    "not-migratable",
+    `${label} has more than ${Math.floor(most)} files and directories, for which this node's agent has no memory; ` +
+      "start it with a larger --max-old-space-size in NODE_OPTIONS, or take out what need not move",
+  );
 
 export const hasMount = ({ label }: SourceTree, cause: unknown): DmigrateError =>
   new DmigrateError("not-migratable", `${label} has another file system mounted in it`, { cause });

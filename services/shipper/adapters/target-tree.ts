@@ -8,7 +8,7 @@ export interface TargetTree {
   rootPath: string;
   /** Of a writable layer: its directory is not the one that is written to. */
   leftovers: LayerLeftovers | undefined;
-  /** Owner, mode, attributes and times are set as sent; otherwise contents only. */
+  /** Owner, mode, attributes and times are set as sent; otherwise there are contents only, in files and directories. */
   keepAttributes: boolean;
   /** Of the job: its trees share them. */
   origins: Origins;

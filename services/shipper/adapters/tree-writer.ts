@@ -34,6 +34,7 @@ interface OpenDirectory {
   name: Buffer;
   attributes: Attributes;
   extended: Extended[];
+  extendedBytes: number;
   /** It was here before, and may have attributes of its own. */
   existed: boolean;
   /** Names that go unless they are mentioned, as latin1. */
@@ -45,19 +46,26 @@ type Of<Type extends TreeRecord["type"]> = Extract<TreeRecord, { type: Type }>;
 
 const fileTypeBits = 0o170000;
 const nodeTypes = new Set([0o010000, 0o140000, 0o020000, 0o060000]);
+/** Whoever reads this service's own trees expects files: a FIFO would hold it up, a link lead it elsewhere. */
+const filesOnlyRefuses: ReadonlySet<TreeRecord["type"]> = new Set(["symlink", "node", "link"]);
 const defaultAcl = Buffer.from("system.posix_acl_default");
-/** All extended attributes of one entry. */
+/** All extended attributes of one entry; and of those whose end is still to come, each in a directory of the one before. */
 const maxExtendedBytes = 1 << 20;
+const maxHeldBytes = 16 << 20;
+/** What one takes here beside its name and value. */
+const attributeBytes = 256;
 
 export class TreeWriter {
   readonly #tree: TargetTree;
   readonly #stack: OpenDirectory[] = [];
   #file: TargetFile | undefined;
-  /** Where extended attributes go that arrive now. */
+  /** Where extended attributes go that arrive now, and where they are counted. */
   #extended: Extended[] | undefined;
+  #counted: { extendedBytes: number } = { extendedBytes: 0 };
   /** A symbolic link or node that was just made: it takes its attributes at once. */
   #made: Of<"symlink" | "node"> | undefined;
-  #extendedBytes = 0;
+  /** Of the open directories' extended attributes. */
+  #heldBytes = 0;
   #finished = false;
   /** The name of a small file that could not be written. */
   #failed: Buffer | undefined;
@@ -96,6 +104,8 @@ export class TreeWriter {
     }
     if (record.type === "fileEnd") return this.#fileEnd();
     if (this.#file !== undefined) throw new FrameError(`a record ${record.type} within a file`);
+    if (!this.#tree.keepAttributes && filesOnlyRefuses.has(record.type))
+      throw new FrameError(`a record ${record.type} where only files go`);
     switch (record.type) {
       case "tree":
         throw new FrameError("a tree within a tree");
@@ -185,12 +195,13 @@ export class TreeWriter {
       name: record.name,
       attributes: record.attributes,
       extended: [],
+      extendedBytes: 0,
       existed,
       leftover: new Set(),
       small: new SmallFiles(fd, this.#tree.keepAttributes),
     };
     this.#stack.push(directory);
-    this.#expect(directory.extended);
+    this.#expect(directory.extended, directory);
     // Whatever is made in it would inherit these; they come back when it is left.
     if (existed && this.#tree.keepAttributes) dropAttribute(fd, defaultAcl);
     if (existed && record.prune) directory.leftover = this.#namesNow(fd);
@@ -230,6 +241,7 @@ export class TreeWriter {
       setAll(directory.fd, directory);
     }
     this.#stack.pop();
+    this.#heldBytes -= directory.extendedBytes;
     if (directory.fd !== this.#tree.rootFd) close(directory.fd);
     if (this.#stack.length === 0) this.#finished = true;
   }
@@ -307,15 +319,18 @@ export class TreeWriter {
     this.#expect([]);
   }
 
-  #expect(extended: Extended[]): void {
+  #expect(extended: Extended[], counted = { extendedBytes: 0 }): void {
     this.#extended = extended;
-    this.#extendedBytes = 0;
+    this.#counted = counted;
   }
 
   #addAttribute({ name, value }: Of<"attribute">): void {
     if (this.#extended === undefined) throw new FrameError("an attribute of nothing");
-    this.#extendedBytes += name.length + value.length;
-    if (this.#extendedBytes > maxExtendedBytes) throw new FrameError("too many attributes on one file");
+    const bytes = name.length + value.length + attributeBytes;
+    this.#counted.extendedBytes += bytes;
+    if (this.#counted.extendedBytes > maxExtendedBytes) throw new FrameError("too many attributes on one file");
+    if (this.#counted === this.#stack.at(-1)) this.#heldBytes += bytes;
+    if (this.#heldBytes > maxHeldBytes) throw new FrameError("too many attributes on directories within each other");
     this.#extended.push({ name, value });
   }
 

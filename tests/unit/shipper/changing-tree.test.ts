@@ -162,6 +162,17 @@ describe("a tree that changes during the first pass", () => {
   });
 });
 
+test("a tree of more entries than there is memory for is refused, and says so", async () => {
+  for (let n = 0; n < 20; n++) writeFileSync(inSource(`f${n}`), "");
+  const options = { tree: tree(), writers: writers(), signal, maxEntries: 20 };
+  const refusal = { code: "not-migratable", message: expect.stringContaining("more than 20 files") as string };
+  await expect(takeSnapshot({ ...options, exact: true })).rejects.toMatchObject(refusal);
+  using copies = new BlockCopies();
+  const { writer } = recorder();
+  await expect(sendFirstPass({ ...options, writer, copies, onEntry: () => undefined })).rejects.toMatchObject(refusal);
+  await expect(takeSnapshot({ ...options, exact: true, maxEntries: 21 })).resolves.toMatchObject({ entries: 21 });
+});
+
 describe("a block that was sent before", () => {
   /** Sends two equal files; `change` is given the name of the first one sent, before the second one is read. */
   async function bytesSent(change: (first: string) => void): Promise<number> {

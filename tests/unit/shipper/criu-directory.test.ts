@@ -19,6 +19,8 @@ it.runIf(process.getuid?.() === 0)(
     mkdirSync(join(path, "tmp/cr-tmpfs.short"), { mode: 0o700 });
     mkdirSync(join(path, "tmp/cr-tmpfs.public"), { mode: 0o755 });
     writeFileSync(join(path, "tmp/cr-tmpfs.file12"), "a file of the container's");
+    mkdirSync(join(path, "tmp/cr-tmpfs.filled"), { mode: 0o700 });
+    writeFileSync(join(path, "tmp/cr-tmpfs.filled/precious"), "also the container's");
     const options = {
       tree: { label: "a tree", path },
       writers: { startedNs: 0n },
@@ -28,7 +30,7 @@ it.runIf(process.getuid?.() === 0)(
       const { root } = await takeSnapshot({ ...options, exact } as never);
       return [...(root.children?.get("tmp")?.children?.keys() ?? [])].sort();
     };
-    expect(await names(true)).toEqual(["cr-tmpfs.file12", "cr-tmpfs.public", "cr-tmpfs.short"]);
-    expect(await names(false)).toHaveLength(4);
+    expect(await names(true)).toEqual(["cr-tmpfs.file12", "cr-tmpfs.filled", "cr-tmpfs.public", "cr-tmpfs.short"]);
+    expect(await names(false)).toHaveLength(5);
   },
 );

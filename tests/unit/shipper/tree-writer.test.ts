@@ -152,6 +152,11 @@ describe("records out of place are refused", () => {
     ["data beyond the end", [directory(""), file("a", 2), chunk(0, "xxx")]],
     ["data far beyond the end", [directory(""), file("a", 2), chunk(Number.MAX_SAFE_INTEGER, "x")]],
     ["attributes without end", [directory(""), ...Array.from({ length: 40 }, () => attribute("user.x", 65_000))]],
+    ["attributes of nothing but a name", [directory(""), ...attributesOf(5_000)]],
+    [
+      "attributes without end on directories within each other",
+      Array.from({ length: 20 }, (_, depth) => [directory(depth === 0 ? "" : "d"), ...attributesOf(3_900)]).flat(),
+    ],
     ["directories without end", [directory(""), ...Array.from({ length: 600 }, () => directory("d"))]],
     [
       "a node that is a directory",
@@ -168,6 +173,40 @@ describe("records out of place are refused", () => {
 function attribute(name: string, bytes: number): TreeRecord {
   return { type: "attribute", name: Buffer.from(name), value: Buffer.alloc(bytes) };
 }
+
+function attributesOf(count: number): TreeRecord[] {
+  return Array.from({ length: count }, () => attribute("x", 0));
+}
+
+test("attributes of directories that were left count no more", async () => {
+  const held = Array.from({ length: 3_900 }, () => attribute("user.x", 0));
+  await apply(directory(""));
+  for (let n = 0; n < 20; n++) await apply(directory("d"), ...held, leave);
+  await apply(leave);
+});
+
+describe("a tree of files only", () => {
+  beforeEach(() => {
+    writer = new TreeWriter({ rootFd, rootPath: root, leftovers: undefined, keepAttributes: false, origins });
+  });
+
+  test.each<[string, TreeRecord]>([
+    ["a symbolic link", symlink("a", "/etc/shadow")],
+    [
+      "a FIFO",
+      { type: "node", name: Buffer.from("a"), attributes: { ...attributes, mode: 0o10600 }, major: 0, minor: 0 },
+    ],
+    [
+      "a device",
+      { type: "node", name: Buffer.from("a"), attributes: { ...attributes, mode: 0o20600 }, major: 1, minor: 5 },
+    ],
+    ["a hard link", link("a", "d/f")],
+  ])("takes no %s", async (_what, record) => {
+    await apply(directory(""), directory("d"), file("f"), fileEnd, leave);
+    await expect(apply(record)).rejects.toThrow(expect.objectContaining({ name: "FrameError" }));
+    expect(readdirSync(root)).toEqual(["d"]);
+  });
+});
 
 describe("a patch", () => {
   const patch = (name: string, size: number): TreeRecord => ({ ...file(name, size), type: "patch" }) as TreeRecord;
