@@ -2,6 +2,7 @@
  * Everything about a container itself that rules a migration out, all at once. Pure. Each refusal has a stable code and
  * a sentence that says what to do.
  */
+import { pathsOverlap } from "../../shared/core/bind-path.ts";
 import type { Refusal } from "../../shared/errors.ts";
 
 /** What the rules look at: Docker's inspect data in part, and what was seen on the node. */
@@ -198,7 +199,7 @@ function sharing({ id, name, mounts, movedBinds, others }: ContainerFacts): Refu
       const message = `${other.name} may write to the volume ${written.join(", ")} of ${name} while it moves, and would keep a copy of its own; stop ${other.name} first, or mount the volume read-only in it (:ro)`;
       refusals.push({ code: "volume-shared", message });
     }
-    const overlapping = other.writableBinds.filter((path) => movedBinds.some((moved) => overlap(path, moved)));
+    const overlapping = other.writableBinds.filter((path) => movedBinds.some((moved) => pathsOverlap(path, moved)));
     if (overlapping.length > 0) {
       const message = `${other.name} may write to ${overlapping.join(", ")} while ${name} moves with it (--move-bind), and would keep a copy of its own; stop ${other.name} first, or mount it read-only there (:ro)`;
       refusals.push({ code: "bind-shared", message });
@@ -212,9 +213,6 @@ function sharing({ id, name, mounts, movedBinds, others }: ContainerFacts): Refu
   }
   return refusals;
 }
-
-/** Whether one directory is the other, or lies in it. */
-const overlap = (a: string, b: string): boolean => `${a}/`.startsWith(`${b}/`) || `${b}/`.startsWith(`${a}/`);
 
 function inside({ name, tty, execs, openFiles }: ContainerFacts): Refusal[] {
   const refusals: Refusal[] = [];

@@ -127,7 +127,7 @@ export function createEngine(docker: Docker): Engine {
           // Docker leaves PublicPort out for a port that is exposed only; its types do not know.
           (PublicPort as number | undefined) === undefined ? [] : [{ ip: IP, port: PublicPort, protocol: Type }],
         ),
-        binds: Mounts.flatMap(({ Type, Source }) => (Type === "bind" ? [Source] : [])),
+        binds: Mounts.flatMap(({ Type, Source, RW }) => (Type === "bind" ? [{ path: Source, writable: RW }] : [])),
         volumes: Mounts.flatMap(({ Type, Name }) => (Type === "volume" && Name !== undefined ? [Name] : [])),
       }));
     },

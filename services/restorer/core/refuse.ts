@@ -1,5 +1,6 @@
 /** Why a container cannot be created on this node, decided from what was read of it. Pure. */
 import type { ContainerSpec } from "../../shared/contracts/container.ts";
+import { pathsOverlap } from "../../shared/core/bind-path.ts";
 import type { Refusal } from "../../shared/errors.ts";
 
 export interface PresentContainer {
@@ -8,8 +9,8 @@ export interface PresentContainer {
   running: boolean;
   ports: readonly PortUse[];
   volumes: readonly string[];
-  /** Sources of its bind mounts. */
-  binds: readonly string[];
+  /** Its bind mounts, by their directories on the host. */
+  binds: readonly { path: string; writable: boolean }[];
 }
 
 /** The directory that a bind mount is to be moved to. */
@@ -166,15 +167,21 @@ function refuseVolumes({ volumes }: ContainerSpec, replaces: string | undefined,
 
 /** A directory with data may be written over only when the replaced container alone has it. */
 function refuseBinds(replaces: string | undefined, { binds, containers }: NodeFacts): Refusal[] {
-  const own = new Set(containers.find(({ id }) => id === replaces)?.binds);
+  const own = new Set(containers.find(({ id }) => id === replaces)?.binds.map(({ path }) => path));
   return binds.flatMap(({ path, is }): Refusal[] => {
     if (is === "no-directory") {
       const message = `${path} of the destination is no directory by itself (a file, or reached by a symbolic link): move it away`;
       return [{ code: "bind-exists", message }];
     }
-    const user = containers.find(({ id, binds: used }) => id !== replaces && used.includes(path));
+    // Whoever may write above it could lead what is written there elsewhere; whoever may write below would write into it.
+    const uses = (used: { path: string; writable: boolean }): boolean =>
+      used.path === path || (used.writable && pathsOverlap(used.path, path));
+    const user = containers.find(({ id, binds: all }) => id !== replaces && all.some(uses));
     if (user !== undefined) {
-      const message = `${path} of the destination is mounted in container ${user.name}: remove that container, or declare the path shared (--shared-path) if both nodes see the same storage there`;
+      const mounted = user.binds.find(uses)?.path ?? path;
+      const what =
+        mounted === path ? `${path} of the destination is` : `${path} of the destination overlaps ${mounted},`;
+      const message = `${what} mounted in container ${user.name}: remove that container, or declare the path shared (--shared-path) if both nodes see the same storage there`;
       return [{ code: "bind-in-use", message }];
     }
     if (is !== "filled" || own.has(path)) return [];

@@ -23,3 +23,8 @@ export function bindPathProblem(path: string): string | undefined {
   const system = systemTrees.find((tree) => path === tree || path.startsWith(`${tree}/`));
   return system === undefined ? undefined : `is in ${system}, which belongs to the system`;
 }
+
+/** Whether one directory is the other, or lies in it. */
+export const pathsOverlap = (a: string, b: string): boolean => isWithin(a, b) || isWithin(b, a);
+
+const isWithin = (inner: string, outer: string): boolean => outer === "/" || `${inner}/`.startsWith(`${outer}/`);

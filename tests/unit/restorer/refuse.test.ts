@@ -145,9 +145,21 @@ test("a bind mount comes only to a directory that is free, or that the replaced 
   expect(codes({}, at("empty"))).toEqual([]);
   expect(codes({}, at("filled"))).toEqual(["bind-exists"]);
   expect(codes({}, at("no-directory"))).toEqual(["bind-exists"]);
-  const leftover = container({ name: "db", running: false, binds: ["/srv/d"] });
-  const other = container({ id: id("2"), binds: ["/srv/d"] });
+  const leftover = container({ name: "db", running: false, binds: [{ path: "/srv/d", writable: true }] });
+  const other = container({ id: id("2"), binds: [{ path: "/srv/d", writable: false }] });
   expect(codes({}, { ...at("filled"), containers: [leftover] }, leftover.id)).toEqual([]);
   expect(codes({}, { ...at("filled"), containers: [leftover, other] }, leftover.id)).toEqual(["bind-in-use"]);
   expect(codes({}, { ...at("empty"), containers: [other] })).toEqual(["bind-in-use"]);
+});
+
+test.each<[string, boolean, string[]]>([
+  ["/srv", true, ["bind-in-use"]],
+  ["/", true, ["bind-in-use"]],
+  ["/srv/d/below", true, ["bind-in-use"]],
+  ["/srv", false, []],
+  ["/srv/dd", true, []],
+  ["/srv/other", true, []],
+])("a bind mount does not come where a container may write, above or below it: %s, %s", (path, writable, expected) => {
+  const other = container({ id: id("2"), running: false, binds: [{ path, writable }] });
+  expect(codes({}, { binds: [{ path: "/srv/d", is: "empty" }], containers: [other] })).toEqual(expected);
 });
