@@ -9,6 +9,7 @@ import type { NodeClients, NodePool } from "./adapters/node-clients.ts";
 import { linkSpeed, type LinkSpeed, type MeasuredLink } from "./core/link-speed.ts";
 import { computePlan } from "./core/plan.ts";
 import { findRefusals } from "./core/preflight.ts";
+import { needsOf, type Needs } from "./core/room.ts";
 import type { Links } from "./links.ts";
 import type { Clock, Timing } from "./timing.ts";
 
@@ -30,6 +31,9 @@ export interface Inspection {
   source: NodeClients;
   destination: NodeClients;
   replaces: string | undefined;
+  needs: Needs;
+  /** What the destination has. */
+  resources: NodeResources;
 }
 
 /**
@@ -100,5 +104,6 @@ export async function inspect(deps: InspectDeps, request: CreateMigration): Prom
     ...before,
     ...computePlan({ ...facts, link: speed(link), open: before }),
   });
-  return { plan, planAnew, profile, source, destination, replaces };
+  const needs = needsOf({ profile, mode, shipImage });
+  return { plan, planAnew, profile, source, destination, replaces, needs, resources: there };
 }

@@ -3,7 +3,6 @@
  * up unfinished ones at the start, and lets them rest at the end.
  */
 import { randomBytes } from "node:crypto";
-import type { ContainerProfile } from "../shared/contracts/container.ts";
 import type { CreateMigration, Migration, Plan } from "../shared/contracts/planner.ts";
 import type { LinkSecurity } from "../shared/contracts/shipper.ts";
 import { asDmigrateError, DmigrateError, type Refusal } from "../shared/errors.ts";
@@ -14,7 +13,8 @@ import type { NodePool } from "./adapters/node-clients.ts";
 import type { Store } from "./adapters/store.ts";
 import { findObstacle } from "./core/admission.ts";
 import { isCancellable, isTerminal } from "./core/phase.ts";
-import { inspect } from "./inspect.ts";
+import { findCrowding, type Needs } from "./core/room.ts";
+import { inspect, type Inspection } from "./inspect.ts";
 import { createJournal } from "./journal.ts";
 import { createLinks } from "./links.ts";
 import type { Measurements } from "./measurements.ts";
@@ -59,6 +59,8 @@ export interface Migrations {
 
 interface Active {
   run: Run;
+  /** Not known of one that was taken up after a restart. */
+  needs: Needs | undefined;
   cancel: AbortController;
   ended: Promise<void>;
 }
@@ -79,21 +81,30 @@ export function createMigrations(deps: MigrationsDeps): Migrations {
       .map(({ run }) => run.journal.migration)
       .filter(({ from, to }) => from === node || to === node)
       .map(({ id }) => id);
-  const obstacle = (request: CreateMigration, profile?: ContainerProfile): Refusal | undefined =>
-    findObstacle(
-      [...active.values()].map(({ run: { journal } }) => ({
-        migration: journal.migration,
-        name: journal.job.containerName,
-      })),
-      { request, containerId: profile?.id, name: profile?.spec.name },
-      deps.maxPerNode,
-    );
-  const refuseIfBusy = (request: CreateMigration, profile?: ContainerProfile): void => {
-    const found = obstacle(request, profile);
+  /** `inspection`: once the container has been looked at. */
+  const obstacle = (request: CreateMigration, inspection?: Inspection): Refusal | undefined => {
+    const spec = inspection?.profile.spec;
+    const claims = [...active.values()].map(({ needs, run: { journal } }) => ({
+      migration: journal.migration,
+      name: journal.job.containerName,
+      needs,
+    }));
+    const candidate = { request, containerId: inspection?.profile.id, name: spec?.name };
+    const found = findObstacle(claims, candidate, deps.maxPerNode);
+    if (found !== undefined || inspection === undefined) return found;
+    return findCrowding(claims, { to: request.to, needs: inspection.needs, destination: inspection.resources });
+  };
+  const refuseIfBusy = (request: CreateMigration, inspection?: Inspection): void => {
+    const found = obstacle(request, inspection);
     if (found !== undefined) throw new DmigrateError("conflict", found.message, { reasons: [found] });
   };
 
-  const open = (record: MigrationRecord, startedAt: number | undefined, attempted: readonly Resource[]): Active => {
+  const open = (
+    record: MigrationRecord,
+    startedAt: number | undefined,
+    attempted: readonly Resource[],
+    needs?: Needs,
+  ): Active => {
     const { migration } = record;
     const cancel = new AbortController();
     const journal = createJournal(
@@ -122,7 +133,7 @@ export function createMigrations(deps: MigrationsDeps): Migrations {
       // Calls of a planner that has crashed may still arrive.
       uncertain: new Set(attempted),
     };
-    return { run, cancel, ended: Promise.resolve() };
+    return { run, needs, cancel, ended: Promise.resolve() };
   };
 
   /** Keeps the migration among the active ones until its work has ended; the failure stays on its span. */
@@ -157,12 +168,12 @@ export function createMigrations(deps: MigrationsDeps): Migrations {
         const inspection = await inspect(inspecting, request);
         const { refusals } = inspection.plan;
         if (refusals.length > 0) throw refused(inspection);
-        refuseIfBusy(request, inspection.profile);
+        refuseIfBusy(request, inspection);
         return inspection;
       });
       if (resting.signal.aborted) throw new DmigrateError("unavailable", "the planner is stopping");
       const record = newRecord(id, createdAt, request, inspected, clock.now() - startedAt);
-      const entry = open(record, startedAt, []);
+      const entry = open(record, startedAt, [], inspected.needs);
       store.migrations.save(record, []);
       active.set(id, entry);
       entry.ended = ended.then(
@@ -197,8 +208,9 @@ export function createMigrations(deps: MigrationsDeps): Migrations {
   return {
     start,
     plan: async (request) => {
-      const { plan, profile } = await inspect(inspecting, request);
-      const found = obstacle(request, profile);
+      const inspection = await inspect(inspecting, request);
+      const { plan } = inspection;
+      const found = obstacle(request, inspection);
       return found === undefined ? plan : { ...plan, refusals: [...plan.refusals, found] };
     },
     get: (id) => {

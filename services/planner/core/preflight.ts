@@ -7,9 +7,7 @@ import type { ContainerProfile } from "../../shared/contracts/container.ts";
 import type { MigrationMode } from "../../shared/contracts/planner.ts";
 import type { Refusal } from "../../shared/errors.ts";
 import { missingFlags } from "./cpu-flags.ts";
-import { planLogRoom } from "./log-room.ts";
-import { criuImageBytes, logBytes } from "./plan.ts";
-import { size } from "./plan-text.ts";
+import { findNoRoom } from "./room.ts";
 import { compareVersions, isOlder, parseVersion, type Version } from "./versions.ts";
 
 export interface PreflightInput {
@@ -28,8 +26,6 @@ export interface PreflightInput {
   destinationRefusals: readonly Refusal[];
 }
 
-const MiB = 1024 * 1024;
-
 /** The first CRIU whose images and page-server protocol work here and on current kernels. */
 const leastCriu: Version = { major: 4, minor: 2 };
 /** The first kernel whose userfaultfd reports fork, remap and unmap, without which lazy pages lose data. */
@@ -44,7 +40,7 @@ export function findRefusals(input: PreflightInput): Refusal[] {
     ...kernels(input),
     ...criu(input),
     ...docker(input),
-    ...room(input),
+    ...findNoRoom(input),
     ...input.destinationRefusals,
   ];
 }
@@ -159,39 +155,6 @@ function docker({ from, to, source, destination }: PreflightInput): Refusal[] {
       `images of node ${from} are kept by ${here}, those of node ${to} by ${there}, under other ids; set ` +
       '"features": {"containerd-snapshotter": …} alike in daemon.json of both';
     refusals.push({ code: "image-store", message });
-  }
-  return refusals;
-}
-
-/** With a tenth and a little more to spare: a node filled to the brim fails in worse places than here. */
-const withMargin = (bytes: number, extra: number): number => Math.ceil(bytes * 1.1) + extra;
-
-function room({ from, to, profile, source, destination, mode, shipImage }: PreflightInput): Refusal[] {
-  const refusals: Refusal[] = [];
-  // Memory that is there before its process is there twice while it is put in its place.
-  const copies = mode === "stop-and-copy" ? 2 : 1;
-  const memory = withMargin(profile.memoryBytes * copies, 64 * MiB);
-  if (destination.memoryAvailableBytes < memory) {
-    const instead = copies > 1 ? " for stop-and-copy; mode post-copy needs half of that" : "";
-    const message = `node ${to} has ${size(destination.memoryAvailableBytes)} of memory available, and ${size(memory)} are needed${instead}`;
-    refusals.push({ code: "memory", message });
-  }
-  const logs = logBytes(profile) + (planLogRoom(profile).log?.roomBytes ?? 0);
-  const files = profile.writableLayerBytes + profile.volumeBytes + logs + (shipImage ? profile.imageBytes : 0);
-  const disk = withMargin(files, 64 * MiB);
-  if (destination.diskFreeBytes < disk) {
-    const what = shipImage ? "image, writable layer, volumes and log" : "writable layer, volumes and log";
-    const message = `node ${to} has ${size(destination.diskFreeBytes)} of disk free at ${destination.docker.rootDir}, and ${size(disk)} are needed for ${what}`;
-    refusals.push({ code: "disk", message });
-  }
-  const images = withMargin(criuImageBytes(profile.processes), 4 * MiB);
-  for (const [name, node] of [
-    [from, source],
-    [to, destination],
-  ] as const) {
-    if (node.stateFreeBytes >= images) continue;
-    const message = `node ${name} has ${size(node.stateFreeBytes)} free in its state directory, and ${size(images)} are needed for CRIU images`;
-    refusals.push({ code: "state-room", message });
   }
   return refusals;
 }

@@ -348,6 +348,28 @@ describe("migrations side by side", () => {
     await planner.until(id);
   });
 
+  test("as many as the destination has room for", async () => {
+    await using planner = await createTestPlanner();
+    const { profile } = planner.world;
+    planner.world.profile = { ...profile, memoryBytes: 2500 * 1024 * 1024 };
+    const held = planner.b.hold("POST /restores");
+    const { id } = await planner.start();
+    await held.arrived;
+    planner.world.profile = {
+      ...planner.world.profile,
+      id: "d".repeat(64),
+      spec: { ...profile.spec, name: "db" },
+    };
+    const request = { container: "db", from: "a", to: "b" };
+    const response = await planner.request("POST", "/migrations", request);
+    expect(response.status).toBe(409);
+    expect(await response.json()).toMatchObject({ reasons: [{ code: "node-full" }] });
+    const plan = (await (await planner.request("POST", "/plans", request)).json()) as { refusals: unknown[] };
+    expect(plan.refusals).toMatchObject([{ code: "node-full" }]);
+    held.release();
+    await planner.until(id);
+  });
+
   test("a node is not forgotten while a migration needs it", async () => {
     await using planner = await createTestPlanner();
     const held = planner.b.hold("POST /restores");

@@ -1,0 +1,106 @@
+/** What a migration needs at the destination, and whether it is there: memory, disk, room for CRIU's images. Pure. */
+import type { NodeResources } from "../../shared/contracts/common.ts";
+import type { ContainerProfile } from "../../shared/contracts/container.ts";
+import type { Migration, MigrationMode } from "../../shared/contracts/planner.ts";
+import type { Refusal } from "../../shared/errors.ts";
+import { planLogRoom } from "./log-room.ts";
+import { criuImageBytes, logBytes } from "./plan.ts";
+import { size } from "./plan-text.ts";
+
+export interface Needs {
+  memoryBytes: number;
+  /** Where Docker keeps its files. */
+  diskBytes: number;
+  /** In the state directory of either node. */
+  stateBytes: number;
+}
+
+export interface NeedsInput {
+  profile: ContainerProfile;
+  mode: MigrationMode;
+  shipImage: boolean;
+}
+
+export interface RoomInput extends NeedsInput {
+  from: string;
+  to: string;
+  source: NodeResources;
+  destination: NodeResources;
+}
+
+const MiB = 1024 * 1024;
+
+/** With a tenth and a little more to spare: a node filled to the brim fails in worse places than here. */
+const withMargin = (bytes: number, extra: number): number => Math.ceil(bytes * 1.1) + extra;
+
+export function needsOf({ profile, mode, shipImage }: NeedsInput): Needs {
+  // Memory that is there before its process is there twice while it is put in its place.
+  const copies = mode === "stop-and-copy" ? 2 : 1;
+  const logs = logBytes(profile) + (planLogRoom(profile).log?.roomBytes ?? 0);
+  const files = profile.writableLayerBytes + profile.volumeBytes + logs + (shipImage ? profile.imageBytes : 0);
+  return {
+    memoryBytes: withMargin(profile.memoryBytes * copies, 64 * MiB),
+    diskBytes: withMargin(files, 64 * MiB),
+    stateBytes: withMargin(criuImageBytes(profile.processes), 4 * MiB),
+  };
+}
+
+/** Why the nodes have no room for the migration, were it the only one. */
+export function findNoRoom(input: RoomInput): Refusal[] {
+  const { from, to, source, destination, mode, shipImage } = input;
+  const needs = needsOf(input);
+  const refusals: Refusal[] = [];
+  if (destination.memoryAvailableBytes < needs.memoryBytes) {
+    const instead = mode === "stop-and-copy" ? " for stop-and-copy; mode post-copy needs half of that" : "";
+    const message = `node ${to} has ${size(destination.memoryAvailableBytes)} of memory available, and ${size(needs.memoryBytes)} are needed${instead}`;
+    refusals.push({ code: "memory", message });
+  }
+  if (destination.diskFreeBytes < needs.diskBytes) {
+    const what = shipImage ? "image, writable layer, volumes and log" : "writable layer, volumes and log";
+    const message = `node ${to} has ${size(destination.diskFreeBytes)} of disk free at ${destination.docker.rootDir}, and ${size(needs.diskBytes)} are needed for ${what}`;
+    refusals.push({ code: "disk", message });
+  }
+  for (const [name, node] of [
+    [from, source],
+    [to, destination],
+  ] as const) {
+    if (node.stateFreeBytes >= needs.stateBytes) continue;
+    const message = `node ${name} has ${size(node.stateFreeBytes)} free in its state directory, and ${size(needs.stateBytes)} are needed for CRIU images`;
+    refusals.push({ code: "state-room", message });
+  }
+  return refusals;
+}
+
+/** A migration that is under way, and what it was found to need; undefined for one that was taken up after a restart. */
+export interface Claim {
+  migration: Pick<Migration, "to" | "phase">;
+  needs: Needs | undefined;
+}
+
+/**
+ * Whether the destination has room for one more beside those that are on their way to it and have not got all they need.
+ * What has arrived of it already counts twice, which is on the safe side and soon over.
+ */
+export function findCrowding(
+  claims: readonly Claim[],
+  { to, needs, destination }: { to: string; needs: Needs; destination: NodeResources },
+): Refusal | undefined {
+  const here = claims.filter(({ migration }) => migration.to === to);
+  // Files come before the freeze, memory after it.
+  const copying = here.filter(({ migration: { phase } }) => phase === "planning" || phase === "preparing");
+  const sum = (of: readonly Claim[], key: keyof Needs): number =>
+    of.reduce((total, claim) => total + (claim.needs?.[key] ?? 0), 0);
+  const checks = [
+    ["memory", destination.memoryAvailableBytes, needs.memoryBytes, sum(here, "memoryBytes")],
+    ["disk", destination.diskFreeBytes, needs.diskBytes, sum(copying, "diskBytes")],
+    ["room for CRIU images", destination.stateFreeBytes, needs.stateBytes, sum(here, "stateBytes")],
+  ] as const;
+  for (const [what, free, own, others] of checks) {
+    if (others === 0 || free >= own + others) continue;
+    const message =
+      `node ${to} has ${size(free)} of ${what} free, of which migrations under way may need ${size(others)}, and ` +
+      `${size(own)} are needed; try again when they have ended`;
+    return { code: "node-full", message };
+  }
+  return undefined;
+}
