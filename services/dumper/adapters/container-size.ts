@@ -9,10 +9,13 @@ import { treeBytes } from "./tree-bytes.ts";
 
 const walkTimeoutMs = 60_000;
 
-/** Bytes of all files beneath these directories, mounts in them left out. Throws `timeout` after a minute. */
+/**
+ * Bytes that all files beneath these directories take on the disk, mounts in them left out: a hole takes none, a file of a
+ * few bytes a whole block. Throws `timeout` after a minute.
+ */
 export async function filesBytes(dirs: readonly string[]): Promise<number> {
   if (dirs.length === 0) return 0;
-  const args = ["--summarize", "--apparent-size", "--block-size=1", "--one-file-system", "--", ...dirs];
+  const args = ["--summarize", "--block-size=1", "--one-file-system", "--", ...dirs];
   const { stdout } = await run("du", args, { timeoutMs: walkTimeoutMs });
   // Files that vanish while it walks make it fail, but it counts the rest.
   const sizes = stdout

@@ -16,12 +16,14 @@ import { hasErrno } from "../../shared/errors.ts";
 const directoryFlags = openFlags.readOnly | openFlags.directory | openFlags.nonBlock;
 const fileType = 0o170000;
 const types = { directory: 0o040000, file: 0o100000 };
+/** The unit of a stat's blocks. */
+const blockBytes = 512;
 /** Each level holds a descriptor; what lies deeper is not counted. */
 const maxDepth = 500;
 /** Entries looked at without a pause. */
 const stretch = 1_000;
 
-/** Bytes of the files that were there when they were looked at. */
+/** Bytes that the files take on the disk, of those that were there when they were looked at. */
 export async function treeBytes(path: string, signal: AbortSignal): Promise<number> {
   let seen = 0;
   const add = async (fd: number, depth: number): Promise<number> => {
@@ -30,7 +32,7 @@ export async function treeBytes(path: string, signal: AbortSignal): Promise<numb
       if (++seen % stretch === 0) await setImmediate(undefined, { signal });
       const stat = unlessChanged(() => statAt(fd, name));
       const type = (stat?.mode ?? 0) & fileType;
-      if (type === types.file) bytes += stat?.size ?? 0;
+      if (type === types.file) bytes += (stat?.blocks ?? 0) * blockBytes;
       if (type !== types.directory || depth === maxDepth) continue;
       const childFd = unlessChanged(() => openBeneath(fd, name, directoryFlags));
       if (childFd === undefined) continue;

@@ -1,12 +1,24 @@
-import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  mkdirSync,
+  mkdtempSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { filesBytes } from "../../../services/dumper/adapters/container-size.ts";
 import { treeBytes } from "../../../services/dumper/adapters/tree-bytes.ts";
 
 let root = "";
 beforeEach(() => (root = mkdtempSync(join(tmpdir(), "tree-"))));
 afterEach(() => rmSync(root, { recursive: true }));
+
+const onDisk = (name: string): number => statSync(join(root, name)).blocks * 512;
 
 test("files count, links and what they lead to do not", async () => {
   mkdirSync(join(root, "tree/a/b"), { recursive: true });
@@ -15,7 +27,16 @@ test("files count, links and what they lead to do not", async () => {
   writeFileSync(join(root, "tree/one"), "x".repeat(10));
   writeFileSync(join(root, "tree/a/b/two"), "x".repeat(200));
   symlinkSync("../outside", join(root, "tree/link"));
-  expect(await treeBytes(join(root, "tree"), AbortSignal.timeout(5_000))).toBe(210);
+  const bytes = await treeBytes(join(root, "tree"), AbortSignal.timeout(5_000));
+  expect(bytes).toBe(onDisk("tree/one") + onDisk("tree/a/b/two"));
+  expect(bytes).toBeLessThan(100_000);
+});
+
+test("a hole takes no room", async () => {
+  writeFileSync(join(root, "sparse"), "begin");
+  truncateSync(join(root, "sparse"), 2 ** 40);
+  expect(await treeBytes(root, AbortSignal.timeout(5_000))).toBe(onDisk("sparse"));
+  expect(await filesBytes([root])).toBeLessThan(1 << 20);
 });
 
 test("directories may come and go meanwhile", async () => {
@@ -24,11 +45,12 @@ test("directories may come and go meanwhile", async () => {
     mkdirSync(join(tree, `d${i}`), { recursive: true });
     for (let j = 0; j < 50; j++) writeFileSync(join(tree, `d${i}/f${j}`), "1");
   }
+  const each = onDisk("tree/d0/f0");
   const counting = treeBytes(tree, AbortSignal.timeout(5_000));
   for (let i = 0; i < 50; i += 2) renameSync(join(tree, `d${i}`), join(root, `gone${i}`));
   const bytes = await counting;
-  expect(bytes).toBeGreaterThanOrEqual(25 * 50);
-  expect(bytes).toBeLessThanOrEqual(50 * 50);
+  expect(bytes).toBeGreaterThanOrEqual(25 * 50 * each);
+  expect(bytes).toBeLessThanOrEqual(50 * 50 * each);
 });
 
 test("it ends when it is told to", async () => {
