@@ -2,12 +2,13 @@
 import { PassThrough, Readable } from "node:stream";
 import { text } from "node:stream/consumers";
 import type Docker from "dockerode";
-import { dockerError } from "../../shared/adapters/docker.ts";
+import { dockerError, dockerInfo } from "../../shared/adapters/docker.ts";
 import { DmigrateError } from "../../shared/errors.ts";
 import { LayerFilter } from "../core/layer-filter.ts";
 import type { JobWork } from "../file-jobs.ts";
 import { askDocker } from "./ask-docker.ts";
 import { FrameFiller } from "./frame-filler.ts";
+import { RoomGuard } from "./room-guard.ts";
 
 /** Sends an image of this node, without its first `layersPresent` layers. Throws `not-found`, `upstream`. */
 export async function saveImage(
@@ -54,12 +55,15 @@ export class ImageLoad {
   readonly #abort = new AbortController();
   readonly #tagsBefore: Promise<Map<string, string>>;
   readonly #loaded: Promise<string>;
+  readonly #room: Promise<RoomGuard>;
 
   constructor(docker: Docker, imageId: string, imageRef: string) {
     this.#docker = docker;
     this.#imageId = imageId;
     this.#imageRef = imageRef;
     this.#body.on("error", () => undefined);
+    this.#room = dockerInfo(docker).then(({ DockerRootDir }) => new RoomGuard(DockerRootDir));
+    this.#room.catch(() => undefined);
     this.#tagsBefore = tagsOf(docker);
     this.#loaded = this.#tagsBefore.then(async () => {
       const answer = await docker.loadImage(this.#body, { quiet: true, abortSignal: this.#abort.signal });
@@ -70,6 +74,11 @@ export class ImageLoad {
 
   /** Takes bytes; waits while Docker is busy. */
   async write(bytes: Buffer): Promise<void> {
+    if (!(await this.#room).hasRoomAfter(bytes.length))
+      throw new DmigrateError(
+        "transfer-failed",
+        `no room left for image ${this.#imageRef}; make room and migrate again`,
+      );
     const taken = await new Promise<boolean>((resolve) => {
       this.#body.write(bytes, (error) => resolve(error === null || error === undefined));
     });

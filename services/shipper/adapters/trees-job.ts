@@ -9,6 +9,7 @@ import { DmigrateError, hasErrno, messageOf } from "../../shared/errors.ts";
 import { breathe } from "./breathe.ts";
 import { LayerLeftovers } from "./layer-leftovers.ts";
 import { Origins } from "./origins.ts";
+import { RoomGuard } from "./room-guard.ts";
 import { smallFrame, type SmallFrame } from "./small-files.ts";
 import { TreeWriter } from "./tree-writer.ts";
 
@@ -27,6 +28,7 @@ interface OpenTree {
   rootFd: number;
   leftovers: LayerLeftovers | undefined;
   writer: TreeWriter;
+  room: RoomGuard;
 }
 
 const overlayMagic = 0x794c7630;
@@ -116,7 +118,7 @@ export class TreesJob {
         keepAttributes: place.keepAttributes,
         origins: this.#origins,
       });
-      this.#open = { place, rootFd, leftovers, writer };
+      this.#open = { place, rootFd, leftovers, writer, room: new RoomGuard(descriptorPath(rootFd)) };
     } catch (error) {
       leftovers?.close();
       close(rootFd);
@@ -126,6 +128,7 @@ export class TreesJob {
 
   #applySmall(frame: SmallFrame): void {
     const tree = this.#openTree();
+    this.#claimRoom(tree, this.#small.dataBytes, 1);
     try {
       tree.writer.applySmall(frame, this.#small);
     } catch (error) {
@@ -140,6 +143,7 @@ export class TreesJob {
 
   #apply(record: TreeRecord): Promise<void> | undefined {
     const tree = this.#openTree();
+    this.#claimRoom(tree, bytesOf(record), "name" in record ? 1 : 0);
     try {
       return tree.writer.apply(record)?.catch((error: unknown) => {
         throw this.#explain(error, tree);
@@ -160,9 +164,20 @@ export class TreesJob {
   #explain(error: unknown, { place, writer }: OpenTree): unknown {
     if (error instanceof DmigrateError || error instanceof FrameError) return error;
     const where = `${place.label}: ${writer.where()}`;
-    const text = hasErrno(error, "ENOSPC", "EDQUOT")
-      ? `no room left for ${where}; make room and migrate again`
-      : `${where} could not be written: ${messageOf(error)}`;
-    return new DmigrateError("transfer-failed", text, { cause: error });
+    if (hasErrno(error, "ENOSPC", "EDQUOT")) return noRoom(where, error);
+    return new DmigrateError("transfer-failed", `${where} could not be written: ${messageOf(error)}`, { cause: error });
   }
+
+  #claimRoom({ room, place, writer }: OpenTree, bytes: number, entries: number): void {
+    if (!room.hasRoomAfter(bytes, entries)) throw noRoom(`${place.label}: ${writer.where()}`);
+  }
+}
+
+const noRoom = (where: string, cause?: unknown): DmigrateError =>
+  new DmigrateError("transfer-failed", `no room left for ${where}; make room and migrate again`, { cause });
+
+/** What a record makes of the disk: a few bytes may stand for many. */
+function bytesOf(record: TreeRecord): number {
+  if (record.type === "chunk") return record.bytes.length;
+  return record.type === "zeros" || record.type === "copy" ? record.length : 0;
 }
