@@ -12,9 +12,9 @@ import {
 
 /** Of the destination, and of the source. */
 export function keyPair(security: "tls" | "plain"): [Connection["keys"], Connection["keys"]] {
-  if (security === "plain") return [undefined, undefined];
   const material = randomBytes(sessionKeyBytes);
-  return [keysOf(material, "destination"), keysOf(material, "source")];
+  const protection = security === "tls" ? "encrypt" : "authenticate";
+  return [keysOf(material, "destination", protection), keysOf(material, "source", protection)];
 }
 
 export function cipherPair(security: "tls" | "plain" = "tls"): [Ciphers, Ciphers] {

@@ -1,5 +1,6 @@
 /**
- * Seals and opens the records of a data connection with AES-128-GCM (NIST SP 800-38D); the tag covers the record's head.
+ * Seals and opens the records of a data connection with AES-128-GCM (NIST SP 800-38D); the tag covers the record's head. Where
+ * nothing is to be hidden only the tag is made (GMAC, the same publication), and the bytes travel as they are.
  * The nonce is made as in TLS 1.3 (RFC 8446, 5.3): the connection's, with the number of the record mixed in. So a record
  * that is changed, left out, repeated or put elsewhere does not open. A key serves one direction of one connection, and
  * for some 2^36 blocks (a terabyte) its bounds are far away.
@@ -32,6 +33,9 @@ export interface RecordKey {
   nonce: Buffer;
 }
 
+/** `authenticate`: whoever listens may read, but what is changed on its way is noticed. */
+export type Protection = "encrypt" | "authenticate";
+
 /** Bytes of key material that `recordKeyOf` takes. */
 export const recordKeyBytes = keyBytes + nonceBytes;
 
@@ -45,6 +49,7 @@ export class GcmCipher implements RecordCipher {
   readonly tagBytes = tagBytes;
   readonly #context = makeContext();
   readonly #isSealing: boolean;
+  readonly #isHiding: boolean;
   readonly #nonce: Buffer;
   readonly #length = Buffer.alloc(4);
   /** Where OpenSSL may put the last part, which this mode does not have. */
@@ -55,8 +60,9 @@ export class GcmCipher implements RecordCipher {
   #closed = false;
 
   /** For one direction; both ends count the records. `close` frees what it takes. */
-  constructor(direction: "seal" | "open", { key, nonce }: RecordKey) {
+  constructor(direction: "seal" | "open", { key, nonce }: RecordKey, protection: Protection = "encrypt") {
     this.#isSealing = direction === "seal";
+    this.#isHiding = protection === "encrypt";
     this.#nonce = Buffer.from(nonce);
     this.#high = nonce.readUInt32BE(nonceBytes - 8);
     this.#low = nonce.readUInt32BE(nonceBytes - 4);
@@ -86,8 +92,13 @@ export class GcmCipher implements RecordCipher {
     this.#nonce.writeUInt32BE((this.#high ^ Math.floor(sequence / 2 ** 32)) >>> 0, nonceBytes - 8);
     this.#nonce.writeUInt32BE((this.#low ^ sequence) >>> 0, nonceBytes - 4);
     this.#check(begin(this.#context, null, null, null, this.#nonce, keepDirection));
-    this.#check(update(this.#context, null, this.#length, address, recordHeadBytes));
     const target = address + BigInt(recordHeadBytes);
+    if (!this.#isHiding) {
+      if (this.#isSealing) copy(target, source, bytes);
+      this.#check(update(this.#context, null, this.#length, address, recordHeadBytes + bytes));
+      return;
+    }
+    this.#check(update(this.#context, null, this.#length, address, recordHeadBytes));
     this.#check(update(this.#context, target, this.#length, source, bytes));
   }
 
@@ -95,11 +106,3 @@ export class GcmCipher implements RecordCipher {
     if (result !== 1) throw new Error("OpenSSL refused to cipher a record");
   }
 }
-
-/** For a link that is trusted: records travel as they are. */
-export const openCipher: RecordCipher = {
-  tagBytes: 0,
-  seal: (address, bytes, source) => void copy(address + BigInt(recordHeadBytes), source, bytes),
-  open: () => true,
-  close: () => undefined,
-};

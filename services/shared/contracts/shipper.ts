@@ -18,7 +18,7 @@ import {
   volumeNameSchema,
 } from "./common.ts";
 
-/** `plain`: both ends prove that they know the secret, and nothing is encrypted. For a link that is trusted. */
+/** `plain`: both ends prove that they know the secret, and nothing is encrypted, but what was changed on its way is refused. For a link that is trusted. */
 export const linkSecuritySchema = z.enum(["tls", "plain"]);
 export type LinkSecurity = z.infer<typeof linkSecuritySchema>;
 

@@ -1,6 +1,6 @@
 /** A data connection whose two ends have proved who they are: its descriptor, and what its records are sealed with. */
 import { closeSync } from "node:fs";
-import { GcmCipher, openCipher, recordKeyBytes, recordKeyOf } from "../adapters/record-cipher.ts";
+import { GcmCipher, recordKeyBytes, recordKeyOf, type Protection } from "../adapters/record-cipher.ts";
 import type { RecordCipher } from "../core/frames/record.ts";
 
 /** Can be given to another thread. */
@@ -9,8 +9,14 @@ export interface Connection {
   fd: number;
   /** What was read from it and not used. */
   ahead: Uint8Array;
-  /** Key material of this end's direction and the other's; undefined without encryption. */
-  keys: { send: Uint8Array; receive: Uint8Array } | undefined;
+  keys: Keys;
+}
+
+/** Key material of this end's direction and the other's, and what it is for. */
+export interface Keys {
+  send: Uint8Array;
+  receive: Uint8Array;
+  protection: Protection;
 }
 
 export interface Ciphers {
@@ -22,17 +28,17 @@ export interface Ciphers {
 export const sessionKeyBytes = 2 * recordKeyBytes;
 
 /** Cuts key material for one end. */
-export function keysOf(material: Buffer, side: "source" | "destination"): { send: Uint8Array; receive: Uint8Array } {
+export function keysOf(material: Buffer, side: "source" | "destination", protection: Protection): Keys {
   const [first, second] = [material.subarray(0, recordKeyBytes), material.subarray(recordKeyBytes, sessionKeyBytes)];
-  return side === "destination" ? { send: first, receive: second } : { send: second, receive: first };
+  const [send, receive] = side === "destination" ? [first, second] : [second, first];
+  return { send, receive, protection };
 }
 
 /** For one connection, once: both ends count its records. */
 export function ciphersOf({ keys }: Pick<Connection, "keys">): Ciphers {
-  if (keys === undefined) return { send: openCipher, receive: openCipher };
   return {
-    send: new GcmCipher("seal", recordKeyOf(Buffer.from(keys.send))),
-    receive: new GcmCipher("open", recordKeyOf(Buffer.from(keys.receive))),
+    send: new GcmCipher("seal", recordKeyOf(Buffer.from(keys.send)), keys.protection),
+    receive: new GcmCipher("open", recordKeyOf(Buffer.from(keys.receive)), keys.protection),
   };
 }
 

@@ -74,8 +74,8 @@ export function createDataServer(options: DataServerOptions): DataServer {
       tls.emit("connection", socket);
       return;
     }
-    const identity = await acceptPlain(socket, bytes, (name) => options.keyOf(name, "plain"), signal);
-    letIn({ ...takeOut(socket), keys: undefined }, identity, preamble.role);
+    const { identity, keys } = await acceptPlain(socket, bytes, (name) => options.keyOf(name, "plain"), signal);
+    letIn({ ...takeOut(socket), keys }, identity, preamble.role);
   };
   const server = createServer((socket) => {
     if (sockets.size >= options.maxHandshakes) {

@@ -6,15 +6,16 @@
  *     source        32 random bytes, HMAC-SHA256("source", all so far)
  *     destination   HMAC-SHA256("destination", all so far but the source's code)
  *
- * Then records (core/frames/record.ts).
+ * Then records (core/frames/record.ts), each with a tag by keys that are made of the secret and all that was said: they can be
+ * read on their way, but not changed.
  */
-import { createHmac, randomBytes, timingSafeEqual } from "node:crypto";
+import { createHmac, hkdfSync, randomBytes, timingSafeEqual } from "node:crypto";
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { takeOut } from "../adapters/socket-handover.ts";
 import { DmigrateError, messageOf } from "../errors.ts";
 import { connectFailure, handshakeTimeoutMs, tune, type ConnectOptions } from "./connect.ts";
-import type { Connection } from "./connection.ts";
+import { keysOf, sessionKeyBytes, type Connection, type Keys } from "./connection.ts";
 import { encodePreamble } from "./preamble.ts";
 
 const nonceBytes = 32;
@@ -26,7 +27,7 @@ export async function acceptPlain(
   preamble: Buffer,
   keyOf: (identity: string) => Buffer | undefined,
   signal: AbortSignal,
-): Promise<string> {
+): Promise<{ identity: string; keys: Keys }> {
   const head = await readExactly(socket, nonceBytes + 1, signal);
   const identity = await readExactly(socket, head.at(-1) ?? 0, signal);
   const key = keyOf(identity.toString());
@@ -35,7 +36,7 @@ export async function acceptPlain(
   socket.write(Buffer.concat([said.subarray(-nonceBytes), codeOf(key, "source", said)]));
   const proof = await readExactly(socket, codeBytes, signal);
   if (!timingSafeEqual(proof, codeOf(key, "destination", said))) throw new Error("the peer does not know the secret");
-  return identity.toString();
+  return { identity: identity.toString(), keys: sessionKeys(key, said, "source") };
 }
 
 /** The destination's side. Throws `unavailable`, `unauthorized` when the source is refusing or not the one, `cancelled`. */
@@ -60,7 +61,7 @@ export async function connectPlain({ source, identity, key, role, signal }: Conn
     await new Promise<void>((resolve, reject) => {
       socket.write(proof, (error) => (error ? reject(error) : resolve()));
     });
-    return { ...takeOut(socket), keys: undefined };
+    return { ...takeOut(socket), keys: sessionKeys(key, said, "destination") };
   } catch (cause) {
     socket.destroy();
     throw connectFailure({ source, identity, signal, bounded, reached, cause });
@@ -69,6 +70,10 @@ export async function connectPlain({ source, identity, key, role, signal }: Conn
 
 const codeOf = (key: Buffer, side: "source" | "destination", said: Buffer): Buffer =>
   createHmac("sha256", key).update(side).update(said).digest();
+
+/** RFC 5869, with what both have said as the salt. */
+const sessionKeys = (key: Buffer, said: Buffer, side: "source" | "destination"): Keys =>
+  keysOf(Buffer.from(hkdfSync("sha256", key, said, "records", sessionKeyBytes)), side, "authenticate");
 
 /** Just so many bytes; what comes after them stays in the socket. Throws when they do not come. */
 export async function readExactly(socket: Socket, bytes: number, signal: AbortSignal): Promise<Buffer> {

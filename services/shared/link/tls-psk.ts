@@ -70,7 +70,7 @@ export async function leaveTls(
   context: Buffer,
   onBare: (socket: Socket) => void,
 ): Promise<Connection> {
-  const keys = keysOf(socket.exportKeyingMaterial(sessionKeyBytes, exporterLabel, context), "source");
+  const keys = keysOf(socket.exportKeyingMaterial(sessionKeyBytes, exporterLabel, context), "source", "encrypt");
   // What the destination sends once it has the byte is not for TLS.
   holdReading(socket);
   await new Promise<void>((resolve, reject) => {
@@ -101,7 +101,11 @@ export async function connectPsk({ source, identity, key, role, signal }: Connec
     callback: (length) => {
       try {
         if (length !== lastByte.length) throw new Error("the source speaks another protocol");
-        const keys = keysOf(socket.exportKeyingMaterial(sessionKeyBytes, exporterLabel, preamble), "destination");
+        const keys = keysOf(
+          socket.exportKeyingMaterial(sessionKeyBytes, exporterLabel, preamble),
+          "destination",
+          "encrypt",
+        );
         freed.resolve(goOn({ ...takeOut(socket), keys }));
       } catch (error) {
         freed.reject(error);

@@ -1,7 +1,7 @@
 /**
  * A data connection is a row of records, each with one whole frame or several:
  *
- *     u32 how many bytes of frames follow · those bytes · a tag, where the connection is encrypted
+ *     u32 how many bytes of frames follow · those bytes · a tag
  */
 import { FrameError, frameHeaderBytes, maxPayloadBytes } from "./frame.ts";
 

@@ -10,7 +10,13 @@ import { closeConnection, type Connection } from "../../../../services/shared/li
 import { createDataServer, type DataServer } from "../../../../services/shared/link/data-server.ts";
 import { openConnection, type FramedLink } from "../../../../services/shared/link/framed.ts";
 import { connectPlain } from "../../../../services/shared/link/plain-psk.ts";
-import { encodePreamble, preambleBytes, roles, type Role } from "../../../../services/shared/link/preamble.ts";
+import {
+  encodePreamble,
+  preambleBytes,
+  protocolVersion,
+  roles,
+  type Role,
+} from "../../../../services/shared/link/preamble.ts";
 import { connectPsk } from "../../../../services/shared/link/tls-psk.ts";
 import { changing, joining, openRelay, type Relay, type RelayOptions } from "../../../helpers/relay.ts";
 import { openDescriptors } from "../../../helpers/socket-pair.ts";
@@ -101,9 +107,9 @@ function talk(connection: Connection): Talk {
 }
 
 describe.each([
-  ["TLS", "tls" as const, connectPsk],
-  ["a plain connection", "plain" as const, connectPlain],
-])("by %s", (_title, security, dial) => {
+  ["TLS", "tls" as const, connectPsk, "encrypt"],
+  ["a plain connection", "plain" as const, connectPlain, "authenticate"],
+])("by %s", (_title, security, dial, protection) => {
   test.each(roles)("who knows the secret gets in for %s, and records go both ways", async (role) => {
     const { link, got } = talk(await dial(options({ role })));
     const sent = Array.from({ length: 20 }, (_each, at) => randomBytes(at * 10_000));
@@ -126,16 +132,12 @@ describe.each([
     await expect.poll(() => taken.length).toBe(2);
     for (const [at, { keys }] of mine.entries()) {
       const theirs = taken[at]?.keys;
-      if (security === "plain") expect([keys, theirs]).toEqual([undefined, undefined]);
-      else {
-        expect(Buffer.from(keys?.send ?? [])).toEqual(Buffer.from(theirs?.receive ?? [1]));
-        expect(Buffer.from(keys?.receive ?? [])).toEqual(Buffer.from(theirs?.send ?? [1]));
-      }
+      expect(Buffer.from(keys.send)).toEqual(Buffer.from(theirs?.receive ?? [1]));
+      expect(Buffer.from(keys.receive)).toEqual(Buffer.from(theirs?.send ?? [1]));
+      expect([keys.protection, theirs?.protection]).toEqual(Array(2).fill(protection));
     }
-    if (security === "tls") {
-      const all = mine.flatMap(({ keys }) => [keys?.send, keys?.receive]).map((each) => Buffer.from(each ?? []));
-      expect(new Set(all.map((each) => each.toString("hex"))).size).toBe(4);
-    }
+    const all = mine.flatMap(({ keys }) => [keys.send, keys.receive]).map((each) => Buffer.from(each));
+    expect(new Set(all.map((each) => each.toString("hex"))).size).toBe(4);
     for (const connection of [...mine, ...taken]) closeConnection(connection);
   });
 
@@ -189,7 +191,7 @@ describe.each([
     const at = await relay({ there: changing(4, 1) });
     await expect(dial(options({ source: at }))).rejects.toMatchObject({ code: "unauthorized" });
     expect(letIn).toEqual([]);
-    expect(refused[0]?.message).toContain("speaks version 7 of the data protocol, this side 6");
+    expect(refused[0]?.message).toContain("speaks version 6 of the data protocol, this side 7");
   });
 
   test("a preamble that was changed to the other security lets nobody in", async () => {
@@ -293,8 +295,8 @@ const tls = encodePreamble({ security: "tls", role: "pages" });
 
 test.each([
   ["nonsense", Buffer.from("GET / HTTP/1.1\r\n\r\n")],
-  ["a preamble of no known role", Buffer.from([...Buffer.from("DMGL"), 5, 1, 9])],
-  ["a preamble of no known security", Buffer.from([...Buffer.from("DMGL"), 5, 3, 1])],
+  ["a preamble of no known role", Buffer.from([...Buffer.from("DMGL"), protocolVersion, 1, roles.length + 1])],
+  ["a preamble of no known security", Buffer.from([...Buffer.from("DMGL"), protocolVersion, 3, 1])],
   ["the preamble of a plain connection, then nonsense", Buffer.concat([plain, Buffer.alloc(100, 1)])],
   ["the preamble of a TLS connection, then nonsense", Buffer.concat([tls, Buffer.alloc(100, 1)])],
   ["a name of no length", Buffer.concat([plain, Buffer.alloc(33)])],

@@ -4,7 +4,7 @@ import { decodePreamble, encodePreamble, preambleBytes, roles } from "../../../.
 
 test("is seven bytes: a magic, the version, how it goes on, what it is for", () => {
   const bytes = encodePreamble({ security: "plain", role: "faults" });
-  expect([...bytes]).toEqual([...Buffer.from("DMGL"), 6, 2, 3]);
+  expect([...bytes]).toEqual([...Buffer.from("DMGL"), 7, 2, 3]);
   expect(bytes.length).toBe(preambleBytes);
 });
 
@@ -30,6 +30,6 @@ test("is nothing else", () => {
 
 test("of another version says so, and which", () => {
   const bytes = encodePreamble({ security: "tls", role: "pages" });
-  bytes[4] = 5;
-  expect(() => decodePreamble(bytes)).toThrow("the peer speaks version 5 of the data protocol, this side 6");
+  bytes[4] = 6;
+  expect(() => decodePreamble(bytes)).toThrow("the peer speaks version 6 of the data protocol, this side 7");
 });
