@@ -1,5 +1,9 @@
 /** Lets the container run on at the source, as if nothing had happened. */
+import { isRestarted } from "../shared/adapters/docker.ts";
+import type { RestartPolicy } from "../shared/contracts/common.ts";
+import type { AbortCheckpoint } from "../shared/contracts/dumper.ts";
 import { DmigrateError, messageOf } from "../shared/errors.ts";
+import type { Log } from "../shared/log.ts";
 import { withSpan } from "../shared/telemetry.ts";
 import { endLeftoverCriu } from "./adapters/criu.ts";
 import { removeDump } from "./adapters/dump-files.ts";
@@ -39,18 +43,56 @@ export async function abortCheckpoint(
 }
 
 async function giveRestartPolicyBack({ engine, log }: CheckpointDeps, { record }: HeldCheckpoint): Promise<void> {
-  const { containerId, restartPolicy, migrationId } = record;
-  try {
+  const { containerId, restartPolicy, migrationId, frozenAt } = record;
+  await unlessRemoved(log, migrationId, containerId, async () => {
     if (restartPolicy.Name !== "no") await engine.setRestartPolicy(containerId, restartPolicy);
-    const { State } = await engine.inspect(containerId);
-    if (!State.Running)
-      log.error({ migrationId, containerId, status: State.Status }, "the container has stopped meanwhile");
+    await startIfRestarted({ engine, log }, { migrationId, containerId, restartPolicy, since: frozenAt });
+  });
+}
+
+/**
+ * The same for a migration that this node knows nothing of: it never came to a checkpoint here, or the node was restarted
+ * during the freeze, which has ended the container. Which it was the restart policy tells: we had taken it off.
+ */
+export async function putBack(
+  { engine, log }: Pick<CheckpointDeps, "engine" | "log">,
+  migrationId: string,
+  { containerId, restartPolicy }: NonNullable<AbortCheckpoint["before"]>,
+): Promise<void> {
+  if (restartPolicy.Name === "no") return;
+  await unlessRemoved(log, migrationId, containerId, async () => {
+    const { HostConfig } = await engine.inspect(containerId);
+    if (!["", "no"].includes(HostConfig.RestartPolicy?.Name ?? "no")) return;
+    log.warn({ migrationId, containerId }, "giving a container its restart policy back whose node was restarted");
+    await engine.setRestartPolicy(containerId, restartPolicy);
+    await startIfRestarted({ engine, log }, { migrationId, containerId, restartPolicy, since: Date.now() });
+  });
+}
+
+/** While its restart policy was off it may have ended, with Docker or by itself. */
+async function startIfRestarted(
+  { engine, log }: Pick<CheckpointDeps, "engine" | "log">,
+  ended: { migrationId: string; containerId: string; restartPolicy: RestartPolicy; since: number },
+): Promise<void> {
+  const { migrationId, containerId, restartPolicy, since } = ended;
+  const { State } = await engine.inspect(containerId);
+  if (State.Running) return;
+  const start = isRestarted(restartPolicy, State.ExitCode) && !(await engine.wasStopped(containerId, since));
+  log.error({ migrationId, containerId, status: State.Status, start }, "the container has stopped meanwhile");
+  if (start) await engine.start(containerId);
+}
+
+async function unlessRemoved(
+  log: Log,
+  migrationId: string,
+  containerId: string,
+  work: () => Promise<void>,
+): Promise<void> {
+  try {
+    await work();
   } catch (error) {
     // Nobody can start it again once it is removed.
-    if (error instanceof DmigrateError && error.code === "not-found") {
-      log.warn({ migrationId, containerId, reason: messageOf(error) }, "the container was removed meanwhile");
-      return;
-    }
-    throw error;
+    if (!(error instanceof DmigrateError && error.code === "not-found")) throw error;
+    log.warn({ migrationId, containerId, reason: messageOf(error) }, "the container was removed meanwhile");
   }
 }

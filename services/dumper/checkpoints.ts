@@ -7,11 +7,11 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type Docker from "dockerode";
 import { createRcuSwitch } from "../shared/adapters/rcu.ts";
 import { openFreezer } from "../shared/adapters/cgroup.ts";
-import type { Checkpoint, CreateCheckpoint, Freeze } from "../shared/contracts/dumper.ts";
+import type { AbortCheckpoint, Checkpoint, CreateCheckpoint, Freeze } from "../shared/contracts/dumper.ts";
 import { DmigrateError, messageOf } from "../shared/errors.ts";
 import type { Log } from "../shared/log.ts";
 import { migrationPaths } from "../shared/node-paths.ts";
-import { abortCheckpoint, type AbortOptions } from "./abort-checkpoint.ts";
+import { abortCheckpoint, putBack, type AbortOptions } from "./abort-checkpoint.ts";
 import { createEngine, type Engine } from "./adapters/engine.ts";
 import { openRecordFiles } from "./adapters/record-file.ts";
 import { removeDump } from "./adapters/dump-files.ts";
@@ -30,7 +30,7 @@ export interface Checkpoints {
   dump(migrationId: string): Promise<Checkpoint>;
   seal(migrationId: string): Promise<Checkpoint>;
   commit(migrationId: string, options: { removeContainer: boolean }): Promise<Checkpoint>;
-  abort(migrationId: string): Promise<Checkpoint>;
+  abort(migrationId: string, options?: AbortCheckpoint): Promise<Checkpoint>;
   /** Lets every container run on whose checkpoint is not sealed. */
   stop(): Promise<void>;
 }
@@ -243,9 +243,12 @@ export function openCheckpoints({
     },
     seal: (id) => inTurn(id, (held) => orAbort(held, sealCheckpoint(deps, held))),
     commit: (id, options) => inTurn(id, (held) => commitCheckpoint(deps, held, options)),
-    abort: async (id) => {
+    abort: async (id, { before } = {}) => {
       await recovering;
-      if (!entries.has(id)) tombstones.add(id, Date.now());
+      if (!entries.has(id)) {
+        tombstones.add(id, Date.now());
+        if (before !== undefined) await putBack(deps, id, before);
+      }
       await endDump(await find(id).held);
       return inTurn(id, (held) => abortCheckpoint(deps, held));
     },

@@ -3,13 +3,14 @@ import { createRoute, z } from "@hono/zod-openapi";
 import { containerRefSchema, migrationParams } from "../shared/contracts/common.ts";
 import { containerProfileSchema, type ContainerProfile } from "../shared/contracts/container.ts";
 import {
+  abortCheckpointSchema,
   checkpointSchema,
   commitCheckpointSchema,
   createCheckpointSchema,
   freezeSchema,
   profileQuery,
 } from "../shared/contracts/dumper.ts";
-import { json, jsonBody, problems, type App } from "../shared/http.ts";
+import { json, jsonBody, optionalJsonBody, problems, type App } from "../shared/http.ts";
 import type { Checkpoints } from "./checkpoints.ts";
 
 export interface DumperRoutes {
@@ -97,9 +98,12 @@ export function registerRoutes(app: App, { profile, checkpoints }: DumperRoutes)
       method: "post",
       path: "/checkpoints/{id}/abort",
       summary: "Let the source container run on as if nothing had happened",
-      request: { params: migrationParams },
-      responses: { 200: json(checkpointSchema, "aborted: the container runs"), ...problems },
+      request: { params: migrationParams, ...optionalJsonBody(abortCheckpointSchema) },
+      responses: {
+        200: json(checkpointSchema, "aborted: the container runs, unless it has ended by itself"),
+        ...problems,
+      },
     }),
-    async (c) => c.json(await checkpoints.abort(c.req.valid("param").id), 200),
+    async (c) => c.json(await checkpoints.abort(c.req.valid("param").id, c.req.valid("json")), 200),
   );
 }

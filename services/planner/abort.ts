@@ -5,9 +5,10 @@
  * It is also why the pager goes by force: no process there needs pages any more.
  * What cannot be undone now is tried again for as long as it takes.
  */
+import type { AbortCheckpoint } from "../shared/contracts/dumper.ts";
 import { DmigrateError } from "../shared/errors.ts";
 import { withSpan } from "../shared/telemetry.ts";
-import { anything, insist, pause, type Resource, type Run } from "./run.ts";
+import { anything, insist, pause, restorePath, type Resource, type Run } from "./run.ts";
 
 /** Brings a migration from `aborting` to `aborted`. Throws `Stopped` when the planner ends before it is done. */
 export async function rollBack(run: Run): Promise<void> {
@@ -19,7 +20,7 @@ export async function rollBack(run: Run): Promise<void> {
       inTurn([
         () =>
           undo(run, "restore", `removing the prepared container on node ${destination.name}`, () =>
-            destination.restorer.delete(`/restores/${id}`, anything, undoing),
+            destination.restorer.delete(restorePath(run), anything, undoing),
           ),
         () =>
           undo(run, "pager", `ending the pager on node ${destination.name}`, () =>
@@ -33,7 +34,7 @@ export async function rollBack(run: Run): Promise<void> {
       inTurn([
         () =>
           undo(run, "checkpoint", `thawing the source on node ${source.name}`, () =>
-            source.dumper.post(`/checkpoints/${id}/abort`, undefined, anything, undoing),
+            source.dumper.post(`/checkpoints/${id}/abort`, before(run), anything, undoing),
           ),
         () =>
           undo(run, "transfer", `ending the transfer on node ${source.name}`, () =>
@@ -43,6 +44,13 @@ export async function rollBack(run: Run): Promise<void> {
     ]),
   );
   journal.advance("rolled-back", `rolled back: the container was left to node ${source.name}`);
+}
+
+/** For a source that was restarted and does not know the checkpoint any more: how the container was. */
+function before({ journal: { migration, job } }: Run): AbortCheckpoint {
+  const { sourceContainerId: containerId } = migration;
+  const { restartPolicy } = job;
+  return containerId === undefined || restartPolicy === undefined ? {} : { before: { containerId, restartPolicy } };
 }
 
 async function inTurn(steps: readonly (() => Promise<void>)[]): Promise<void> {

@@ -4,7 +4,7 @@
  */
 import { checkpointSchema } from "../shared/contracts/dumper.ts";
 import { pagerSchema, type Pager } from "../shared/contracts/pager.ts";
-import { restoreSchema } from "../shared/contracts/restorer.ts";
+import { restoredContainerSchema, restoreSchema } from "../shared/contracts/restorer.ts";
 import { deletedTransferSchema } from "../shared/contracts/shipper.ts";
 import { DmigrateError } from "../shared/errors.ts";
 import type { LeftoverTable } from "./adapters/leftover-table.ts";
@@ -53,6 +53,7 @@ async function drain(run: Run): Promise<void> {
     const counts = { pagesTotal, pagesFaulted, pagesPrefetched };
     if (pager.state === "drained") {
       journal.update(counts);
+      if (pagesFaulted + pagesPrefetched < pagesTotal) await mustNotHaveDied(run);
       meeting.end();
       return;
     }
@@ -66,6 +67,29 @@ async function drain(run: Run): Promise<void> {
     // A pager that does not wait as it was asked to must not be asked without end.
     if (clock.now() - asked < timing.pollMs / 2) await pause(run, timing.pollMs);
   }
+}
+
+/**
+ * A process that ends needs no memory any more: a drain is over too when the container has died in the midst of it. Then the
+ * source, which is frozen with all of it, is not ended: the operator decides. One that has done its work, or was stopped, is
+ * gone as it would be anywhere.
+ */
+async function mustNotHaveDied(run: Run): Promise<void> {
+  const { id, destination, timing } = run;
+  const path = `/restores/${id}/container`;
+  const options = { timeoutMs: timing.resumeMs };
+  const container = await insist(run, () => destination.restorer.get(path, restoredContainerSchema, options), {
+    doing: `asking node ${destination.name} whether the container still runs`,
+    isFinal: ({ code }) => code === "not-found" || code === "conflict",
+  }).catch((error: unknown) => {
+    if (error instanceof Stopped) throw error;
+    return undefined; // The restore is gone or finished by hand: nothing is known against it.
+  });
+  if (container === undefined || container.running || container.stopped) return;
+  const { exitCode, oomKilled } = container;
+  if (exitCode === 0 && !oomKilled) return;
+  const why = oomKilled ? "it was killed for lack of memory" : "it ended by itself";
+  throw await memoryLost(run, `${why}, exit code ${exitCode}, before all of its memory was there`);
 }
 
 const drained = ({ pagesFaulted, pagesPrefetched, pagesTotal }: Pager): string =>

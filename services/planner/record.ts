@@ -1,4 +1,5 @@
 /** A migration's record at its start, and what is said about it to those who ask for what cannot be. */
+import type { RestartPolicy } from "../shared/contracts/common.ts";
 import type { CreateMigration, Migration } from "../shared/contracts/planner.ts";
 import { DmigrateError } from "../shared/errors.ts";
 import { currentTraceId, traceHeaders } from "../shared/telemetry.ts";
@@ -32,6 +33,12 @@ export function tooLate({ id, phase, from, to, error }: Migration): string {
   if (phase === "resuming")
     return `migration ${id} is past its commit point: the container may already run on node ${to}`;
   return `migration ${id} is ${phase}: the container already runs on node ${to}; migrate it back to ${from} instead`;
+}
+
+/** Docker says none by an empty name. */
+function restartPolicyOf(hostConfig: Readonly<Record<string, unknown>>): RestartPolicy {
+  const { Name, MaximumRetryCount } = (hostConfig["RestartPolicy"] ?? {}) as Partial<RestartPolicy>;
+  return { Name: Name === undefined || Name === "" ? "no" : Name, MaximumRetryCount: MaximumRetryCount ?? 0 };
 }
 
 /** A migration as it is first written down: planned, checked, and nothing touched yet. */
@@ -68,6 +75,7 @@ export function newRecord(
       removeSource: request.removeSource,
       containerName: profile.spec.name,
       ...(replaces !== undefined && { replaces }),
+      restartPolicy: restartPolicyOf(profile.spec.hostConfig),
       trace: traceHeaders(),
     },
   };

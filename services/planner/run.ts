@@ -38,6 +38,12 @@ export interface Run {
 /** The planner is ending: nothing of the migration may be touched any more by this process. */
 export class Stopped extends Error {}
 
+/** For the restore's end: a node that was restarted knows the container alone. */
+export function restorePath({ id, journal }: Run): string {
+  const { destinationContainerId: containerId } = journal.migration;
+  return `/restores/${id}${containerId === undefined ? "" : `?containerId=${containerId}`}`;
+}
+
 /** Answers that nobody reads. */
 export const anything = z.unknown();
 

@@ -5,7 +5,7 @@
  */
 import { restoreSchema, type Restore } from "../shared/contracts/restorer.ts";
 import { DmigrateError } from "../shared/errors.ts";
-import { anything, insist, pause, type Run } from "./run.ts";
+import { anything, insist, pause, restorePath, type Run } from "./run.ts";
 
 /**
  * The restore when the container runs at the destination; undefined when it does not and never will, because its
@@ -28,10 +28,13 @@ export async function settleResume(run: Run): Promise<Restore | undefined> {
       // A resume call that is still on its way finds nothing after this.
       const gone = await insist(
         run,
-        () => destination.restorer.delete(`/restores/${id}`, anything, removing).then(() => true, refused),
+        () => destination.restorer.delete(restorePath(run), anything, removing).then(() => true, refused),
         { doing: `removing the prepared container on node ${destination.name}` },
       );
       if (gone) return undefined;
+      // It knows nothing of the restore, and yet it has run there: the node was restarted. The drain says what is lost.
+      const { destinationContainerId: containerId } = run.journal.migration;
+      if (restore === undefined && containerId !== undefined) return { migrationId: id, containerId, state: "resumed" };
     }
     await pause(run, timing.pollMs);
   }

@@ -1,5 +1,6 @@
 /** Use case: after the drain. The container is Docker's own from here on. */
 import { rm } from "node:fs/promises";
+import { isRestarted } from "../shared/adapters/docker.ts";
 import { restoreSpecDir } from "../shared/node-paths.ts";
 import { within, type RestartPolicy } from "./adapters/engine.ts";
 import { advance, type RestorerDeps, type Session } from "./session.ts";
@@ -16,11 +17,28 @@ export async function finishRestore(deps: RestorerDeps, session: Session, policy
     if (session.started !== undefined)
       await within(deps.limits.resumeMs, session.started, "docker start of the restored container did not end");
     // It may have ended by itself and been removed since; then there is nothing to set.
-    const exists = (await deps.engine.container(containerId)) !== undefined;
-    if (exists && !autoRemove && policy.Name !== "no" && policy.Name !== "")
+    const found = await deps.engine.container(containerId);
+    if (found !== undefined && !autoRemove && policy.Name !== "no" && policy.Name !== "")
       await deps.engine.setRestartPolicy(containerId, policy);
     if (replaced !== undefined) await deps.engine.removeContainer(replaced.id);
     await rm(restoreSpecDir(deps.stateDir, containerId), { recursive: true, force: true });
+    if (found !== undefined && !autoRemove) await startIfRestarted(deps, session, policy);
   }
   advance(deps, session, "policy-set");
+}
+
+/** It may have ended while its restart policy was off: Docker takes a new policy for the next end only. */
+async function startIfRestarted(
+  { engine, log }: RestorerDeps,
+  { record: { migrationId, containerId = "", resumedAt } }: Session,
+  policy: RestartPolicy,
+): Promise<void> {
+  const found = await engine.container(containerId);
+  if (found === undefined || found.running || !isRestarted(policy, found.exitCode)) return;
+  if (resumedAt === undefined || (await engine.wasStopped(containerId, resumedAt))) return;
+  log.warn(
+    { migrationId, containerId, exitCode: found.exitCode },
+    "the container has ended since the resume; starting it",
+  );
+  await engine.startContainer(containerId);
 }

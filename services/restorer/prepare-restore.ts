@@ -31,6 +31,7 @@ import {
 } from "./core/bundle-config.ts";
 import { runtimeFailure } from "./core/failure-text.ts";
 import { containerBody } from "./core/container-body.ts";
+import { heldNameEnd } from "./core/record.ts";
 import { advance, note, type RestorerDeps, type Session } from "./session.ts";
 
 /** Resolves once the wrapper waits. Throws, with everything still in place for rollBack(), when it cannot get there. */
@@ -94,7 +95,12 @@ async function resolveImage(engine: Engine, { imageId, imageRef }: ContainerSpec
 
 async function makeVolumes(deps: RestorerDeps, session: Session, { volumes }: ContainerSpec): Promise<void> {
   for (const volume of volumes) {
-    if ((await deps.engine.volume(volume.name)) !== undefined) continue;
+    const present = await deps.engine.volume(volume.name);
+    if (present !== undefined) {
+      // What comes into it goes again with a roll back; with data in it, it is a leftover's, which is written over.
+      if (present.empty) note(deps, session, { filledBinds: [...session.record.filledBinds, { path: present.path }] });
+      continue;
+    }
     note(deps, session, { createdVolumes: [...session.record.createdVolumes, volume.name] });
     await deps.engine.createVolume(volume);
   }
@@ -109,7 +115,7 @@ async function moveLeftover(
   if (replaces === undefined) return;
   const leftover = await deps.engine.container(replaces);
   if (leftover?.name !== name) return; // Removed or renamed by its owner: it is in nobody's way.
-  const heldName = `${name.slice(0, 200)}.before-${session.record.migrationId}`;
+  const heldName = `${name.slice(0, 200)}${heldNameEnd(session.record.migrationId)}`;
   note(deps, session, { replaced: { id: replaces, heldName } });
   await deps.engine.renameContainer(replaces, heldName);
 }

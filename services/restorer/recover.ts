@@ -46,7 +46,7 @@ async function settleResuming(deps: RestorerDeps, session: Session): Promise<voi
       return;
     }
   }
-  advance(deps, session, "proven", { error: undefined });
+  advance(deps, session, "proven", { resumedAt: Date.now(), error: undefined });
 }
 
 /** Waits for the end of a `runc restore` that a predecessor let go; its exit code is written last. */

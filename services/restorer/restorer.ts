@@ -3,7 +3,13 @@
  * else is done with it.
  */
 import { rm } from "node:fs/promises";
-import type { CheckRestore, CreateRestore, Restore, RestoreCheck } from "../shared/contracts/restorer.ts";
+import type {
+  CheckRestore,
+  CreateRestore,
+  Restore,
+  RestoreCheck,
+  RestoredContainer,
+} from "../shared/contracts/restorer.ts";
 import { DmigrateError } from "../shared/errors.ts";
 import { restoreSpecDir } from "../shared/node-paths.ts";
 import { within, type RestartPolicy } from "./adapters/engine.ts";
@@ -17,6 +23,7 @@ import { recoverRestore } from "./recover.ts";
 import { resumeRestore } from "./resume-restore.ts";
 import { rollBack } from "./roll-back.ts";
 import { newSession, type RestorerDeps, type Session } from "./session.ts";
+import { rollBackUnknown } from "./without-journal.ts";
 
 /** How many restores are remembered that need nothing more, or that nobody asks for. */
 const keptEnded = 100;
@@ -31,9 +38,12 @@ export interface Restorer {
   check(request: CheckRestore, imageLayers: readonly string[]): Promise<RestoreCheck>;
   create(request: CreateRestore): Promise<Restore>;
   get(migrationId: string): Promise<Restore>;
+  /** Throws `conflict` before the resume. */
+  container(migrationId: string): Promise<RestoredContainer>;
   resume(migrationId: string): Promise<Restore>;
   finish(migrationId: string, policy: RestartPolicy): Promise<Restore>;
-  rollBack(migrationId: string): Promise<boolean>;
+  /** `containerId`: for a node that has been restarted, and does not know the migration any more. */
+  rollBack(migrationId: string, containerId?: string): Promise<boolean>;
   stop(): Promise<void>;
 }
 
@@ -159,6 +169,20 @@ export function createRestores(deps: RestorerDeps): Restorer {
       await within(recoveryPatienceMs, recovering.get(migrationId) ?? Promise.resolve(), "").catch(() => undefined);
       return show(session);
     },
+    async container(migrationId) {
+      const { record, started } = known(migrationId);
+      const { state, containerId, resumedAt } = record;
+      if ((state !== "resumed" && state !== "finished") || containerId === undefined || resumedAt === undefined)
+        throw new DmigrateError("conflict", `restore ${migrationId} is ${state}: its container has not been resumed`);
+      // Until then Docker keeps whoever looks at it waiting.
+      if (started !== undefined)
+        await within(deps.limits.resumeMs, started, "docker start of the restored container did not end");
+      const found = await deps.engine.container(containerId);
+      const stopped = found?.running !== true && (await deps.engine.wasStopped(containerId, resumedAt));
+      // With --rm it is gone, and with it how it ended.
+      const { running, exitCode, oomKilled } = found ?? { running: false, exitCode: -1, oomKilled: false };
+      return { running, stopped, exitCode, oomKilled };
+    },
     resume: (migrationId) =>
       inTurn(migrationId, async () => {
         const session = known(migrationId);
@@ -175,12 +199,13 @@ export function createRestores(deps: RestorerDeps): Restorer {
         forgetOldest();
         return show(session);
       }),
-    rollBack: (migrationId) => {
+    rollBack: (migrationId, containerId) => {
       // Ends a preparation under way; the roll back then has its turn.
       sessions.get(migrationId)?.cancelled.abort();
       return inTurn(migrationId, async () => {
         const session = sessions.get(migrationId);
-        if (session === undefined) return false;
+        if (session === undefined)
+          return containerId !== undefined && (await rollBackUnknown(deps, migrationId, containerId));
         await settle(session);
         const { state } = session.record;
         if (state === "resumed" || state === "finished")

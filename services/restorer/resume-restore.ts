@@ -49,7 +49,11 @@ export async function resumeRestore(deps: RestorerDeps, session: Session): Promi
     proven.abort();
     if (expedited && record.rcuBefore !== undefined) deps.rcu.off(record.rcuBefore);
   }
-  advance(deps, session, "proven", { resumeMs: performance.now() - releasedAt, error: undefined });
+  advance(deps, session, "proven", {
+    resumeMs: performance.now() - releasedAt,
+    resumedAt: Date.now(),
+    error: undefined,
+  });
   gate.close();
 }
 

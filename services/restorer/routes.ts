@@ -9,7 +9,9 @@ import {
   imagePresenceSchema,
   pullImageSchema,
   restoreCheckSchema,
+  restoredContainerSchema,
   restoreSchema,
+  rollBackQuery,
 } from "../shared/contracts/restorer.ts";
 import { json, jsonBody, problems, type App } from "../shared/http.ts";
 import { withSpan } from "../shared/telemetry.ts";
@@ -79,6 +81,16 @@ export function addRestorerRoutes(app: App, restorer: Restorer): void {
   );
   app.openapi(
     createRoute({
+      method: "get",
+      path: "/restores/{id}/container",
+      summary: "What Docker says of the container since its resume",
+      request: { params: migrationParams },
+      responses: { 200: json(restoredContainerSchema, "as it is now"), ...problems },
+    }),
+    async (c) => c.json(await restorer.container(c.req.valid("param").id), 200),
+  );
+  app.openapi(
+    createRoute({
       method: "post",
       path: "/restores/{id}/resume",
       summary: "Restore from the images that are here now; answers once the container is proven to run",
@@ -104,9 +116,12 @@ export function addRestorerRoutes(app: App, restorer: Restorer): void {
       method: "delete",
       path: "/restores/{id}",
       summary: "Roll back: this node is as it was before. Refused once resumed",
-      request: { params: migrationParams },
+      request: { params: migrationParams, query: rollBackQuery },
       responses: { 200: json(z.object({ deleted: z.boolean() }), "false when there was none"), ...problems },
     }),
-    async (c) => c.json({ deleted: await restorer.rollBack(c.req.valid("param").id) }, 200),
+    async (c) => {
+      const { containerId } = c.req.valid("query");
+      return c.json({ deleted: await restorer.rollBack(c.req.valid("param").id, containerId) }, 200);
+    },
   );
 }

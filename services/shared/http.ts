@@ -295,6 +295,11 @@ export function jsonBody<Schema extends z.ZodType>(schema: Schema) {
   return { body: { required: true, content: { "application/json": { schema } } } } as const;
 }
 
+/** One that may be left out: the schema then gets an empty object. */
+export function optionalJsonBody<Schema extends z.ZodType>(schema: Schema) {
+  return { body: { required: false, content: { "application/json": { schema } } } } as const;
+}
+
 /** The problems that any route may answer with. */
 export const problems = {
   "4XX": {

@@ -19,6 +19,7 @@ import {
   imagePresenceSchema,
   pullImageSchema,
   restoreCheckSchema,
+  restoredContainerSchema,
   restoreSchema,
 } from "../../services/shared/contracts/restorer.ts";
 import {
@@ -223,6 +224,11 @@ const answers: Record<string, Answer> = {
     return restore;
   },
   "GET /restores/:id": ({ node, id }) => restoreSchema.parse(need(node.restores.get(id), `restore ${id}`)),
+  "GET /restores/:id/container": ({ node, id }) => {
+    demand(["resumed", "finished"].includes(node.restores.get(id)?.state ?? ""), "it has not been resumed");
+    const running = node.containers.get(destinationId) === "running";
+    return restoredContainerSchema.parse({ running, stopped: false, exitCode: 137, oomKilled: true });
+  },
   "POST /restores/:id/resume": ({ world, node, id }) => {
     const restore = need(node.restores.get(id), `restore ${id}`);
     if (restore.state === "resumed") return restoreSchema.parse(restore);
@@ -236,6 +242,7 @@ const answers: Record<string, Answer> = {
     if (pager?.state !== "serving") world.violations.push("resumed without a pager");
     if (pager?.whole === true && !pager.cached) world.violations.push("resumed before all memory was there");
     node.containers.set(destinationId, "running");
+    node.hasRun = true;
     restore.state = "resumed";
     return restoreSchema.parse(restore);
   },
@@ -247,8 +254,12 @@ const answers: Record<string, Answer> = {
     node.restartPolicy = restartPolicy.Name;
     return restoreSchema.parse(restore);
   },
-  "DELETE /restores/:id": ({ node, id }) => {
+  "DELETE /restores/:id": ({ node, id, query }) => {
     const restore = node.restores.get(id);
+    if (restore === undefined && query.get("containerId") === destinationId) {
+      demand(!node.hasRun, "the container has run here");
+      return { deleted: node.containers.delete(destinationId) };
+    }
     demand(restore?.state !== "resumed" && restore?.state !== "finished", "the container runs here");
     if (restore !== undefined) node.containers.delete(destinationId);
     return { deleted: node.restores.delete(id) };

@@ -30,6 +30,8 @@ export interface FakeNodeState {
   /** A freeze was asked to be followed by dump and seal. */
   dumpsUnasked: boolean;
   restartPolicy: string | undefined;
+  /** The container was resumed here. */
+  hasRun: boolean;
 }
 
 export interface FakeWorld {
@@ -117,6 +119,7 @@ function newNode(name: string): FakeNodeState {
     drainPolls: 2,
     dumpsUnasked: false,
     restartPolicy: undefined,
+    hasRun: false,
   };
 }
 

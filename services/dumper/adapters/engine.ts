@@ -1,7 +1,7 @@
 /** The calls of the node's Docker that a checkpoint needs, each bounded in time, failures in our terms. */
 import type Docker from "dockerode";
-import { aMomentMs, dockerError, dockerInfo, dockerStatus } from "../../shared/adapters/docker.ts";
-import { DmigrateError } from "../../shared/errors.ts";
+import { aMomentMs, dockerError, dockerInfo, dockerStatus, wasStopped } from "../../shared/adapters/docker.ts";
+import { DmigrateError, messageOf } from "../../shared/errors.ts";
 import type { RestartPolicy } from "../core/checkpoint-record.ts";
 
 export type Inspected = Docker.ContainerInspectInfo;
@@ -12,6 +12,9 @@ export interface Engine {
   /** All containers that run now but this one. */
   othersRunning(containerId: string): Promise<Inspected[]>;
   setRestartPolicy(containerId: string, policy: RestartPolicy): Promise<void>;
+  start(containerId: string): Promise<void>;
+  /** Whether somebody has ended it through Docker since then (epoch milliseconds). */
+  wasStopped(containerId: string, since: number): Promise<boolean>;
   /** Resolves once Docker has seen the container stop; at once when there is no such container (any more). */
   waitStopped(containerId: string, timeoutMs: number): Promise<void>;
   /** Removes a stopped container; its volumes stay. One that is gone already is fine. */
@@ -27,6 +30,7 @@ export interface Engine {
 }
 
 const callMs = 15_000;
+const startMs = 60_000;
 /** Containers looked at together. */
 const inspectAtOnce = 16;
 
@@ -49,12 +53,21 @@ export function createEngine(docker: Docker): Engine {
     setRestartPolicy: async (id, RestartPolicy) => {
       await call(`setting the restart policy of ${of(id)}`, docker.getContainer(id).update({ RestartPolicy }));
     },
+    start: async (id) => {
+      await call(`starting ${of(id)}`, docker.getContainer(id).start(), startMs);
+    },
+    wasStopped: (id, since) => call(`what happened to ${of(id)}`, wasStopped(docker, id, since)),
     waitStopped: async (id, timeoutMs) => {
       const stopped = docker.getContainer(id).wait({ condition: "not-running" });
       await optional(`waiting for ${of(id)} to stop`, stopped, timeoutMs);
     },
     remove: async (id) => {
-      await optional(`removing ${of(id)}`, docker.getContainer(id).remove());
+      try {
+        await optional(`removing ${of(id)}`, docker.getContainer(id).remove());
+      } catch (error) {
+        // One that was run with --rm goes by itself.
+        if (!messageOf(error).includes("is already in progress")) throw error;
+      }
     },
     async image(id) {
       const found = await optional(`image ${id}`, docker.getImage(id).inspect());

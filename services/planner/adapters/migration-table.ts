@@ -18,7 +18,7 @@ const jobSchema = z.object({
   containerName: z.string(),
   /** The leftover at the destination that this migration moves out of the way. */
   replaces: containerIdSchema.optional(),
-  /** Known from the freeze on. */
+  /** As it was seen beforehand; from the commit point on, as it was at the freeze. */
   restartPolicy: finishRestoreSchema.shape.restartPolicy.optional(),
   /** W3C trace context of the migration's span. */
   trace: z.record(z.string(), z.string()),

@@ -5,13 +5,24 @@ import type { Volume } from "../../shared/contracts/container.ts";
 import { jsonLogLimits, jsonLogPath, type LogLimits } from "../../shared/adapters/container-log.ts";
 import { shownLayer, type LayerPaths } from "../../shared/adapters/overlay-layer.ts";
 import { runtimeName } from "../../shared/adapters/resources.ts";
-import { aMomentMs, dockerError, dockerInfo, dockerStatus } from "../../shared/adapters/docker.ts";
+import { aMomentMs, dockerError, dockerInfo, dockerStatus, wasStopped } from "../../shared/adapters/docker.ts";
 import { DmigrateError } from "../../shared/errors.ts";
 import type { PresentContainer, PresentVolume } from "../core/refuse.ts";
 
 export interface RestartPolicy {
   Name: string;
   MaximumRetryCount: number;
+}
+
+export interface SeenContainer {
+  running: boolean;
+  pid: number;
+  name: string;
+  /** Docker has seen it run, now or before. */
+  hasStarted: boolean;
+  /** Of one that has ended. */
+  exitCode: number;
+  oomKilled: boolean;
 }
 
 export interface Engine {
@@ -30,7 +41,9 @@ export interface Engine {
   tagImage(id: string, ref: string): Promise<void>;
   containers(): Promise<PresentContainer[]>;
   /** Undefined when there is no such container. Blocks while Docker starts the container. */
-  container(id: string): Promise<{ running: boolean; pid: number; name: string } | undefined>;
+  container(id: string): Promise<SeenContainer | undefined>;
+  /** Whether somebody has stopped or killed it through Docker since then (epoch milliseconds). */
+  wasStopped(id: string, since: number): Promise<boolean>;
   createContainer(name: string, body: object): Promise<string>;
   /** Id of a container of this name that was created for our runtime and never started. */
   createdContainer(name: string): Promise<string | undefined>;
@@ -134,8 +147,11 @@ export function createEngine(docker: Docker): Engine {
     async container(id) {
       const found = await find(`container ${id}`, docker.getContainer(id).inspect());
       if (found === undefined) return undefined;
-      return { running: found.State.Running, pid: found.State.Pid, name: found.Name.replace(/^\//, "") };
+      const { Running: running, Pid: pid, StartedAt, ExitCode: exitCode, OOMKilled: oomKilled } = found.State;
+      const hasStarted = running || !StartedAt.startsWith(neverStarted);
+      return { running, pid, name: found.Name.replace(/^\//, ""), hasStarted, exitCode, oomKilled };
     },
+    wasStopped: (id, since) => ask(`what happened to container ${id}`, wasStopped(docker, id, since)),
     async createContainer(name, body) {
       // dockerode's types describe options of older engines; the body is what the source's Docker printed.
       const options = { _query: { name }, _body: body } as unknown as Docker.ContainerCreateOptions;
@@ -178,7 +194,8 @@ export function createEngine(docker: Docker): Engine {
       if (found === undefined) return undefined;
       // A mountpoint that cannot be read may hold anything.
       const files = await readdir(found.Mountpoint).catch(() => undefined);
-      return { name, empty: files?.length === 0, driver: found.Driver, options: found.Options ?? {} };
+      const { Mountpoint: path, Driver: driver, Options: options } = found;
+      return { name, path, empty: files?.length === 0, driver, options: options ?? {} };
     },
     async createVolume({ name, driver, labels, options }) {
       const body = { Name: name, Driver: driver, Labels: labels, DriverOpts: options };
@@ -188,6 +205,8 @@ export function createEngine(docker: Docker): Engine {
   };
 }
 
+/** What Docker says of one that never was: the zero of its clock. */
+const neverStarted = "0001-";
 const maxPullLine = 8_192;
 
 /** Waits for `work`, at most `ms`; then throws `timeout` with `message`. The work itself goes on. */

@@ -31,8 +31,13 @@ export const recordSchema = z.object({
   error: z.string().optional(),
   prepareMs: z.number().optional(),
   resumeMs: z.number().optional(),
+  /** Epoch milliseconds. */
+  resumedAt: z.number().optional(),
 });
 export type RestoreRecord = z.infer<typeof recordSchema>;
+
+/** How the name of a leftover ends while the migration's own container has its name. */
+export const heldNameEnd = (migrationId: string): string => `.before-${migrationId}`;
 
 export type RecordEvent = "wrapper-waits" | "let-go" | "proven" | "given-up" | "policy-set";
 

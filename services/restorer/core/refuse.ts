@@ -28,6 +28,8 @@ export interface PortUse {
 
 export interface PresentVolume {
   name: string;
+  /** Its mount point. */
+  path: string;
   /** Whether nothing lies at its mount point, which says something of a plain local volume only. */
   empty: boolean;
   driver: string;

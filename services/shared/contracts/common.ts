@@ -114,3 +114,7 @@ export const nodeResourcesSchema = z
   })
   .openapi("NodeResources");
 export type NodeResources = z.infer<typeof nodeResourcesSchema>;
+
+/** As Docker names it; `no` where there is none. */
+export const restartPolicySchema = z.strictObject({ Name: z.string().max(32), MaximumRetryCount: z.int().min(0) });
+export type RestartPolicy = z.infer<typeof restartPolicySchema>;

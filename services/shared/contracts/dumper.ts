@@ -1,6 +1,6 @@
 /** HTTP contract of the dumper (source node): profile, freeze, dump, seal, commit, abort. */
 import { z } from "@hono/zod-openapi";
-import { bindPathSchema, containerIdSchema, migrationIdSchema, millisSchema } from "./common.ts";
+import { bindPathSchema, containerIdSchema, migrationIdSchema, millisSchema, restartPolicySchema } from "./common.ts";
 
 /**
  * ready → frozen → dumped → sealed → committed, and from all but the last → aborted. While it is `ready` the container runs.
@@ -48,6 +48,12 @@ export const checkpointSchema = z
   })
   .openapi("Checkpoint");
 export type Checkpoint = z.infer<typeof checkpointSchema>;
+
+/** Body of abort. `before`: for a dumper whose node was restarted, which ended the container and the knowledge of it. */
+export const abortCheckpointSchema = z.strictObject({
+  before: z.strictObject({ containerId: containerIdSchema, restartPolicy: restartPolicySchema }).optional(),
+});
+export type AbortCheckpoint = z.infer<typeof abortCheckpointSchema>;
 
 /** Query of GET /containers/:ref: `moveBind`, repeated, names the bind mounts that are to move as well. */
 export const profileQuery = z.strictObject({

@@ -9,6 +9,7 @@ import {
   migrationIdSchema,
   millisSchema,
   repoDigestSchema,
+  restartPolicySchema,
 } from "./common.ts";
 
 /**
@@ -56,8 +57,23 @@ export const restoreSchema = z
   .openapi("Restore");
 export type Restore = z.infer<typeof restoreSchema>;
 
+/** What Docker says of the container once it was resumed; it may have ended by itself, or have been ended. */
+export const restoredContainerSchema = z
+  .object({
+    running: z.boolean(),
+    /** Somebody has stopped, killed or removed it through Docker since the resume. */
+    stopped: z.boolean(),
+    exitCode: z.int(),
+    oomKilled: z.boolean(),
+  })
+  .openapi("RestoredContainer");
+export type RestoredContainer = z.infer<typeof restoredContainerSchema>;
+
+/** The container that the restore had made: what a node goes by that has been restarted and does not know the restore. */
+export const rollBackQuery = z.strictObject({ containerId: containerIdSchema.optional() });
+
 export const finishRestoreSchema = z.strictObject({
-  restartPolicy: z.strictObject({ Name: z.string().max(32), MaximumRetryCount: z.int().min(0) }),
+  restartPolicy: restartPolicySchema,
 });
 
 export const imageParams = z.object({ imageId: imageIdSchema });

@@ -2,7 +2,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
 import type { FaultKind } from "../../helpers/fake-node.ts";
-import { sourceId } from "../../helpers/fake-world.ts";
+import { destinationId, sourceId } from "../../helpers/fake-world.ts";
 import {
   afterResume,
   beforeResume,
@@ -119,6 +119,62 @@ describe("a node that is down", () => {
     await p.a.up();
     expect((await p.until(id)).phase).toBe("committed");
     expectMoved(p);
+  });
+
+  test("the destination, restarted after a resume whose answer was lost: what ran there does not run at the source", async () => {
+    await using p = await planner();
+    const held = p.b.hold("POST /restores/:id/resume");
+    p.b.fail("POST /restores/:id/resume", { kind: "lost" });
+    const { id } = await p.start();
+    await held.arrived;
+    await waitFor(() => p.world.a.checkpoints.get(id)?.state === "sealed");
+    p.b.fail("GET /restores/:id", { kind: "dropped", times: 3 });
+    held.release();
+    await waitFor(() => p.world.b.hasRun);
+    // All that its services knew is gone; Docker has the stopped container.
+    for (const known of [p.world.b.restores, p.world.b.pagers, p.world.b.receives]) known.clear();
+    p.world.b.containers.set(destinationId, "stopped");
+    const { phase, error } = await p.until(id);
+    expect(phase).toBe("failed");
+    expect(error?.message).toContain("was the node restarted?");
+    expect(p.world.a.containers.get(sourceId)).toBe("frozen");
+  });
+
+  test("the destination, restarted before the resume: its container is cleared away all the same", async () => {
+    await using p = await planner();
+    const held = p.a.hold("POST /checkpoints/:id/dump");
+    const { id } = await p.start();
+    await held.arrived;
+    for (const known of [p.world.b.restores, p.world.b.pagers, p.world.b.receives]) known.clear();
+    await p.request("DELETE", `/migrations/${id}`);
+    held.release();
+    expect((await p.until(id)).phase).toBe("aborted");
+    expect(p.world.b.containers.has(destinationId)).toBe(false);
+    expectRolledBack(p);
+  });
+
+  test("a container that dies before all its memory is there: the source stays frozen", async () => {
+    await using p = await planner();
+    p.world.b.drainPolls = 1000;
+    const { id } = await p.start();
+    await p.until(id, "draining");
+    p.world.b.containers.set(destinationId, "stopped");
+    Object.assign(p.world.b.pagers.get(id) ?? {}, { state: "drained", pagesFaulted: 100, pagesPrefetched: 300 });
+    const { phase, error } = await p.until(id);
+    expect(phase).toBe("failed");
+    expect(error?.message).toContain("killed for lack of memory, exit code 137");
+    expect(error?.message).toContain(`/checkpoints/${id}/abort`);
+    expect(p.world.a.containers.get(sourceId)).toBe("frozen");
+  });
+
+  test("a container that dies once all its memory is there has moved", async () => {
+    await using p = await planner();
+    p.world.b.drainPolls = 1000;
+    const { id } = await p.start();
+    await p.until(id, "draining");
+    p.world.b.containers.set(destinationId, "stopped");
+    Object.assign(p.world.b.pagers.get(id) ?? {}, { state: "drained", pagesFaulted: 100, pagesPrefetched: 900 });
+    expect((await p.until(id)).phase).toBe("committed");
   });
 
   test("a pager that has failed while draining: the source stays frozen, and the error says what to do", async () => {

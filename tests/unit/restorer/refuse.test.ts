@@ -88,7 +88,7 @@ test("ports that Docker chooses are nobody's", () => {
 
 const volume = { name: "v", target: "/v", readOnly: false, driver: "local", labels: {}, options: {} };
 const volumes = [volume];
-const plain = { name: "v", empty: true, driver: "local", options: {} };
+const plain = { name: "v", path: "/v", empty: true, driver: "local", options: {} };
 test("a volume with data is kept, unless it is the leftover's alone", () => {
   const present = [{ ...plain, empty: false }];
   const leftover = container({ id: id("2"), name: "db", running: false, volumes: ["v"] });
