@@ -50,7 +50,9 @@ export async function profileContainer(
       filesBytes([...volumeDirs, ...new Set(moved.map(({ source }) => source))]),
       measureLog(container, Date.now()),
     ]);
+  const memory = initPid === undefined ? 0 : memoryBytes(initPid, processes);
   const facts = factsOf(container, {
+    memoryBytes: memory,
     usersRemapped,
     showsLayer: layer !== undefined || !container.State.Running,
     imagePresent: image !== undefined,
@@ -71,7 +73,7 @@ export async function profileContainer(
     imageLayers: image?.layers ?? [],
     repoDigests: (image?.repoDigests ?? []).filter((ref) => repoDigestSchema.safeParse(ref).success).slice(0, 64),
     ...(log !== undefined && { log }),
-    memoryBytes: initPid === undefined ? 0 : memoryBytes(initPid, processes),
+    memoryBytes: memory,
     processes: processes.length,
     tcpConnections: initPid === undefined ? 0 : establishedConnections(initPid),
     refusals: findRefusals(facts),
@@ -101,7 +103,9 @@ function readProcesses(initPid: number): ProcessStatus[] {
 }
 
 function readNetworks(engine: Engine, { Id, NetworkSettings }: Inspected): Promise<NetworkAttachment[]> {
-  const own = Object.entries(NetworkSettings.Networks).filter(([name]) => !builtInNetworks.has(name));
+  const all = Object.entries(NetworkSettings.Networks);
+  // Once a network is named, Docker attaches what is named and nothing else.
+  const own = all.some(([name]) => !builtInNetworks.has(name)) ? all : [];
   return Promise.all(
     own.map(async ([name, endpoint]) =>
       toAttachment(Id, name, await engine.networkDriver(endpoint.NetworkID || name), endpoint),
@@ -117,6 +121,7 @@ async function readExecs(engine: Engine, { ExecIDs, Config }: Inspected): Promis
 }
 
 interface Seen {
+  memoryBytes: number;
   usersRemapped: boolean;
   showsLayer: boolean;
   imagePresent: boolean;
@@ -136,6 +141,8 @@ function factsOf(container: Inspected, seen: Seen): ContainerFacts {
     name: Name.replace(/^\//, ""),
     state: { running: State.Running, paused: State.Paused, restarting: State.Restarting },
     tty: Config.Tty,
+    memoryBytes: seen.memoryBytes,
+    memoryLimitBytes: HostConfig.Memory ?? 0,
     privileged: HostConfig.Privileged ?? false,
     runtime: HostConfig.Runtime ?? "",
     networkMode: HostConfig.NetworkMode ?? "",

@@ -102,8 +102,30 @@ describe("a drain that is disturbed", () => {
     expect(phase).toBe("failed");
     expect(error?.message).toContain("the page daemon ended with signal SIGKILL");
     expect(error?.message).toContain("Node b: the source is still frozen as it was");
+    await goBack(id);
+  });
 
-    // What the error says can be done.
+  it("ends with a way back when the container dies", async () => {
+    const { id } = await drainFrom("b");
+    const { State } = await a.docker.getContainer(name).inspect();
+    // As the kernel does it that is out of memory; Docker was not asked.
+    await must(a, `kill -KILL ${State.Pid}`);
+    const { phase, error } = await user.waitForEnd(id);
+    expect(phase).toBe("failed");
+    expect(error?.message).toContain("exit code 137, before all of its memory was there");
+    expect(error?.message).toContain("Node b: the source is still frozen as it was");
+    await goBack(id);
+  });
+
+  it("is over when the container is stopped", async () => {
+    const { id } = await drainFrom("b");
+    await a.docker.getContainer(name).kill();
+    const { phase, error } = await user.waitForEnd(id);
+    expect({ phase, error }).toEqual({ phase: "committed", error: undefined });
+  });
+
+  /** From a to b: what the error of a failed migration says can be done. */
+  async function goBack(id: string): Promise<void> {
     await speedUp(b);
     await a.docker.getContainer(name).remove({ force: true });
     const dumper = createClient("the dumper", b.agentUrl, b.token);
@@ -112,7 +134,7 @@ describe("a drain that is disturbed", () => {
     expect(await data.countWrong(b.ip, port)).toBe(0);
     // Records of a migration that has failed stay for whoever looks into it.
     await must(a, `rm -rf /run/dmigrate/migrations/${id} /run/dmigrate/containers/*`);
-  });
+  }
 });
 
 async function progressOf(user: PlannerUser, { id }: Migration): Promise<{ there: number; total: number }> {

@@ -44,8 +44,9 @@ async function walkAll(dirs: readonly string[]): Promise<number[]> {
 const sum = (sizes: readonly number[]): number => sizes.reduce((total, size) => total + size, 0);
 
 /**
- * Bytes of anonymous and shared memory that would move: the memory control group's count, since processes may share
- * pages; without that controller the sum over all processes.
+ * Bytes of anonymous and shared memory that would move. What processes share since a fork counts once for each: at the
+ * destination each gets its own. Shared memory counts once, by the memory control group; without that controller by the
+ * sum over all processes.
  */
 export function memoryBytes(initPid: number, processes: readonly ProcessStatus[]): number {
   const group = findCgroup(initPid, "memory");
@@ -53,9 +54,12 @@ export function memoryBytes(initPid: number, processes: readonly ProcessStatus[]
   if (group === undefined || stat === undefined)
     return processes.reduce((sum, { memoryBytes }) => sum + memoryBytes, 0);
   const value = (key: string): number => Number(new RegExp(`^${key} (\\d+)$`, "m").exec(stat)?.[1] ?? 0);
-  return group.version === 1
-    ? value("total_rss") + value("total_shmem") + value("total_swap")
-    : value("anon") + value("shmem") + Number(readOptional(join(group.dir, "memory.swap.current"))?.trim() ?? 0);
+  const shared = value(group.version === 1 ? "total_shmem" : "shmem");
+  const own =
+    group.version === 1
+      ? value("total_rss") + value("total_swap")
+      : value("anon") + Number(readOptional(join(group.dir, "memory.swap.current"))?.trim() ?? 0);
+  return shared + Math.max(own, sum(processes.map(({ privateBytes }) => privateBytes)));
 }
 
 function readOptional(path: string): string | undefined {

@@ -11,6 +11,9 @@ export interface ContainerFacts {
   name: string;
   state: { running: boolean; paused: boolean; restarting: boolean };
   tty: boolean;
+  /** What its memory comes to at the destination; and its limit, 0 for none. */
+  memoryBytes: number;
+  memoryLimitBytes: number;
   privileged: boolean;
   runtime: string;
   networkMode: string;
@@ -82,6 +85,7 @@ export function findRefusals(facts: ContainerFacts): Refusal[] {
     ...management(facts),
     ...storage(facts),
     ...sharing(facts),
+    ...memory(facts),
     ...inside(facts),
   ];
 }
@@ -184,6 +188,16 @@ function storage({ name, storageDriver, showsLayer, imagePresent, mounts }: Cont
 }
 
 /** What would be torn apart: another container stays here with its half. */
+function memory({ name, memoryBytes, memoryLimitBytes }: ContainerFacts): Refusal[] {
+  if (memoryLimitBytes === 0 || memoryBytes <= memoryLimitBytes) return [];
+  const mib = (bytes: number): string => `${Math.ceil(bytes / (1 << 20))} MiB`;
+  const message =
+    `${name} would need ${mib(memoryBytes)} at the destination, beyond its limit of ${mib(memoryLimitBytes)}: what its processes ` +
+    "share since a fork becomes each one's own there, and what is swapped out comes back; wait until such a child has ended " +
+    `(a background save, for one), or raise the limit (docker update --memory ${name})`;
+  return [{ code: "memory-limit", message }];
+}
+
 function sharing({ id, name, mounts, movedBinds, others }: ContainerFacts): Refusal[] {
   const refusals: Refusal[] = [];
   const volumes = new Set(mounts.filter(({ type }) => type === "volume").map((mount) => mount.name));
