@@ -38,6 +38,7 @@ export class DaemonPageServer implements PageServer {
   readonly #daemon: DaemonProcess;
   #stats: PageServerStats = noStats;
   #needed = false;
+  #isGone = false;
   #over = false;
 
   private constructor(options: DaemonPageServerOptions, daemon: DaemonProcess, heard: EarlyMessages) {
@@ -100,7 +101,8 @@ export class DaemonPageServer implements PageServer {
   #refusesToStop(): Promise<boolean> {
     return this.#daemon.ask({ kind: "stop", force: false }, "refused", answerTimeoutMs).then(
       () => true,
-      (error: unknown) => error instanceof DmigrateError && error.code === "timeout",
+      // Whatever else it says meanwhile: it is not needed when it has gone.
+      () => !this.#isGone,
     );
   }
 
@@ -140,6 +142,7 @@ export class DaemonPageServer implements PageServer {
   }
 
   #ended(how: string): void {
+    this.#isGone = true;
     if (this.#over) return;
     this.#over = true;
     // Its last word may have come too late to be heard.
@@ -154,11 +157,16 @@ export class DaemonPageServer implements PageServer {
 
 /** What is to be said when a page daemon is gone, and processes here may have been in need of it. */
 export function daemonLost(what: string, needed: boolean): DmigrateError {
-  const advice = needed
-    ? "; where pages were missing, the container on this node has read zeros since: remove it, and do not trust what it wrote"
-    : "";
-  return new DmigrateError("restore-failed", what + advice);
+  if (!needed) return new DmigrateError("restore-failed", what);
+  const advice =
+    "where pages were missing, the container on this node has read zeros since: remove it, and do not trust what it wrote";
+  return new DmigrateError("restore-failed", `${what}; ${advice}`, {
+    reasons: [{ code: memoryGone, message: advice }],
+  });
 }
+
+/** Of a failure by which processes here read zeros: the reason's code. */
+export const memoryGone = "memory-gone";
 
 /** What the daemon says before there is somebody to listen. */
 export class EarlyMessages {

@@ -7,6 +7,7 @@
  * Invariant: once the restore has finished, processes may be running here on pages that only the source has. From then on
  * nothing here ends the page server but its own success, or `remove(true)`.
  */
+import { memoryGone } from "./daemon-page-server.ts";
 import { constants } from "node:fs";
 import { access, mkdir } from "node:fs/promises";
 import type { CreatePager, Pager as PagerReport, PagerState } from "../shared/contracts/pager.ts";
@@ -39,6 +40,7 @@ export class Pager {
   #cached = false;
   #state: PagerState = "ready";
   #error: string | undefined;
+  #isMemoryGone = false;
   #pagesTotal = 0;
   #serveMs: number | undefined;
   #drainMs: number | undefined;
@@ -101,6 +103,7 @@ export class Pager {
       migrationId: this.request.migrationId,
       state: this.#state,
       ...(this.#error !== undefined && { error: this.#error }),
+      ...(this.#isMemoryGone && { memoryGone: true }),
       cached: this.#cached,
       pagesTotal: this.#pagesTotal,
       ...this.#server.stats,
@@ -191,15 +194,17 @@ export class Pager {
     if (this.#removed || this.#state === "drained" || this.#state === "failed") return;
     const error = asDmigrateError(cause, "transfer-failed", "the pages did not get here");
     this.#error = messageOf(error);
+    this.#isMemoryGone = error.reasons.some(({ code }) => code === memoryGone);
     this.#failedAt = Date.now();
     this.#log.error({ err: error }, "the pager failed");
     this.#become("failed");
   }
 
   #become(state: PagerState): void {
-    // A failure while the server came up stays one.
-    if (this.#state === "failed" || this.#state === "drained") return;
+    // A failure while the server came up stays one; but whatever was said to have failed, with all pages there it has not.
+    if (this.#state === "drained" || (this.#state === "failed" && state !== "drained")) return;
     this.#state = state;
+    if (state === "drained") this.#error = this.#failedAt = undefined;
     if (state === "drained" || state === "failed") this.#settled.resolve(undefined);
   }
 }

@@ -3,7 +3,7 @@ import { DmigrateError, messageOf } from "../shared/errors.ts";
 import type { Log } from "../shared/log.ts";
 import { readOutcome } from "./adapters/daemon-process.ts";
 import type { PagerRecord } from "./core/pager-record.ts";
-import { daemonLost, DaemonPageServer } from "./daemon-page-server.ts";
+import { daemonLost, DaemonPageServer, type DaemonPageServerOptions } from "./daemon-page-server.ts";
 import { noStats, type PageServer, type PageServerEvents, type PageServerStats } from "./page-server.ts";
 
 /** Takes hold of the page server that an agent before this one has started in `workDir`. */
@@ -14,7 +14,7 @@ export async function takeOverServer(
   events: PageServerEvents,
 ): Promise<PageServer> {
   try {
-    return await DaemonPageServer.attach({ workDir, log, ...events });
+    return await attach({ workDir, log, ...events });
   } catch (error) {
     const outcome = readOutcome(workDir);
     if (outcome !== undefined) {
@@ -24,6 +24,20 @@ export async function takeOverServer(
     const what = `the agent of this node was restarted, and its page server did not outlive it (${messageOf(error)})`;
     events.onFailure(daemonLost(what, record.serveMs !== undefined));
     return settledServer(noStats);
+  }
+}
+
+/** One that does not answer is there all the same, and processes may depend on it. */
+const mostTries = 12;
+
+async function attach(options: DaemonPageServerOptions): Promise<PageServer> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await DaemonPageServer.attach(options);
+    } catch (error) {
+      if (!(error instanceof DmigrateError) || error.code !== "timeout" || tries === mostTries) throw error;
+      options.log.warn({ tries }, "the page daemon does not answer; asking again");
+    }
   }
 }
 

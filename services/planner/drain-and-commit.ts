@@ -6,7 +6,7 @@ import { checkpointSchema } from "../shared/contracts/dumper.ts";
 import { pagerSchema, type Pager } from "../shared/contracts/pager.ts";
 import { restoredContainerSchema, restoreSchema } from "../shared/contracts/restorer.ts";
 import { deletedTransferSchema } from "../shared/contracts/shipper.ts";
-import { DmigrateError } from "../shared/errors.ts";
+import { asDmigrateError, DmigrateError } from "../shared/errors.ts";
 import type { LeftoverTable } from "./adapters/leftover-table.ts";
 import { createMeeting } from "./meeting.ts";
 import { memoryLost } from "./memory-lost.ts";
@@ -59,6 +59,7 @@ async function drain(run: Run): Promise<void> {
     }
     if (pager.state === "failed") {
       journal.update(counts);
+      if (pager.memoryGone === true) await pauseThere(run);
       throw await memoryLost(run, pager.error ?? "its pager gave no reason");
     }
     journal.progress(drained(pager), counts);
@@ -66,6 +67,17 @@ async function drain(run: Run): Promise<void> {
     if (journal.migration.plan?.precopy !== true) meeting.look(pager.bytesReceived);
     // A pager that does not wait as it was asked to must not be asked without end.
     if (clock.now() - asked < timing.pollMs / 2) await pause(run, timing.pollMs);
+  }
+}
+
+/** What reads zeros must not write them into its files, or tell anyone. */
+async function pauseThere({ id, journal, destination, timing }: Run): Promise<void> {
+  try {
+    await destination.restorer.post(`/restores/${id}/pause`, undefined, restoreSchema, { timeoutMs: timing.callMs });
+    journal.warn(`the container on node ${destination.name} was paused: what memory it lacks reads as zeros`);
+  } catch (error) {
+    const { message } = asDmigrateError(error, "internal", "pausing failed");
+    journal.warn(`the container on node ${destination.name} could not be paused: ${message}`);
   }
 }
 

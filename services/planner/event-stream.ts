@@ -9,7 +9,7 @@ import { isTerminal } from "./core/phase.ts";
 import type { Watch } from "./watch.ts";
 
 export interface EventStreamDeps {
-  table: Pick<MigrationTable, "events">;
+  table: Pick<MigrationTable, "events" | "get">;
   watch: Watch;
   /** Aborts when the planner ends. */
   stopped: AbortSignal;
@@ -42,6 +42,11 @@ export function streamEvents(
       pull: async (controller) => {
         let events = isOver() ? [] : table.events(id, last, batch);
         if (events.length === 0 && follow) {
+          // A client may come back that has had the last one already.
+          if (hasEnded(table, id)) {
+            controller.close();
+            return;
+          }
           await watch.wait(id, heartbeatMs, ended);
           if (!isOver()) events = table.events(id, last, batch);
         }
@@ -60,6 +65,11 @@ export function streamEvents(
     },
     { highWaterMark: 0 },
   );
+}
+
+function hasEnded(table: EventStreamDeps["table"], id: string): boolean {
+  const record = table.get(id);
+  return record !== undefined && isTerminal(record.migration.phase);
 }
 
 const render = (event: MigrationEvent): string =>

@@ -40,6 +40,8 @@ export interface Restorer {
   get(migrationId: string): Promise<Restore>;
   /** Throws `conflict` before the resume. */
   container(migrationId: string): Promise<RestoredContainer>;
+  /** Lets the container run no further. Throws `conflict` before the resume. */
+  pause(migrationId: string): Promise<Restore>;
   resume(migrationId: string): Promise<Restore>;
   finish(migrationId: string, policy: RestartPolicy): Promise<Restore>;
   /** `containerId`: for a node that has been restarted, and does not know the migration any more. */
@@ -155,6 +157,17 @@ export function createRestores(deps: RestorerDeps): Restorer {
     return show(session);
   };
 
+  const resumed = async (migrationId: string): Promise<{ containerId: string; resumedAt: number }> => {
+    const { record, started } = known(migrationId);
+    const { state, containerId, resumedAt } = record;
+    if ((state !== "resumed" && state !== "finished") || containerId === undefined || resumedAt === undefined)
+      throw new DmigrateError("conflict", `restore ${migrationId} is ${state}: its container has not been resumed`);
+    // Until then Docker keeps whoever asks for the container waiting.
+    if (started !== undefined)
+      await within(deps.limits.resumeMs, started, "docker start of the restored container did not end");
+    return { containerId, resumedAt };
+  };
+
   return {
     hasImage: async (imageId) => (await deps.engine.imageId(imageId)) !== undefined,
     pullImage: (imageId, ref, signal) => pullImage(deps.engine, imageId, ref, signal),
@@ -169,14 +182,13 @@ export function createRestores(deps: RestorerDeps): Restorer {
       await within(recoveryPatienceMs, recovering.get(migrationId) ?? Promise.resolve(), "").catch(() => undefined);
       return show(session);
     },
+    async pause(migrationId) {
+      const { containerId } = await resumed(migrationId);
+      await deps.engine.pauseContainer(containerId);
+      return show(known(migrationId));
+    },
     async container(migrationId) {
-      const { record, started } = known(migrationId);
-      const { state, containerId, resumedAt } = record;
-      if ((state !== "resumed" && state !== "finished") || containerId === undefined || resumedAt === undefined)
-        throw new DmigrateError("conflict", `restore ${migrationId} is ${state}: its container has not been resumed`);
-      // Until then Docker keeps whoever looks at it waiting.
-      if (started !== undefined)
-        await within(deps.limits.resumeMs, started, "docker start of the restored container did not end");
+      const { containerId, resumedAt } = await resumed(migrationId);
       const found = await deps.engine.container(containerId);
       const stopped = found?.running !== true && (await deps.engine.wasStopped(containerId, resumedAt));
       // With --rm it is gone, and with it how it ended.

@@ -104,6 +104,16 @@ export function addRestorerRoutes(app: App, restorer: Restorer): void {
   app.openapi(
     createRoute({
       method: "post",
+      path: "/restores/{id}/pause",
+      summary: "Let the restored container run no further: its memory cannot be relied on",
+      request: { params: migrationParams },
+      responses: { 200: json(restoreSchema, "docker unpause lets it run on"), ...problems },
+    }),
+    async (c) => c.json(await restorer.pause(c.req.valid("param").id), 200),
+  );
+  app.openapi(
+    createRoute({
+      method: "post",
       path: "/restores/{id}/finish",
       summary: "Give the container its restart policy, and remove the leftover that it replaced",
       request: { params: migrationParams, ...jsonBody(finishRestoreSchema) },

@@ -246,6 +246,12 @@ const answers: Record<string, Answer> = {
     restore.state = "resumed";
     return restoreSchema.parse(restore);
   },
+  "POST /restores/:id/pause": ({ node, id }) => {
+    const restore = need(node.restores.get(id), `restore ${id}`);
+    demand(restore.state === "resumed", `it is ${restore.state}`);
+    node.containers.set(destinationId, "frozen");
+    return restoreSchema.parse(restore);
+  },
   "POST /restores/:id/finish": ({ node, id, body }) => {
     const { restartPolicy } = read(finishRestoreSchema, body);
     const restore = need(node.restores.get(id), `restore ${id}`);

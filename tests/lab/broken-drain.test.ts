@@ -101,6 +101,7 @@ describe("a drain that is disturbed", () => {
     const { phase, error } = await user.waitForEnd(id);
     expect(phase).toBe("failed");
     expect(error?.message).toContain("the page daemon ended with signal SIGKILL");
+    expect((await a.docker.getContainer(name).inspect()).State).toMatchObject({ Running: true, Paused: true });
     expect(error?.message).toContain("Node b: the source is still frozen as it was");
     await goBack(id);
   });

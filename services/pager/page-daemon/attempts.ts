@@ -29,6 +29,8 @@ export class Attempts {
   make(work: () => void): boolean {
     try {
       work();
+      // What succeeds now and then is no failure for good.
+      if (!this.failed && this.#errors > 0) this.#errors -= 1;
       return true;
     } catch (error) {
       this.#errors += 1;

@@ -11,7 +11,7 @@ export interface PageDialerOptions extends DialOptions {
   onConnection: (connection: Connection) => void;
   /** With a reason when the link is lost, without when it is back. */
   onLink: (lost: string | undefined) => void;
-  /** The source stays away. */
+  /** The source stays away; told once each time. It is looked for all the same: threads may wait for what it alone has. */
   onFailure: (error: DmigrateError) => void;
 }
 
@@ -70,6 +70,7 @@ export class PageDialer {
     // One that is lost again and again is not made again without end in no time.
     if (performance.now() - this.#connectedAt < firstPauseMs) await sleep(firstPauseMs);
     const isOver = (): boolean => signal.aborted;
+    let isTold = false;
     for (let pauseMs = firstPauseMs; !isOver(); pauseMs = Math.min(2 * pauseMs, longestPauseMs)) {
       const error = await this.connect().then(() => undefined, messageOf);
       if (isOver()) return;
@@ -79,11 +80,10 @@ export class PageDialer {
         onLink(undefined);
         return;
       }
-      if (performance.now() + pauseMs > deadline) {
-        this.#isDialing = false;
+      if (!isTold && performance.now() + pauseMs > deadline) {
+        isTold = true;
         const text = `the source stayed away for ${reconnectMs / 1000} s: ${error ?? "it closes each connection at once"}`;
         onFailure(new DmigrateError("unavailable", text));
-        return;
       }
       await sleep(pauseMs);
     }

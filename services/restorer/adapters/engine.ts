@@ -54,6 +54,8 @@ export interface Engine {
   places(id: string): Promise<{ layer: LayerPaths | undefined; log: { path: string; limits: LogLimits } | undefined }>;
   /** Resolves when Docker has started it: for a container of ours, once it is restored. */
   startContainer(id: string): Promise<void>;
+  /** Freezes it, as `docker pause` does; nothing when it does not run. */
+  pauseContainer(id: string): Promise<void>;
   /** Kills and removes; its volumes stay. False when there was none. */
   removeContainer(id: string): Promise<boolean>;
   renameContainer(id: string, name: string): Promise<void>;
@@ -143,6 +145,14 @@ export function createEngine(docker: Docker): Engine {
         binds: Mounts.flatMap(({ Type, Source, RW }) => (Type === "bind" ? [{ path: Source, writable: RW }] : [])),
         volumes: Mounts.flatMap(({ Type, Name }) => (Type === "volume" && Name !== undefined ? [Name] : [])),
       }));
+    },
+    async pauseContainer(id) {
+      try {
+        await find(`container ${id}`, docker.getContainer(id).pause());
+      } catch (error) {
+        // Paused already, or ended.
+        if (!(error instanceof DmigrateError) || error.code !== "conflict") throw error;
+      }
     },
     async container(id) {
       const found = await find(`container ${id}`, docker.getContainer(id).inspect());

@@ -21,6 +21,16 @@ test("what goes on failing is told once, and tried ever less often, but within a
   expect(pauses.length).toBeGreaterThan(3);
 });
 
+test("what fails now and then is not given up", () => {
+  const attempts = new Attempts(fail);
+  for (let n = 0; n < 100; n++) {
+    attempts.make(fail);
+    attempts.make(() => undefined);
+  }
+  expect(attempts.failed).toBe(false);
+  expect(attempts.pauseMs).toBe(1);
+});
+
 test("what succeeds is done once", () => {
   const attempts = new Attempts(fail);
   let times = 0;

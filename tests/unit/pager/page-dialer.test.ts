@@ -87,6 +87,19 @@ test("a source that closes each connection at once stays away, as far as its ask
   expect(told).not.toContain(undefined);
 });
 
+test("a source that comes back after it was given up is used all the same", async () => {
+  await start(250);
+  const { port } = listener;
+  await listener.close();
+  void dialer.lost("cut");
+  await expect.poll(() => failures.length, { timeout: 3_000 }).toBe(1);
+  expect(failures[0]?.message).toContain("stayed away for 0.25 s");
+  listener = await listenForData({ host: "127.0.0.1", port }, () => source, createLog("test", "silent"));
+  await expect.poll(() => handed.length, { timeout: 5_000 }).toBe(2);
+  expect(told).toEqual(["cut", undefined]);
+  expect(failures).toHaveLength(1);
+});
+
 test("connections that are each lost soon after they were made are followed by others up to a bound", async () => {
   await start(500);
   const loseEach = setInterval(() => {

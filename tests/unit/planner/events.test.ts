@@ -30,6 +30,11 @@ test("events follow the migration to its end, and can be read again from any of 
     "last-event-id": String(from),
   });
   expect(seqs(await byHeader.text())).toEqual(all.slice(3));
+  // A browser comes back with the last one, and would wait without end.
+  const nothing = await planner.request("GET", `/migrations/${id}/events`, undefined, {
+    "last-event-id": String(all.at(-1)),
+  });
+  expect(await nothing.text()).toBe("");
   const byQuery = await planner.request("GET", `/migrations/${id}/events?after=${from}&follow=false`);
   expect(byQuery.headers.get("content-type")).toBe("text/event-stream");
   expect(seqs(await byQuery.text())).toEqual(all.slice(3));
@@ -71,7 +76,7 @@ function countingWatch(): Watch & { waiting: number } {
 test("a client that goes away ends the stream; a planner that stops ends it too", async () => {
   const watch = countingWatch();
   const stopped = new AbortController();
-  const table = { events: () => [] };
+  const table = { events: () => [], get: () => undefined };
   const server = serve({
     port: 0,
     hostname: "127.0.0.1",
@@ -101,6 +106,7 @@ test("a client that does not read is sent no more than it takes", async () => {
   let asked = 0;
   const watch = createWatch();
   const table = {
+    get: () => undefined,
     events: (_id: string, after: number): MigrationEvent[] => {
       asked++;
       return [{ seq: after + 1, type: "warning", phase: "draining" } as MigrationEvent];

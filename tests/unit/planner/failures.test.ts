@@ -192,6 +192,18 @@ describe("a node that is down", () => {
     expect((await p.request("DELETE", `/migrations/${id}`)).status).toBe(409);
   });
 
+  test("a container whose missing memory reads as zeros runs no further", async () => {
+    await using p = await planner();
+    p.world.b.drainPolls = 1000;
+    const { id } = await p.start();
+    await p.until(id, "draining");
+    const lost = { state: "failed", error: "the page daemon ended", memoryGone: true };
+    Object.assign(p.world.b.pagers.get(id) ?? {}, lost);
+    expect((await p.until(id)).phase).toBe("failed");
+    expect(p.world.b.containers.get(destinationId)).toBe("frozen");
+    expect(p.world.a.containers.get(sourceId)).toBe("frozen");
+  });
+
   test("a source that was restarted while draining: the error says that there is nothing to go back to", async () => {
     await using p = await planner();
     p.world.b.drainPolls = 1000;
