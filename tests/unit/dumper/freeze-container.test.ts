@@ -1,7 +1,7 @@
 /** What is not frozen by us is not ours to thaw. */
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { abortCheckpoint } from "../../../services/dumper/abort-checkpoint.ts";
+import { abortCheckpoint, putBack } from "../../../services/dumper/abort-checkpoint.ts";
 import type { CheckpointDeps, HeldCheckpoint } from "../../../services/dumper/checkpoint.ts";
 import { freezeContainer } from "../../../services/dumper/freeze-container.ts";
 import type { FreezerState } from "../../../services/shared/adapters/cgroup.ts";
@@ -13,7 +13,10 @@ const migrationId = "m-0123456789abcdef";
 const containerId = "ab".repeat(32);
 
 /** A checkpoint that is ready, and what is done to its container. */
-function setUp(state: FreezerState): { held: HeldCheckpoint; deps: CheckpointDeps; done: string[] } {
+function setUp(
+  state: FreezerState,
+  { running = true, policy = "always" } = {},
+): { held: HeldCheckpoint; deps: CheckpointDeps; done: string[] } {
   const done: string[] = [];
   const stateDir = temporaryDirectory("freeze-");
   const freezer = {
@@ -30,7 +33,16 @@ function setUp(state: FreezerState): { held: HeldCheckpoint; deps: CheckpointDep
       done.push(`restart policy ${Name}`);
       return Promise.resolve();
     },
-    inspect: () => Promise.resolve({ State: { Running: true } }),
+    inspect: () =>
+      Promise.resolve({
+        State: { Running: running, ExitCode: 137 },
+        HostConfig: { RestartPolicy: { Name: policy, MaximumRetryCount: 0 } },
+      }),
+    wasStopped: () => Promise.resolve(false),
+    start: () => {
+      done.push("start");
+      return Promise.resolve();
+    },
   };
   const held = {
     record: {
@@ -71,4 +83,26 @@ test("a freeze that has begun is undone, whatever came of it", async () => {
   await abortCheckpoint(deps, held);
   expect(held.record.state).toBe("aborted");
   expect(done).toEqual(["restart policy no", "freeze", "thaw", "restart policy always"]);
+});
+
+test("a container that has ended meanwhile, as with a restart of Docker, is started as its policy says", async () => {
+  const { held, deps, done } = setUp("thawed", { running: false });
+  await expect(freezeContainer(deps, held)).rejects.toThrow("too long");
+  await abortCheckpoint(deps, held);
+  expect(done.slice(-2)).toEqual(["restart policy always", "start"]);
+});
+
+const before = { containerId, restartPolicy: { Name: "always", MaximumRetryCount: 0 } };
+
+test("on a node that was restarted in the freeze the container gets its policy back, and is started", async () => {
+  const { deps, done } = setUp("thawed", { running: false, policy: "no" });
+  await putBack(deps, migrationId, before);
+  expect(done).toEqual(["restart policy always", "start"]);
+});
+
+test("on a node that was never asked for a freeze nothing is done", async () => {
+  const { deps, done } = setUp("thawed", { running: false });
+  await putBack(deps, migrationId, before);
+  await putBack(deps, migrationId, { ...before, restartPolicy: { Name: "no", MaximumRetryCount: 0 } });
+  expect(done).toEqual([]);
 });
