@@ -5,6 +5,7 @@ import { findLayer } from "../shared/adapters/overlay-layer.ts";
 import { establishedConnections, openFiles, readProcess, type ProcessStatus } from "../shared/adapters/processes.ts";
 import { repoDigestSchema } from "../shared/contracts/common.ts";
 import type { ContainerProfile, NetworkAttachment, Volume } from "../shared/contracts/container.ts";
+import { bindTarget, cleanTarget } from "../shared/core/mount-target.ts";
 import { DmigrateError } from "../shared/errors.ts";
 import { filesBytes, memoryBytes } from "./adapters/container-size.ts";
 import { measureLog } from "./adapters/log-size.ts";
@@ -166,6 +167,8 @@ function factsOf(container: Inspected, seen: Seen): ContainerFacts {
       options: options.get(volume) ?? {},
     })),
     movedBinds: seen.movedBinds,
+    inheritedBinds: inheritedBinds(container),
+    links: (HostConfig.Links as string[] | null | undefined) ?? [],
     execs: seen.execs,
     others: seen.others,
     openFiles: seen.openFiles,
@@ -181,6 +184,14 @@ function toOther({ Name, HostConfig, Mounts }: Inspected): OtherContainer {
     writableBinds: Mounts.flatMap(({ Type, Source, RW }) => (Type === "bind" && RW ? [Source] : [])),
     writableVolumes: Mounts.flatMap(({ Type, Name: volume = "", RW }) => (Type === "volume" && RW ? [volume] : [])),
   };
+}
+
+/** Bind mounts that its own configuration does not have. */
+function inheritedBinds({ Mounts, HostConfig }: Inspected): string[] {
+  const binds = (HostConfig.Binds as string[] | null | undefined) ?? [];
+  const mounts = HostConfig.Mounts ?? [];
+  const own = new Set([...binds.map(bindTarget), ...mounts.map(({ Target }) => cleanTarget(Target))]);
+  return Mounts.flatMap(({ Type, Destination }) => (Type === "bind" && !own.has(Destination) ? [Destination] : []));
 }
 
 function devicePaths(devices: unknown): string[] {

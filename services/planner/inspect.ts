@@ -8,7 +8,7 @@ import type { LeftoverTable } from "./adapters/leftover-table.ts";
 import type { NodeClients, NodePool } from "./adapters/node-clients.ts";
 import { linkSpeed, type LinkSpeed, type MeasuredLink } from "./core/link-speed.ts";
 import { computePlan } from "./core/plan.ts";
-import { findRefusals } from "./core/preflight.ts";
+import { findRefusals, sharedBinds } from "./core/preflight.ts";
 import { needsOf, type Needs } from "./core/room.ts";
 import type { Links } from "./links.ts";
 import type { Clock, Timing } from "./timing.ts";
@@ -68,6 +68,7 @@ export async function inspect(deps: InspectDeps, request: CreateMigration): Prom
             // containerd's images name their layers by other digests than Docker tells.
             imageLayers: there.docker.imageStore === "containerd" ? [] : profile.imageLayers,
             moveBinds,
+            sharedBinds: sharedBinds(profile.bindMounts, request.sharedPaths),
             ...(replaces !== undefined && { replaces }),
           },
           restoreCheckSchema,

@@ -8,12 +8,12 @@ import { refuse } from "./core/refuse.ts";
 
 export async function checkRestore(
   engine: Engine,
-  { container, moveBinds, replaces }: CheckRestore,
+  { container, moveBinds, sharedBinds = [], replaces }: CheckRestore,
   imageLayers: readonly string[] = [],
 ): Promise<RestoreCheck> {
   const [image, facts] = await Promise.all([
     engine.imageId(container.imageId),
-    readNodeFacts(engine, container, moveBinds),
+    readNodeFacts(engine, container, { moveBinds, sharedBinds }),
   ]);
   const layersPresent =
     image === undefined && imageLayers.length > 0 ? sharedLayers(imageLayers, await engine.imageLayers()) : 0;

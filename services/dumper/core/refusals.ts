@@ -33,6 +33,10 @@ export interface ContainerFacts {
   mounts: readonly MountFacts[];
   /** Sources of the bind mounts that are to move with it. */
   movedBinds: readonly string[];
+  /** Targets of bind mounts that it has from another container. */
+  inheritedBinds: readonly string[];
+  /** As Docker keeps them: "/name:/container/alias". */
+  links: readonly string[];
   /** Commands of `docker exec` sessions under way, without health checks. */
   execs: readonly string[];
   /** Where the open files of all its processes lead. */
@@ -143,8 +147,16 @@ function rights({ name, privileged, devices, deviceRequests, usersRemapped }: Co
   return refusals;
 }
 
-function management({ name, swarmManaged, runtime }: ContainerFacts): Refusal[] {
+function management({ name, swarmManaged, runtime, links, inheritedBinds }: ContainerFacts): Refusal[] {
   const refusals: Refusal[] = [];
+  if (links.length > 0) {
+    const message = `${name} is linked to containers of this node (--link ${links.join(", ")}), which stay; create it with a network that it shares with them`;
+    refusals.push({ code: "links", message });
+  }
+  if (inheritedBinds.length > 0) {
+    const message = `${name} has bind mounts from another container (--volumes-from): ${inheritedBinds.join(", ")}; create it with bind mounts of its own (-v)`;
+    refusals.push({ code: "volumes-from", message });
+  }
   if (swarmManaged) {
     const message = `${name} is a task of a Swarm service, which would start another in its place; move it with the service's placement constraints`;
     refusals.push({ code: "swarm", message });

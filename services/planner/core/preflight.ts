@@ -5,6 +5,7 @@
 import type { NodeResources } from "../../shared/contracts/common.ts";
 import type { ContainerProfile } from "../../shared/contracts/container.ts";
 import type { MigrationMode } from "../../shared/contracts/planner.ts";
+import { bindPathProblem } from "../../shared/core/bind-path.ts";
 import type { Refusal } from "../../shared/errors.ts";
 import { missingFlags } from "./cpu-flags.ts";
 import { findNoRoom } from "./room.ts";
@@ -64,7 +65,7 @@ function bindMount(
   sharedPaths: readonly string[],
   moveBinds: readonly string[],
 ): Refusal[] {
-  const isShared = sharedPaths.some((shared) => isBeneath(source, shared));
+  const isShared = isSharedBy(sharedPaths, source);
   if (moveBinds.includes(source)) {
     const refuse = (why: string): Refusal[] => [{ code: "move-bind", message: `${source} cannot be moved: ${why}` }];
     if (isShared) return refuse("it is declared shared as well (--shared-path); say one of the two");
@@ -73,11 +74,23 @@ function bindMount(
     return inner === undefined ? [] : refuse(`it lies in ${inner}, which is moved with all that is in it`);
   }
   if (isShared) return [];
-  const message =
-    `${target} is a bind mount of ${source}, which does not move by itself; move it to the same path with --move-bind ${source} ` +
-    `(moveBinds), or, if both nodes see the same storage there, declare it with --shared-path ${source} (sharedPaths)`;
-  return [{ code: "bind-mount", message }];
+  const share = `if both nodes see the same storage there, declare it with --shared-path ${source} (sharedPaths)`;
+  const problem = directory ? bindPathProblem(source) : "is not a directory by itself";
+  const advice =
+    problem === undefined
+      ? `move it to the same path with --move-bind ${source} (moveBinds), or, ${share}`
+      : `nor can it be moved, for it ${problem}; ${share}, else create the container without it`;
+  return [
+    { code: "bind-mount", message: `${target} is a bind mount of ${source}, which does not move by itself; ${advice}` },
+  ];
 }
+
+const isSharedBy = (sharedPaths: readonly string[], source: string): boolean =>
+  sharedPaths.some((shared) => isBeneath(source, shared));
+
+/** Sources of bind mounts on storage that both nodes see. */
+export const sharedBinds = (bindMounts: ContainerProfile["bindMounts"], sharedPaths: readonly string[]): string[] =>
+  bindMounts.map(({ source }) => source).filter((source) => isSharedBy(sharedPaths, source));
 
 /** True for `shared` itself and for what lies below it; `..` is never taken as below. */
 export function isBeneath(path: string, shared: string): boolean {

@@ -1,5 +1,5 @@
 /** Reads what this node has that matters to a container about to come: the input of core/refuse.ts. */
-import { readFile } from "node:fs/promises";
+import { access, readFile } from "node:fs/promises";
 import type { ContainerSpec } from "../../shared/contracts/container.ts";
 import { listeningPorts } from "../core/listening.ts";
 import type { NodeFacts, PortUse } from "../core/refuse.ts";
@@ -9,20 +9,33 @@ import type { Engine } from "./engine.ts";
 export async function readNodeFacts(
   engine: Engine,
   spec: ContainerSpec,
-  moveBinds: readonly string[],
+  { moveBinds, sharedBinds }: { moveBinds: readonly string[]; sharedBinds: readonly string[] },
 ): Promise<NodeFacts> {
-  const [info, containers, networks, volumes, binds, listening, appArmorProfiles] = await Promise.all([
+  const [info, containers, networks, volumes, binds, absentShares, listening, appArmorProfiles] = await Promise.all([
     engine.info(),
     engine.containers(),
     engine.networks(),
     Promise.all(spec.volumes.map(({ name }) => engine.volume(name))),
     Promise.all(moveBinds.map(async (path) => ({ path, is: await lookAtBindDirectory(path) }))),
+    absent(sharedBinds),
     readListening(),
     readAppArmorProfiles(),
   ]);
   const { runtimes, seccomp } = info;
   const present = volumes.filter((volume) => volume !== undefined);
-  return { runtimes, seccomp, containers, networks, volumes: present, binds, listening, appArmorProfiles };
+  const places = { volumes: present, binds, absentShares };
+  return { runtimes, seccomp, containers, networks, ...places, listening, appArmorProfiles };
+}
+
+/** Those of the paths where there is nothing. */
+async function absent(paths: readonly string[]): Promise<string[]> {
+  const looks = paths.map((path) =>
+    access(path).then(
+      () => [],
+      () => [path],
+    ),
+  );
+  return (await Promise.all(looks)).flat();
 }
 
 async function readListening(): Promise<PortUse[]> {

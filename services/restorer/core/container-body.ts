@@ -1,5 +1,6 @@
 /** The body of Docker's create call that makes the container again as it was on the source. Pure. */
 import type { ContainerSpec, NetworkAttachment, Volume } from "../../shared/contracts/container.ts";
+import { bindTarget, cleanTarget } from "../../shared/core/mount-target.ts";
 
 type DockerObject = Record<string, unknown>;
 
@@ -16,7 +17,7 @@ export function containerBody(spec: ContainerSpec, image: string, runtime: strin
   for (const key of dropped) Reflect.deleteProperty(host, key);
   const mounts = nameMounts(host["Mounts"], spec.volumes);
   const binds = Array.isArray(host["Binds"]) ? (host["Binds"] as unknown[]).map(String) : [];
-  const mounted = new Set([...binds.map(targetOf), ...mounts.map((mount) => String(mount["Target"]))]);
+  const mounted = new Set([...binds.map(bindTarget), ...mounts.map((mount) => cleanTarget(String(mount["Target"])))]);
   const unnamed = spec.volumes.filter(({ target }) => !mounted.has(target));
   return {
     ...spec.config,
@@ -40,15 +41,12 @@ function nameMounts(value: unknown, volumes: readonly Volume[]): DockerObject[] 
   if (!Array.isArray(value)) return [];
   return (value as DockerObject[]).map((mount) => {
     if (mount["Type"] !== "volume") return mount;
-    const named = volumes.find(({ target }) => target === mount["Target"]);
+    const named = volumes.find(({ target }) => target === cleanTarget(String(mount["Target"])));
     return named === undefined ? mount : { ...mount, Source: named.name };
   });
 }
 
 const bindOf = ({ name, target, readOnly }: Volume): string => `${name}:${target}${readOnly ? ":ro" : ""}`;
-
-/** The target of a bind `source:target[:options]`. */
-export const targetOf = (bind: string): string => bind.split(":")[1] ?? "";
 
 /** A network named by its id on the source is unknown here: the first attachment stands for it. */
 function networkMode(value: unknown, networks: readonly NetworkAttachment[]): string {

@@ -44,6 +44,8 @@ export interface NodeFacts {
   volumes: readonly PresentVolume[];
   /** Of each bind mount that comes along. */
   binds: readonly BindDirectory[];
+  /** Of the bind mounts that are on storage which both nodes are said to see: those that are not here. */
+  absentShares: readonly string[];
   /** Sockets listening on the host, whoever owns them. */
   listening: readonly PortUse[];
   /** Names of loaded AppArmor profiles; undefined when the node has no AppArmor. */
@@ -66,6 +68,7 @@ export function refuse(
     ...refuseNetworks(spec, facts),
     ...refuseVolumes(spec, replaces, facts),
     ...refuseBinds(replaces, facts),
+    ...refuseShares(facts),
     ...refuseSecurity(spec, facts),
   ];
 }
@@ -189,6 +192,14 @@ function refuseBinds(replaces: string | undefined, { binds, containers }: NodeFa
     if (is !== "filled" || own.has(path)) return [];
     const message = `${path} of the destination has data of its own: move it away if it is not needed, or declare the path shared (--shared-path) if both nodes see the same storage there`;
     return [{ code: "bind-exists", message }];
+  });
+}
+
+/** Docker would make an empty directory there. */
+function refuseShares({ absentShares }: NodeFacts): Refusal[] {
+  return absentShares.map((path) => {
+    const message = `${path} is declared shared (--shared-path), but the destination has nothing there: mount the storage on it`;
+    return { code: "shared-path", message };
   });
 }
 

@@ -86,11 +86,15 @@ export const checkRestoreSchema = z.strictObject({
   container: containerSpecSchema,
   /** Sources of bind mounts that come with it: each must be free here. */
   moveBinds: z.array(bindPathSchema).max(64).default([]),
+  /** Sources of bind mounts that both nodes see as the same storage: each must be here. */
+  sharedBinds: z.array(z.string().startsWith("/").max(4096)).max(256).default([]),
   replaces: containerIdSchema.optional(),
   /** Of the container's image: which of them are here is told. */
   imageLayers: imageLayersSchema,
 });
-export type CheckRestore = Pick<CreateRestore, "container" | "moveBinds" | "replaces">;
+export type CheckRestore = Pick<CreateRestore, "container" | "moveBinds" | "replaces"> & {
+  sharedBinds?: readonly string[];
+};
 export const restoreCheckSchema = z
   .object({
     imagePresent: z.boolean(),

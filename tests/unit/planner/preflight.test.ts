@@ -133,6 +133,16 @@ describe("bind mounts", () => {
     expect(refusal?.message).toContain("--move-bind /mnt/nfs/data");
     expect(refusal?.message).toContain("--shared-path /mnt/nfs/data");
   });
+  test("what cannot be moved is not told to be", () => {
+    const file = { source: "/srv/conf", target: "/conf", directory: false };
+    const system = { source: "/run/x", target: "/x", directory: true };
+    const refusals = findRefusals(input({ profile: { ...profile, bindMounts: [file, system] } }));
+    for (const { message } of refusals) {
+      expect(message).not.toContain("--move-bind");
+      expect(message).toContain("--shared-path");
+    }
+    expect(refusals).toHaveLength(2);
+  });
   test.each([
     ["/a/b", "/a", true],
     ["/a", "/a/", true],

@@ -56,6 +56,15 @@ test("gives anonymous volumes the names they had, and leaves named ones as they 
   ]);
 });
 
+test("a target is the same however it is written", () => {
+  const { HostConfig } = bodyOf({
+    hostConfig: { Binds: ["named:/data/", "/h://etc/./x"], Mounts: [{ Type: "volume", Target: "/m/" }] },
+    volumes: [volume("named", "/data"), volume("v2", "/m")],
+  });
+  expect(HostConfig["Binds"]).toEqual(["named:/data/", "/h://etc/./x"]);
+  expect(HostConfig["Mounts"]).toEqual([{ Type: "volume", Target: "/m/", Source: "v2" }]);
+});
+
 test("drops what names things of the source", () => {
   const { HostConfig } = bodyOf({ hostConfig: { ContainerIDFile: "/x", VolumesFrom: ["other"] } });
   expect(HostConfig).not.toHaveProperty("ContainerIDFile");

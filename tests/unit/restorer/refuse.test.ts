@@ -37,6 +37,7 @@ const codes = (changes: Partial<ContainerSpec> = {}, facts: Partial<NodeFacts> =
       networks: new Map([["bridge", "bridge"]]),
       volumes: [],
       binds: [],
+      absentShares: [],
       listening: [],
       appArmorProfiles: undefined,
       seccomp: true,
@@ -162,4 +163,8 @@ test.each<[string, boolean, string[]]>([
 ])("a bind mount does not come where a container may write, above or below it: %s, %s", (path, writable, expected) => {
   const other = container({ id: id("2"), running: false, binds: [{ path, writable }] });
   expect(codes({}, { binds: [{ path: "/srv/d", is: "empty" }], containers: [other] })).toEqual(expected);
+});
+
+test("storage that both nodes are said to see must be here", () => {
+  expect(codes({}, { absentShares: ["/mnt/nfs/a", "/mnt/nfs/b"] })).toEqual(["shared-path", "shared-path"]);
 });
