@@ -2,7 +2,14 @@
 import { lstatSync, realpathSync } from "node:fs";
 import { findFreezer } from "../shared/adapters/cgroup.ts";
 import { findLayer } from "../shared/adapters/overlay-layer.ts";
-import { establishedConnections, openFiles, readProcess, type ProcessStatus } from "../shared/adapters/processes.ts";
+import {
+  establishedConnections,
+  openFiles,
+  readProcess,
+  rootDevice,
+  watchedDevices,
+  type ProcessStatus,
+} from "../shared/adapters/processes.ts";
 import { repoDigestSchema } from "../shared/contracts/common.ts";
 import type { ContainerProfile, NetworkAttachment, Volume } from "../shared/contracts/container.ts";
 import { bindTarget, cleanTarget } from "../shared/core/mount-target.ts";
@@ -62,6 +69,7 @@ export async function profileContainer(
     execs,
     others: others.map(toOther),
     openFiles: processes.flatMap(({ hostPid }) => openFiles(hostPid)),
+    watchesOwnFiles: initPid !== undefined && watchesOwnFiles(initPid, processes),
   });
   return {
     id: container.Id,
@@ -121,7 +129,14 @@ async function readExecs(engine: Engine, { ExecIDs, Config }: Inspected): Promis
     .map((exec) => [exec.entrypoint, ...exec.arguments].join(" "));
 }
 
+/** Files on volumes and other mounts are on other devices. */
+function watchesOwnFiles(initPid: number, processes: readonly ProcessStatus[]): boolean {
+  const own = rootDevice(initPid);
+  return own !== undefined && processes.some(({ hostPid }) => watchedDevices(hostPid).includes(own));
+}
+
 interface Seen {
+  watchesOwnFiles: boolean;
   memoryBytes: number;
   usersRemapped: boolean;
   showsLayer: boolean;
@@ -172,6 +187,7 @@ function factsOf(container: Inspected, seen: Seen): ContainerFacts {
     execs: seen.execs,
     others: seen.others,
     openFiles: seen.openFiles,
+    watchesOwnFiles: seen.watchesOwnFiles,
   };
 }
 

@@ -2,7 +2,8 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { connectLab } from "../helpers/lab/connect.ts";
 import { execIn, removeContainers } from "../helpers/node-state.ts";
 import { PlannerUser } from "../helpers/planner.ts";
-import { startContainer } from "../helpers/workloads.ts";
+import { pollUntil } from "../helpers/poll-until.ts";
+import { startContainer, watching } from "../helpers/workloads.ts";
 
 /** Prints every attribute and a checksum of what is below the directories, but for the files that are Docker's own. */
 const listing = [
@@ -60,5 +61,28 @@ describe("a container with changed, deleted and new files", () => {
     expect(lines).toEqual(lines.map((_, at) => at + 1));
     const later = await execIn(container, ["sh", "-c", "sleep 0.5; wc -l </srv/log"]);
     expect(Number(later)).toBeGreaterThan(lines.length);
+  });
+});
+
+describe("a container with files that are open and have no name any more, and that watches a volume", () => {
+  const { nodes, planner } = connectLab();
+  const { a, b } = nodes;
+  const user = new PlannerUser(planner);
+  const read = ["sh", "-c", "cksum </proc/1/fd/3; cksum </proc/1/fd/4; grep -c ^inotify /proc/1/fdinfo/5"];
+
+  afterAll(() => removeContainers([a, b]));
+
+  it("has them after a move", async () => {
+    const write = "head -c 20000000 /dev/urandom >&3; head -c 5000 /dev/urandom >&4; rm /srv/large /srv/small";
+    const script = `exec 3<>/srv/large 4<>/srv/small; ${write}; exec "$@"`;
+    const container = await startContainer(a, "nameless", ["bash", "-c", script, "bash", ...watching("/data")], {
+      HostConfig: { Mounts: [{ Type: "volume", Source: "nameless-data", Target: "/data" }] },
+    });
+    const before = await pollUntil("its watch", 10_000, async () => {
+      const found = await execIn(container, [...read.slice(0, 2), `${read[2] ?? ""} || :`]);
+      return found.trim().endsWith("\n1") ? found : undefined;
+    });
+    await user.migrate({ container: "nameless", from: "a", to: "b" });
+    expect(await execIn(b.docker.getContainer("nameless"), read)).toBe(before);
   });
 });

@@ -6,7 +6,7 @@ import { readNodeState, removeContainers, type NodeState } from "../helpers/node
 import { PlannerUser, type MigrationRequest } from "../helpers/planner.ts";
 import { pollUntil } from "../helpers/poll-until.ts";
 import { runCli } from "../helpers/run-cli.ts";
-import { startContainer } from "../helpers/workloads.ts";
+import { startContainer, watching } from "../helpers/workloads.ts";
 
 const sleeper = ["sleep", "infinity"];
 
@@ -27,6 +27,7 @@ describe("a migration that cannot be done", () => {
     await startContainer(b, "taken", sleeper);
     await startContainer(a, "taken", sleeper);
     await startContainer(a, "bound", sleeper, { HostConfig: { Binds: ["/srv:/mnt"] } });
+    await startContainer(a, "watching", watching("/srv"));
     before = await stateOfBoth();
   });
 
@@ -79,6 +80,10 @@ describe("a migration that cannot be done", () => {
     expect(codesOf(await refusalOf({ container: "bound", from: "a", to: "b" }))).toEqual(["bind-mount"]);
     const elsewhere = await refusalOf({ container: "bound", from: "a", to: "b", sharedPaths: ["/srvother"] });
     expect(codesOf(elsewhere)).toEqual(["bind-mount"]);
+  });
+
+  it("refuses a container that watches files of its own, which CRIU would meet in the freeze", async () => {
+    expect(codesOf(await refusalOf({ container: "watching", from: "a", to: "b" }))).toEqual(["inotify"]);
   });
 
   it("refuses a name that another container has on the destination", async () => {

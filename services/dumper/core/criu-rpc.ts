@@ -51,6 +51,7 @@ message(root, "CriuOpts", {
   workDirFd: [17, "int32"],
   extMnt: [23, "ExtMountMap", "repeated"],
   manageCgroups: [24, "bool"],
+  ghostLimit: [35, "uint32"],
   external: [37, "string", "repeated"],
   emptyNs: [38, "uint32"],
   freezeCgroup: [44, "string"],
@@ -78,6 +79,9 @@ const networkNamespace = 0x40000000;
 /** Errors and warnings: lines of more would be written inside the downtime. */
 const warnings = 2;
 
+/** Of one file that is open and has no name any more: as with a database's temporary files, it is in the images. 1 MiB is CRIU's own bound. */
+const mostGhostBytes = 256 << 20;
+
 /** CRIU's log, in the work directory. */
 export const dumpLogName = "dump.log";
 
@@ -99,6 +103,7 @@ export function encodeDumpRequest(dump: DumpRequest): Buffer {
     tcpEstablished: true,
     tcpSkipInFlight: true,
     fileLocks: true,
+    ghostLimit: mostGhostBytes,
     logLevel: warnings,
     logFile: dumpLogName,
     manageCgroups: true,

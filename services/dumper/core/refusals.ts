@@ -41,6 +41,8 @@ export interface ContainerFacts {
   execs: readonly string[];
   /** Where the open files of all its processes lead. */
   openFiles: readonly string[];
+  /** By inotify, on the overlay. */
+  watchesOwnFiles: boolean;
   /** The other containers that run on this node. */
   others: readonly OtherContainer[];
 }
@@ -240,7 +242,7 @@ function sharing({ id, name, mounts, movedBinds, others }: ContainerFacts): Refu
   return refusals;
 }
 
-function inside({ name, tty, execs, openFiles }: ContainerFacts): Refusal[] {
+function inside({ name, tty, execs, openFiles, watchesOwnFiles }: ContainerFacts): Refusal[] {
   const refusals: Refusal[] = [];
   if (tty)
     refusals.push({
@@ -250,6 +252,10 @@ function inside({ name, tty, execs, openFiles }: ContainerFacts): Refusal[] {
   if (execs.length > 0) {
     const message = `docker exec sessions run in ${name} (${execs.join("; ")}), which would be lost; end them first`;
     refusals.push({ code: "exec-running", message });
+  }
+  if (watchesOwnFiles) {
+    const message = `${name} watches files of its image or writable layer (inotify; tail -f does, and many a web server), which CRIU cannot dump; let it watch a volume instead, or poll`;
+    refusals.push({ code: "inotify", message });
   }
   const kinds = [...new Set(openFiles.map(undumpable).filter((kind) => kind !== undefined))];
   for (const kind of kinds) {

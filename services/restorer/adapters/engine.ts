@@ -157,8 +157,9 @@ export function createEngine(docker: Docker): Engine {
     async container(id) {
       const found = await find(`container ${id}`, docker.getContainer(id).inspect());
       if (found === undefined) return undefined;
-      const { Running: running, Pid: pid, StartedAt, ExitCode: exitCode, OOMKilled: oomKilled } = found.State;
-      const hasStarted = running || !StartedAt.startsWith(neverStarted);
+      const { Running: running, Pid: pid, ExitCode: exitCode, OOMKilled: oomKilled } = found.State;
+      // One that ended at once Docker has seen the end of, and not the start.
+      const hasStarted = running || [found.State.StartedAt, found.State.FinishedAt].some((at) => !at.startsWith(never));
       return { running, pid, name: found.Name.replace(/^\//, ""), hasStarted, exitCode, oomKilled };
     },
     wasStopped: (id, since) => ask(`what happened to container ${id}`, wasStopped(docker, id, since)),
@@ -215,8 +216,8 @@ export function createEngine(docker: Docker): Engine {
   };
 }
 
-/** What Docker says of one that never was: the zero of its clock. */
-const neverStarted = "0001-";
+/** When Docker says that something happened which did not: the zero of its clock. */
+const never = "0001-";
 const maxPullLine = 8_192;
 
 /** Waits for `work`, at most `ms`; then throws `timeout` with `message`. The work itself goes on. */

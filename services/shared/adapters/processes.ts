@@ -1,5 +1,5 @@
 /** What /proc says about processes: parents, pids inside containers, memory, open files. */
-import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { readdirSync, readFileSync, readlinkSync, statSync } from "node:fs";
 import { hasErrno } from "../errors.ts";
 
 export interface ProcessStatus {
@@ -68,6 +68,44 @@ export function openFiles(hostPid: number): string[] {
     });
   } catch (error) {
     if (hasErrno(error, "ENOENT", "ESRCH")) return [];
+    throw error;
+  }
+}
+
+/**
+ * Devices of the file systems of which the process watches files by inotify, as the kernel numbers them (proc_pid_fdinfo(5),
+ * `sdev`).
+ */
+export function watchedDevices(hostPid: number): number[] {
+  const dir = `/proc/${hostPid}/fd`;
+  try {
+    return readdirSync(dir).flatMap((fd) => {
+      try {
+        if (readlinkSync(`${dir}/${fd}`) !== "anon_inode:inotify") return [];
+      } catch {
+        return []; // closed meanwhile
+      }
+      const text = readProc(`/proc/${hostPid}/fdinfo/${fd}`) ?? "";
+      return [...text.matchAll(/^inotify .*\bsdev:([0-9a-f]+)/gm)].map(([, device = ""]) =>
+        Number.parseInt(device, 16),
+      );
+    });
+  } catch (error) {
+    if (hasErrno(error, "ENOENT", "ESRCH")) return [];
+    throw error;
+  }
+}
+
+/** The device of a process's root directory, in the same numbers; undefined when it has ended. */
+export function rootDevice(hostPid: number): number | undefined {
+  try {
+    const { dev } = statSync(`/proc/${hostPid}/root/`);
+    // A stat has the numbers as the C library does (makedev(3)): 32 bits are enough for both.
+    const major = (dev >>> 8) & 0xfff;
+    const minor = (dev & 0xff) | ((dev >>> 12) & 0xfff00);
+    return major * 2 ** 20 + minor;
+  } catch (error) {
+    if (hasErrno(error, "ENOENT", "ESRCH", "EACCES")) return undefined;
     throw error;
   }
 }

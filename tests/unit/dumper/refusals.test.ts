@@ -41,6 +41,7 @@ const movable: ContainerFacts = {
   links: [],
   execs: [],
   openFiles: ["/data/x", "socket:[1]", "pipe:[2]", "anon_inode:[eventpoll]", "anon_inode:inotify", "/dev/null"],
+  watchesOwnFiles: false,
   others: [other],
 };
 const volume = { type: "volume", name: "v", target: "/v", driver: "local", options: {} };
@@ -65,6 +66,7 @@ describe("refusals", () => {
     ["host-uts", { utsMode: "host" }],
     ["privileged", { privileged: true }],
     ["devices", { devices: ["/dev/fuse"] }],
+    ["inotify", { watchesOwnFiles: true }],
     ["links", { links: ["/db:/web/db"] }],
     ["volumes-from", { inheritedBinds: ["/conf"] }],
     ["memory-limit", { memoryBytes: 301 << 20, memoryLimitBytes: 300 << 20 }],
