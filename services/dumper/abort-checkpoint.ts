@@ -1,7 +1,7 @@
 /** Lets the container run on at the source, as if nothing had happened. */
-import { isRestarted } from "../shared/adapters/docker.ts";
 import type { RestartPolicy } from "../shared/contracts/common.ts";
 import type { AbortCheckpoint } from "../shared/contracts/dumper.ts";
+import { isRestarted } from "../shared/core/restart-policy.ts";
 import { DmigrateError, messageOf } from "../shared/errors.ts";
 import type { Log } from "../shared/log.ts";
 import { withSpan } from "../shared/telemetry.ts";
@@ -18,7 +18,7 @@ export interface AbortOptions {
 
 /**
  * Ends CRIU, thaws the container and gives its restart policy back, if the freeze had begun. Again for an aborted one: nothing. Throws when
- * Docker does not take the restart policy; the container runs by then, and a further call goes on where this one ended.
+ * Docker does not answer; the container is thawed by then, and a further call goes on where this one ended.
  */
 export async function abortCheckpoint(
   deps: CheckpointDeps,
@@ -64,22 +64,33 @@ export async function putBack(
     const { HostConfig } = await engine.inspect(containerId);
     if (!["", "no"].includes(HostConfig.RestartPolicy?.Name ?? "no")) return;
     log.warn({ migrationId, containerId }, "giving a container its restart policy back whose node was restarted");
+    // The policy last: it is what tells the next attempt that all is done.
+    await startIfRestarted({ engine, log }, { migrationId, containerId, restartPolicy, since: undefined });
     await engine.setRestartPolicy(containerId, restartPolicy);
-    await startIfRestarted({ engine, log }, { migrationId, containerId, restartPolicy, since: Date.now() });
   });
 }
 
-/** While its restart policy was off it may have ended, with Docker or by itself. */
+/**
+ * While its restart policy was off it may have ended, with Docker or by itself. `since`: when somebody may have stopped it on
+ * purpose. A start that fails, as where its port is taken by now, is told and nothing else: no repetition mends it.
+ */
 async function startIfRestarted(
   { engine, log }: Pick<CheckpointDeps, "engine" | "log">,
-  ended: { migrationId: string; containerId: string; restartPolicy: RestartPolicy; since: number },
+  ended: { migrationId: string; containerId: string; restartPolicy: RestartPolicy; since: number | undefined },
 ): Promise<void> {
   const { migrationId, containerId, restartPolicy, since } = ended;
   const { State } = await engine.inspect(containerId);
   if (State.Running) return;
-  const start = isRestarted(restartPolicy, State.ExitCode) && !(await engine.wasStopped(containerId, since));
+  const isWanted = since === undefined || !(await engine.wasStopped(containerId, since));
+  const start = isRestarted(restartPolicy, State.ExitCode) && isWanted;
   log.error({ migrationId, containerId, status: State.Status, start }, "the container has stopped meanwhile");
-  if (start) await engine.start(containerId);
+  if (!start) return;
+  try {
+    await engine.start(containerId);
+  } catch (error) {
+    if (error instanceof DmigrateError && error.code === "unavailable") throw error;
+    log.error({ migrationId, containerId, reason: messageOf(error) }, "the container could not be started again");
+  }
 }
 
 async function unlessRemoved(

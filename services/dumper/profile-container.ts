@@ -4,10 +4,10 @@ import { findFreezer } from "../shared/adapters/cgroup.ts";
 import { findLayer } from "../shared/adapters/overlay-layer.ts";
 import {
   establishedConnections,
+  namelessFiles,
   openFiles,
   readProcess,
-  rootDevice,
-  watchedDevices,
+  type NamelessFile,
   type ProcessStatus,
 } from "../shared/adapters/processes.ts";
 import { repoDigestSchema } from "../shared/contracts/common.ts";
@@ -15,6 +15,7 @@ import type { ContainerProfile, NetworkAttachment, Volume } from "../shared/cont
 import { bindTarget, cleanTarget } from "../shared/core/mount-target.ts";
 import { DmigrateError } from "../shared/errors.ts";
 import { filesBytes, memoryBytes } from "./adapters/container-size.ts";
+import { watchesUnknownFiles } from "./adapters/watched-files.ts";
 import { measureLog } from "./adapters/log-size.ts";
 import type { Engine, Inspected } from "./adapters/engine.ts";
 import { toAttachment, toSpec, toVolume } from "./core/container-spec.ts";
@@ -59,6 +60,7 @@ export async function profileContainer(
       measureLog(container, Date.now()),
     ]);
   const memory = initPid === undefined ? 0 : memoryBytes(initPid, processes);
+  const nameless = namelessFilesOf(processes);
   const facts = factsOf(container, {
     memoryBytes: memory,
     usersRemapped,
@@ -69,7 +71,8 @@ export async function profileContainer(
     execs,
     others: others.map(toOther),
     openFiles: processes.flatMap(({ hostPid }) => openFiles(hostPid)),
-    watchesOwnFiles: initPid !== undefined && watchesOwnFiles(initPid, processes),
+    watchesUnknownFiles: initPid !== undefined && watchesUnknownFiles(initPid, pidsOf(processes)),
+    namelessFiles: nameless,
   });
   return {
     id: container.Id,
@@ -84,6 +87,7 @@ export async function profileContainer(
     ...(log !== undefined && { log }),
     memoryBytes: memory,
     processes: processes.length,
+    namelessBytes: nameless.reduce((sum, { bytes }) => sum + bytes, 0),
     tcpConnections: initPid === undefined ? 0 : establishedConnections(initPid),
     refusals: findRefusals(facts),
   };
@@ -129,14 +133,17 @@ async function readExecs(engine: Engine, { ExecIDs, Config }: Inspected): Promis
     .map((exec) => [exec.entrypoint, ...exec.arguments].join(" "));
 }
 
-/** Files on volumes and other mounts are on other devices. */
-function watchesOwnFiles(initPid: number, processes: readonly ProcessStatus[]): boolean {
-  const own = rootDevice(initPid);
-  return own !== undefined && processes.some(({ hostPid }) => watchedDevices(hostPid).includes(own));
+const pidsOf = (processes: readonly ProcessStatus[]): number[] => processes.map(({ hostPid }) => hostPid);
+
+/** Each once, however many have it open. */
+function namelessFilesOf(processes: readonly ProcessStatus[]): NamelessFile[] {
+  const files = processes.flatMap(({ hostPid }) => namelessFiles(hostPid));
+  return [...new Map(files.map((file) => [file.identity, file])).values()];
 }
 
 interface Seen {
-  watchesOwnFiles: boolean;
+  watchesUnknownFiles: boolean;
+  namelessFiles: readonly NamelessFile[];
   memoryBytes: number;
   usersRemapped: boolean;
   showsLayer: boolean;
@@ -187,7 +194,8 @@ function factsOf(container: Inspected, seen: Seen): ContainerFacts {
     execs: seen.execs,
     others: seen.others,
     openFiles: seen.openFiles,
-    watchesOwnFiles: seen.watchesOwnFiles,
+    watchesUnknownFiles: seen.watchesUnknownFiles,
+    namelessFiles: seen.namelessFiles,
   };
 }
 

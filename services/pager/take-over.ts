@@ -21,8 +21,14 @@ export async function takeOverServer(
       events.onDrained(outcome.drainMs);
       return settledServer(outcome.stats);
     }
-    const what = `the agent of this node was restarted, and its page server did not outlive it (${messageOf(error)})`;
-    events.onFailure(daemonLost(what, record.serveMs !== undefined));
+    events.onFailure(
+      isThere(error)
+        ? new DmigrateError("timeout", `the page daemon of an earlier run does not answer: ${messageOf(error)}`)
+        : daemonLost(
+            `the agent of this node was restarted, and its page server did not outlive it (${messageOf(error)})`,
+            record.serveMs !== undefined,
+          ),
+    );
     return settledServer(noStats);
   }
 }
@@ -35,11 +41,13 @@ async function attach(options: DaemonPageServerOptions): Promise<PageServer> {
     try {
       return await DaemonPageServer.attach(options);
     } catch (error) {
-      if (!(error instanceof DmigrateError) || error.code !== "timeout" || tries === mostTries) throw error;
+      if (!isThere(error) || tries === mostTries) throw error;
       options.log.warn({ tries }, "the page daemon does not answer; asking again");
     }
   }
 }
+
+const isThere = (error: unknown): boolean => error instanceof DmigrateError && error.code === "timeout";
 
 /** A page server that is gone, whatever became of it. */
 function settledServer(stats: PageServerStats): PageServer {

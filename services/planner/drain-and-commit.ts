@@ -74,7 +74,7 @@ async function drain(run: Run): Promise<void> {
 async function pauseThere({ id, journal, destination, timing }: Run): Promise<void> {
   try {
     await destination.restorer.post(`/restores/${id}/pause`, undefined, restoreSchema, { timeoutMs: timing.callMs });
-    journal.warn(`the container on node ${destination.name} was paused: what memory it lacks reads as zeros`);
+    journal.warn(`the container on node ${destination.name} runs no further: what memory it lacks reads as zeros`);
   } catch (error) {
     const { message } = asDmigrateError(error, "internal", "pausing failed");
     journal.warn(`the container on node ${destination.name} could not be paused: ${message}`);

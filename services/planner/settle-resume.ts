@@ -3,7 +3,7 @@
  * was restarted after the commit point. Asks for as long as it takes, and never guesses: the source stays frozen
  * meanwhile, since a container that runs twice is worse than one that waits.
  */
-import { restoreSchema, type Restore } from "../shared/contracts/restorer.ts";
+import { hasRun, restoreSchema, type Restore } from "../shared/contracts/restorer.ts";
 import { DmigrateError } from "../shared/errors.ts";
 import { anything, insist, pause, restorePath, type Run } from "./run.ts";
 
@@ -28,13 +28,13 @@ export async function settleResume(run: Run): Promise<Restore | undefined> {
       // A resume call that is still on its way finds nothing after this.
       const gone = await insist(
         run,
-        () => destination.restorer.delete(restorePath(run), anything, removing).then(() => true, refused),
+        () => destination.restorer.delete(restorePath(run), anything, removing).then(() => "gone" as const, refused),
         { doing: `removing the prepared container on node ${destination.name}` },
       );
-      if (gone) return undefined;
+      if (gone === "gone") return undefined;
       // It knows nothing of the restore, and yet it has run there: the node was restarted. The drain says what is lost.
       const { destinationContainerId: containerId } = run.journal.migration;
-      if (restore === undefined && containerId !== undefined) return { migrationId: id, containerId, state: "resumed" };
+      if (gone === "ran" && containerId !== undefined) return { migrationId: id, containerId, state: "resumed" };
     }
     await pause(run, timing.pollMs);
   }
@@ -45,9 +45,9 @@ function absent(error: unknown): undefined {
   throw error;
 }
 
-/** Not found is gone; a conflict means that it has been resumed after all, so it is asked after again. */
-function refused(error: unknown): boolean {
-  if (error instanceof DmigrateError && error.code === "not-found") return true;
-  if (error instanceof DmigrateError && error.code === "conflict") return false;
-  throw error;
+/** Not found is gone; a conflict means that it has been resumed after all, so it is asked after again, unless nobody there knows. */
+function refused(error: unknown): "gone" | "ran" | "resumed" {
+  if (error instanceof DmigrateError && error.code === "not-found") return "gone";
+  if (!(error instanceof DmigrateError) || error.code !== "conflict") throw error;
+  return error.reasons.some(({ code }) => code === hasRun) ? "ran" : "resumed";
 }

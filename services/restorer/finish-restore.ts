@@ -1,8 +1,10 @@
 /** Use case: after the drain. The container is Docker's own from here on. */
 import { rm } from "node:fs/promises";
-import { isRestarted } from "../shared/adapters/docker.ts";
+import type { RestartPolicy } from "../shared/contracts/common.ts";
+import { isRestarted } from "../shared/core/restart-policy.ts";
+import { messageOf } from "../shared/errors.ts";
 import { restoreSpecDir } from "../shared/node-paths.ts";
-import { within, type RestartPolicy } from "./adapters/engine.ts";
+import { within } from "./adapters/engine.ts";
 import { advance, type RestorerDeps, type Session } from "./session.ts";
 
 /**
@@ -27,7 +29,10 @@ export async function finishRestore(deps: RestorerDeps, session: Session, policy
   advance(deps, session, "policy-set");
 }
 
-/** It may have ended while its restart policy was off: Docker takes a new policy for the next end only. */
+/**
+ * It may have ended while its restart policy was off: Docker takes a new policy for the next end only. A start that fails is
+ * told, and no reason to begin the end of the migration again.
+ */
 async function startIfRestarted(
   { engine, log }: RestorerDeps,
   { record: { migrationId, containerId = "", resumedAt } }: Session,
@@ -35,10 +40,12 @@ async function startIfRestarted(
 ): Promise<void> {
   const found = await engine.container(containerId);
   if (found === undefined || found.running || !isRestarted(policy, found.exitCode)) return;
-  if (resumedAt === undefined || (await engine.wasStopped(containerId, resumedAt))) return;
+  if (resumedAt === undefined || (await engine.endOf(containerId, resumedAt)).stopped) return;
   log.warn(
     { migrationId, containerId, exitCode: found.exitCode },
     "the container has ended since the resume; starting it",
   );
-  await engine.startContainer(containerId);
+  await engine.startContainer(containerId).catch((error: unknown) => {
+    log.error({ migrationId, containerId, reason: messageOf(error) }, "the container could not be started again");
+  });
 }

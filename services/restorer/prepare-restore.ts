@@ -94,11 +94,14 @@ async function resolveImage(engine: Engine, { imageId, imageRef }: ContainerSpec
 }
 
 async function makeVolumes(deps: RestorerDeps, session: Session, { volumes }: ContainerSpec): Promise<void> {
+  const used = new Set((await deps.engine.containers()).flatMap((container) => container.volumes));
   for (const volume of volumes) {
     const present = await deps.engine.volume(volume.name);
     if (present !== undefined) {
-      // What comes into it goes again with a roll back; with data in it, it is a leftover's, which is written over.
-      if (present.empty) note(deps, session, { filledBinds: [...session.record.filledBinds, { path: present.path }] });
+      // What comes into it goes again with a roll back, unless it may be somebody else's by then; with data in it, it is a
+      // leftover's, which is written over.
+      if (present.empty && !used.has(volume.name))
+        note(deps, session, { filledBinds: [...session.record.filledBinds, { path: present.path }] });
       continue;
     }
     note(deps, session, { createdVolumes: [...session.record.createdVolumes, volume.name] });

@@ -12,7 +12,9 @@ import type {
 } from "../shared/contracts/restorer.ts";
 import { DmigrateError } from "../shared/errors.ts";
 import { restoreSpecDir } from "../shared/node-paths.ts";
-import { within, type RestartPolicy } from "./adapters/engine.ts";
+import type { RestartPolicy } from "../shared/contracts/common.ts";
+import { within } from "./adapters/engine.ts";
+import { settledContainer } from "./settled-container.ts";
 import { checkRestore } from "./check-restore.ts";
 import { clearAway } from "./clear-away.ts";
 import { toRestore, type RestoreRecord } from "./core/record.ts";
@@ -189,11 +191,7 @@ export function createRestores(deps: RestorerDeps): Restorer {
     },
     async container(migrationId) {
       const { containerId, resumedAt } = await resumed(migrationId);
-      const found = await deps.engine.container(containerId);
-      const stopped = found?.running !== true && (await deps.engine.wasStopped(containerId, resumedAt));
-      // With --rm it is gone, and with it how it ended.
-      const { running, exitCode, oomKilled } = found ?? { running: false, exitCode: -1, oomKilled: false };
-      return { running, stopped, exitCode, oomKilled };
+      return settledContainer(deps.engine, containerId, resumedAt);
     },
     resume: (migrationId) =>
       inTurn(migrationId, async () => {

@@ -3,6 +3,7 @@
  * for the journal does not outlive a boot. Docker's own word on the container decides.
  */
 import { DmigrateError } from "../shared/errors.ts";
+import { hasRun } from "../shared/contracts/restorer.ts";
 import { heldNameEnd } from "./core/record.ts";
 import type { RestorerDeps } from "./session.ts";
 
@@ -16,15 +17,16 @@ export async function rollBackUnknown(
   containerId: string,
 ): Promise<boolean> {
   const found = await engine.container(containerId);
-  if (found === undefined) return false;
-  if (found.hasStarted)
-    throw new DmigrateError(
-      "conflict",
-      `container ${found.name} of migration ${migrationId} has run here; this node was restarted since`,
-    );
-  log.warn({ migrationId, containerId }, "removing a container of a migration that this node does not know any more");
-  await engine.removeContainer(containerId);
-  const leftover = (await engine.containers()).find(({ name }) => name.endsWith(heldNameEnd(migrationId)));
-  if (leftover !== undefined) await engine.renameContainer(leftover.id, found.name);
-  return true;
+  if (found?.hasStarted === true) {
+    const message = `container ${found.name} of migration ${migrationId} has run here; this node was restarted since`;
+    throw new DmigrateError("conflict", message, { reasons: [{ code: hasRun, message }] });
+  }
+  if (found !== undefined) {
+    log.warn({ migrationId, containerId }, "removing a container of a migration that this node does not know any more");
+    await engine.removeContainer(containerId);
+  }
+  const end = heldNameEnd(migrationId);
+  const leftover = (await engine.containers()).find(({ name }) => name.endsWith(end));
+  if (leftover !== undefined) await engine.renameContainer(leftover.id, leftover.name.slice(0, -end.length));
+  return found !== undefined || leftover !== undefined;
 }

@@ -5,7 +5,7 @@
  */
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
-import { statusOf, type ErrorCode } from "../../services/shared/errors.ts";
+import { statusOf, type ErrorCode, type Refusal } from "../../services/shared/errors.ts";
 import { answer, FakeProblem } from "./fake-services.ts";
 import type { FakeNodeState, FakeWorld } from "./fake-world.ts";
 
@@ -73,7 +73,7 @@ export async function startFakeNode(world: FakeWorld, node: FakeNodeState): Prom
       result = await answer(world, node, request.method ?? "", url, body);
     } catch (error) {
       if (!(error instanceof FakeProblem)) throw error;
-      sendProblem(response, error.code, error.message);
+      sendProblem(response, error.code, error.message, error.reasons);
       return;
     }
     world.check(`${node.name} ${call}`);
@@ -124,10 +124,17 @@ async function readBody(request: IncomingMessage): Promise<unknown> {
   return text === "" ? undefined : JSON.parse(text);
 }
 
-function sendProblem(response: ServerResponse, code: ErrorCode, detail: string): void {
+function sendProblem(response: ServerResponse, code: ErrorCode, detail: string, reasons: Refusal[] = []): void {
   response.statusCode = statusOf[code];
   response.setHeader("content-type", "application/problem+json");
   response.end(
-    JSON.stringify({ type: `urn:dmigrate:problem:${code}`, title: code, status: statusOf[code], detail, code }),
+    JSON.stringify({
+      type: `urn:dmigrate:problem:${code}`,
+      title: code,
+      status: statusOf[code],
+      detail,
+      code,
+      reasons,
+    }),
   );
 }

@@ -19,6 +19,7 @@ import {
   imagePresenceSchema,
   pullImageSchema,
   restoreCheckSchema,
+  hasRun,
   restoredContainerSchema,
   restoreSchema,
 } from "../../services/shared/contracts/restorer.ts";
@@ -36,14 +37,16 @@ import {
   transferSchema,
   type Transfer,
 } from "../../services/shared/contracts/shipper.ts";
-import type { ErrorCode } from "../../services/shared/errors.ts";
+import type { ErrorCode, Refusal } from "../../services/shared/errors.ts";
 import { destinationId, fakeProfile, type FakeNodeState, type FakeWorld } from "./fake-world.ts";
 
 export class FakeProblem extends Error {
   readonly code: ErrorCode;
-  constructor(code: ErrorCode, message: string) {
+  readonly reasons: Refusal[];
+  constructor(code: ErrorCode, message: string, reasons: Refusal[] = []) {
     super(message);
     this.code = code;
+    this.reasons = reasons;
   }
 }
 
@@ -263,7 +266,7 @@ const answers: Record<string, Answer> = {
   "DELETE /restores/:id": ({ node, id, query }) => {
     const restore = node.restores.get(id);
     if (restore === undefined && query.get("containerId") === destinationId) {
-      demand(!node.hasRun, "the container has run here");
+      if (node.hasRun) throw new FakeProblem("conflict", "it has run", [{ code: hasRun, message: "it has run" }]);
       return { deleted: node.containers.delete(destinationId) };
     }
     demand(restore?.state !== "resumed" && restore?.state !== "finished", "the container runs here");

@@ -99,6 +99,7 @@ export const fakeProfile = (): ContainerProfile => ({
   repoDigests: [],
   memoryBytes: 64 * MiB,
   processes: 2,
+  namelessBytes: 0,
   tcpConnections: 0,
   refusals: [],
 });

@@ -1,8 +1,8 @@
 /** The calls of the node's Docker that a checkpoint needs, each bounded in time, failures in our terms. */
 import type Docker from "dockerode";
-import { aMomentMs, dockerError, dockerInfo, dockerStatus, wasStopped } from "../../shared/adapters/docker.ts";
+import { aMomentMs, dockerError, dockerInfo, dockerStatus, endOf } from "../../shared/adapters/docker.ts";
 import { DmigrateError, messageOf } from "../../shared/errors.ts";
-import type { RestartPolicy } from "../core/checkpoint-record.ts";
+import type { RestartPolicy } from "../../shared/contracts/common.ts";
 
 export type Inspected = Docker.ContainerInspectInfo;
 
@@ -56,7 +56,7 @@ export function createEngine(docker: Docker): Engine {
     start: async (id) => {
       await call(`starting ${of(id)}`, docker.getContainer(id).start(), startMs);
     },
-    wasStopped: (id, since) => call(`what happened to ${of(id)}`, wasStopped(docker, id, since)),
+    wasStopped: async (id, since) => (await call(`what happened to ${of(id)}`, endOf(docker, id, since))).stopped,
     waitStopped: async (id, timeoutMs) => {
       const stopped = docker.getContainer(id).wait({ condition: "not-running" });
       await optional(`waiting for ${of(id)} to stop`, stopped, timeoutMs);

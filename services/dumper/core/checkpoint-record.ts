@@ -8,6 +8,7 @@
  * lost; from `sealed` on only commit and abort move it, since the destination may be running.
  */
 import { z } from "zod";
+import { restartPolicySchema } from "../../shared/contracts/common.ts";
 import { containerIdSchema, migrationIdSchema, millisSchema } from "../../shared/contracts/common.ts";
 import {
   checkpointStateSchema,
@@ -16,9 +17,6 @@ import {
   type CheckpointState,
 } from "../../shared/contracts/dumper.ts";
 import { DmigrateError } from "../../shared/errors.ts";
-
-export const restartPolicySchema = z.object({ Name: z.string(), MaximumRetryCount: z.int() });
-export type RestartPolicy = z.infer<typeof restartPolicySchema>;
 
 export const checkpointRecordSchema = z.object({
   migrationId: migrationIdSchema,

@@ -2,6 +2,7 @@
  * The dump request of CRIU's RPC and its answer (images/rpc.proto of CRIU). The few fields that we use; every other
  * option keeps CRIU's default.
  */
+import { mostGhostBytes } from "./refusals.ts";
 import protobuf from "protobufjs";
 
 export interface DumpRequest {
@@ -78,9 +79,6 @@ const skipNetworkLock = 3;
 const networkNamespace = 0x40000000;
 /** Errors and warnings: lines of more would be written inside the downtime. */
 const warnings = 2;
-
-/** Of one file that is open and has no name any more: as with a database's temporary files, it is in the images. 1 MiB is CRIU's own bound. */
-const mostGhostBytes = 256 << 20;
 
 /** CRIU's log, in the work directory. */
 export const dumpLogName = "dump.log";

@@ -2,8 +2,12 @@
  * Everything about a container itself that rules a migration out, all at once. Pure. Each refusal has a stable code and
  * a sentence that says what to do.
  */
+import type { NamelessFile } from "../../shared/adapters/processes.ts";
 import { pathsOverlap } from "../../shared/core/bind-path.ts";
 import type { Refusal } from "../../shared/errors.ts";
+
+/** Of one file that is open and has no name any more: it is in CRIU's images. CRIU's own bound is 1 MiB. */
+export const mostGhostBytes = 256 << 20;
 
 /** What the rules look at: Docker's inspect data in part, and what was seen on the node. */
 export interface ContainerFacts {
@@ -41,8 +45,10 @@ export interface ContainerFacts {
   execs: readonly string[];
   /** Where the open files of all its processes lead. */
   openFiles: readonly string[];
-  /** By inotify, on the overlay. */
-  watchesOwnFiles: boolean;
+  /** By inotify: files of its own layers that CRIU finds nowhere. */
+  watchesUnknownFiles: boolean;
+  /** Open in it, without a name. */
+  namelessFiles: readonly NamelessFile[];
   /** The other containers that run on this node. */
   others: readonly OtherContainer[];
 }
@@ -201,17 +207,18 @@ function storage({ name, storageDriver, showsLayer, imagePresent, mounts }: Cont
   return refusals;
 }
 
-/** What would be torn apart: another container stays here with its half. */
+/** A container beyond its limit is killed by the kernel in the midst of its drain. */
 function memory({ name, memoryBytes, memoryLimitBytes }: ContainerFacts): Refusal[] {
   if (memoryLimitBytes === 0 || memoryBytes <= memoryLimitBytes) return [];
   const mib = (bytes: number): string => `${Math.ceil(bytes / (1 << 20))} MiB`;
   const message =
     `${name} would need ${mib(memoryBytes)} at the destination, beyond its limit of ${mib(memoryLimitBytes)}: what its processes ` +
     "share since a fork becomes each one's own there, and what is swapped out comes back; wait until such a child has ended " +
-    `(a background save, for one), or raise the limit (docker update --memory ${name})`;
+    `(a background save, for one), or raise the limit (docker update --memory BYTES ${name})`;
   return [{ code: "memory-limit", message }];
 }
 
+/** What would be torn apart: another container stays here with its half. */
 function sharing({ id, name, mounts, movedBinds, others }: ContainerFacts): Refusal[] {
   const refusals: Refusal[] = [];
   const volumes = new Set(mounts.filter(({ type }) => type === "volume").map((mount) => mount.name));
@@ -242,7 +249,7 @@ function sharing({ id, name, mounts, movedBinds, others }: ContainerFacts): Refu
   return refusals;
 }
 
-function inside({ name, tty, execs, openFiles, watchesOwnFiles }: ContainerFacts): Refusal[] {
+function inside({ name, tty, execs, openFiles, watchesUnknownFiles, namelessFiles }: ContainerFacts): Refusal[] {
   const refusals: Refusal[] = [];
   if (tty)
     refusals.push({
@@ -253,9 +260,14 @@ function inside({ name, tty, execs, openFiles, watchesOwnFiles }: ContainerFacts
     const message = `docker exec sessions run in ${name} (${execs.join("; ")}), which would be lost; end them first`;
     refusals.push({ code: "exec-running", message });
   }
-  if (watchesOwnFiles) {
-    const message = `${name} watches files of its image or writable layer (inotify; tail -f does, and many a web server), which CRIU cannot dump; let it watch a volume instead, or poll`;
+  if (watchesUnknownFiles) {
+    const message = `${name} watches files of its image or writable layer by inotify outside of /etc, /var/log and /var/spool, which CRIU cannot dump; let it watch a volume instead, or poll`;
     refusals.push({ code: "inotify", message });
+  }
+  const large = namelessFiles.filter(({ bytes }) => bytes > mostGhostBytes);
+  if (large.length > 0) {
+    const message = `${name} has ${large.length === 1 ? "a file" : `${large.length} files`} open of more than ${mostGhostBytes >> 20} MiB without a name any more, which would have to move while it stands still; let it close them`;
+    refusals.push({ code: "nameless-file", message });
   }
   const kinds = [...new Set(openFiles.map(undumpable).filter((kind) => kind !== undefined))];
   for (const kind of kinds) {

@@ -11,7 +11,10 @@ export interface PageDialerOptions extends DialOptions {
   onConnection: (connection: Connection) => void;
   /** With a reason when the link is lost, without when it is back. */
   onLink: (lost: string | undefined) => void;
-  /** The source stays away; told once each time. It is looked for all the same: threads may wait for what it alone has. */
+  /**
+   * The source stays away; told once each time. It is looked for all the same, since threads may wait for what it alone has;
+   * but for one that makes each connection useless.
+   */
   onFailure: (error: DmigrateError) => void;
 }
 

@@ -41,7 +41,7 @@ export function needsOf({ profile, mode, shipImage }: NeedsInput): Needs {
   return {
     memoryBytes: withMargin(profile.memoryBytes * copies, 64 * MiB),
     diskBytes: withMargin(files, 64 * MiB),
-    stateBytes: withMargin(criuImageBytes(profile.processes), 4 * MiB),
+    stateBytes: withMargin(criuImageBytes(profile.processes) + profile.namelessBytes, 24 * MiB),
   };
 }
 

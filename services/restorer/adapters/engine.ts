@@ -1,18 +1,15 @@
 /** What the restorer asks of Docker, with Docker's errors in our terms. */
 import { readdir } from "node:fs/promises";
 import type Docker from "dockerode";
+import type { RestartPolicy } from "../../shared/contracts/common.ts";
 import type { Volume } from "../../shared/contracts/container.ts";
+import type { ContainerEnd } from "../../shared/core/container-events.ts";
 import { jsonLogLimits, jsonLogPath, type LogLimits } from "../../shared/adapters/container-log.ts";
 import { shownLayer, type LayerPaths } from "../../shared/adapters/overlay-layer.ts";
 import { runtimeName } from "../../shared/adapters/resources.ts";
-import { aMomentMs, dockerError, dockerInfo, dockerStatus, wasStopped } from "../../shared/adapters/docker.ts";
+import { aMomentMs, dockerError, dockerInfo, dockerStatus, endOf } from "../../shared/adapters/docker.ts";
 import { DmigrateError } from "../../shared/errors.ts";
 import type { PresentContainer, PresentVolume } from "../core/refuse.ts";
-
-export interface RestartPolicy {
-  Name: string;
-  MaximumRetryCount: number;
-}
 
 export interface SeenContainer {
   running: boolean;
@@ -42,8 +39,8 @@ export interface Engine {
   containers(): Promise<PresentContainer[]>;
   /** Undefined when there is no such container. Blocks while Docker starts the container. */
   container(id: string): Promise<SeenContainer | undefined>;
-  /** Whether somebody has stopped or killed it through Docker since then (epoch milliseconds). */
-  wasStopped(id: string, since: number): Promise<boolean>;
+  /** How it has ended since then (epoch milliseconds), also when it is removed by now. */
+  endOf(id: string, since: number): Promise<ContainerEnd>;
   createContainer(name: string, body: object): Promise<string>;
   /** Id of a container of this name that was created for our runtime and never started. */
   createdContainer(name: string): Promise<string | undefined>;
@@ -162,7 +159,7 @@ export function createEngine(docker: Docker): Engine {
       const hasStarted = running || [found.State.StartedAt, found.State.FinishedAt].some((at) => !at.startsWith(never));
       return { running, pid, name: found.Name.replace(/^\//, ""), hasStarted, exitCode, oomKilled };
     },
-    wasStopped: (id, since) => ask(`what happened to container ${id}`, wasStopped(docker, id, since)),
+    endOf: (id, since) => ask(`what happened to container ${id}`, endOf(docker, id, since)),
     async createContainer(name, body) {
       // dockerode's types describe options of older engines; the body is what the source's Docker printed.
       const options = { _query: { name }, _body: body } as unknown as Docker.ContainerCreateOptions;

@@ -179,8 +179,9 @@ function refuseBinds(replaces: string | undefined, { binds, containers }: NodeFa
       return [{ code: "bind-exists", message }];
     }
     // Whoever may write above it could lead what is written there elsewhere; whoever may write below would write into it.
+    // Who has the whole host has it anyway.
     const uses = (used: { path: string; writable: boolean }): boolean =>
-      used.path === path || (used.writable && pathsOverlap(used.path, path));
+      used.path === path || (used.writable && used.path !== "/" && pathsOverlap(used.path, path));
     const user = containers.find(({ id, binds: all }) => id !== replaces && all.some(uses));
     if (user !== undefined) {
       const mounted = user.binds.find(uses)?.path ?? path;

@@ -1,7 +1,7 @@
 /** The node's Docker Engine, and its errors in our terms. */
 import { text } from "node:stream/consumers";
 import Docker from "dockerode";
-import type { RestartPolicy } from "../contracts/common.ts";
+import { readEnd, type ContainerEnd } from "../core/container-events.ts";
 import { DmigrateError, messageOf } from "../errors.ts";
 
 /** A client of the engine behind this socket. It connects with each call, so the engine may start later. */
@@ -60,18 +60,11 @@ export function dockerError(error: unknown, what: string): DmigrateError {
   return new DmigrateError("upstream", text, { cause: error });
 }
 
-/**
- * Whether somebody has ended the container through Docker since then (epoch milliseconds): `docker stop`, `kill` and the
- * like leave an event, a container that ends by itself leaves none of them. Rejects as dockerode does.
- */
-export async function wasStopped(docker: Docker, containerId: string, since: number): Promise<boolean> {
-  const filters = { type: ["container" as const], container: [containerId], event: ["stop", "kill"] };
+/** How a container has ended since then (epoch milliseconds), as far as Docker remembers. Rejects as dockerode does. */
+export async function endOf(docker: Docker, containerId: string, since: number): Promise<ContainerEnd> {
+  const filters = { type: ["container"], container: [containerId], event: ["stop", "kill", "die"] };
   // With an end that is past, Docker tells what it remembers and closes.
   const options = { since: since / 1000, until: Date.now() / 1000, filters: JSON.stringify(filters) };
   const events: NodeJS.ReadableStream = await docker.getEvents(options);
-  return (await text(events)).trim() !== "";
+  return readEnd(await text(events));
 }
-
-/** Whether Docker would start a container by this policy that has ended by itself with this code. */
-export const isRestarted = ({ Name }: Pick<RestartPolicy, "Name">, exitCode: number): boolean =>
-  Name === "always" || Name === "unless-stopped" || (Name === "on-failure" && exitCode !== 0);

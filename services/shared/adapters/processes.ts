@@ -72,23 +72,27 @@ export function openFiles(hostPid: number): string[] {
   }
 }
 
-/**
- * Devices of the file systems of which the process watches files by inotify, as the kernel numbers them (proc_pid_fdinfo(5),
- * `sdev`).
- */
-export function watchedDevices(hostPid: number): number[] {
+/** A file that a process has open and that has no name any more. */
+export interface NamelessFile {
+  /** Device and inode: which file it is. */
+  identity: string;
+  /** What it takes on the disk. */
+  bytes: number;
+}
+
+/** Memory that has no name in any directory (memfd, shared anonymous memory) is none. */
+export function namelessFiles(hostPid: number): NamelessFile[] {
   const dir = `/proc/${hostPid}/fd`;
   try {
     return readdirSync(dir).flatMap((fd) => {
       try {
-        if (readlinkSync(`${dir}/${fd}`) !== "anon_inode:inotify") return [];
+        const link = readlinkSync(`${dir}/${fd}`);
+        if (!link.endsWith(" (deleted)") || /^\/(memfd:|dev\/zero|SYSV)/.test(link)) return [];
+        const { dev, ino, blocks, nlink } = statSync(`${dir}/${fd}`);
+        return nlink > 0 ? [] : [{ identity: `${dev}:${ino}`, bytes: blocks * 512 }];
       } catch {
         return []; // closed meanwhile
       }
-      const text = readProc(`/proc/${hostPid}/fdinfo/${fd}`) ?? "";
-      return [...text.matchAll(/^inotify .*\bsdev:([0-9a-f]+)/gm)].map(([, device = ""]) =>
-        Number.parseInt(device, 16),
-      );
     });
   } catch (error) {
     if (hasErrno(error, "ENOENT", "ESRCH")) return [];
@@ -96,18 +100,10 @@ export function watchedDevices(hostPid: number): number[] {
   }
 }
 
-/** The device of a process's root directory, in the same numbers; undefined when it has ended. */
-export function rootDevice(hostPid: number): number | undefined {
-  try {
-    const { dev } = statSync(`/proc/${hostPid}/root/`);
-    // A stat has the numbers as the C library does (makedev(3)): 32 bits are enough for both.
-    const major = (dev >>> 8) & 0xfff;
-    const minor = (dev & 0xff) | ((dev >>> 12) & 0xfff00);
-    return major * 2 ** 20 + minor;
-  } catch (error) {
-    if (hasErrno(error, "ENOENT", "ESRCH", "EACCES")) return undefined;
-    throw error;
-  }
+/** False when it has ended, or has begun to: then it gives its memory back first, and its parent is told last. */
+export function hasMemory(hostPid: number): boolean {
+  const pages = Number.parseInt(readProc(`/proc/${hostPid}/statm`) ?? "", 10);
+  return pages > 0;
 }
 
 /** Established TCP connections in the network namespace of the process. */

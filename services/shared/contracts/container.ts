@@ -84,6 +84,8 @@ export const containerProfileSchema = z
     log: containerLogSchema.optional(),
     memoryBytes: countSchema,
     processes: countSchema,
+    /** Of files that are open and have no name any more: they move within CRIU's images. */
+    namelessBytes: countSchema.default(0),
     /** Open TCP connections that a move without the address will drop. */
     tcpConnections: countSchema,
     /** Everything about the container itself that rules a migration out; empty when it can move. */

@@ -69,6 +69,9 @@ export const restoredContainerSchema = z
   .openapi("RestoredContainer");
 export type RestoredContainer = z.infer<typeof restoredContainerSchema>;
 
+/** Why a roll back is refused on a node that knows nothing of the restore: the code of the reason. */
+export const hasRun = "has-run";
+
 /** The container that the restore had made: what a node goes by that has been restarted and does not know the restore. */
 export const rollBackQuery = z.strictObject({ containerId: containerIdSchema.optional() });
 

@@ -1,6 +1,6 @@
 /**
  * Leaves a host's file system some room, whatever a source sends: what is written is counted, and after each stretch the
- * file system is looked at. A plan that fits keeps well away from it.
+ * file system is looked at. A plan asks for more than is kept (planner/core/room.ts).
  */
 import { statfsSync, type StatsFs } from "node:fs";
 
@@ -8,7 +8,7 @@ import { statfsSync, type StatsFs } from "node:fs";
 const stretchBytes = 16 << 20;
 const entryBytes = 4096;
 /** What stays free: this much, or this part of a small file system. Of files as many parts. */
-const mostKeptBytes = 64 << 20;
+const mostKeptBytes = 16 << 20;
 const keptPart = 64;
 
 type FileSystem = Pick<StatsFs, "bavail" | "bsize" | "blocks" | "files" | "ffree">;
@@ -16,7 +16,8 @@ type FileSystem = Pick<StatsFs, "bavail" | "bsize" | "blocks" | "files" | "ffree
 export class RoomGuard {
   readonly #path: string;
   readonly #look: (path: string) => FileSystem;
-  #bytes = 0;
+  /** The first look is at once. */
+  #bytes = stretchBytes;
 
   /** `path`: anything on the file system. */
   constructor(path: string, look: (path: string) => FileSystem = statfsSync) {

@@ -41,7 +41,8 @@ const movable: ContainerFacts = {
   links: [],
   execs: [],
   openFiles: ["/data/x", "socket:[1]", "pipe:[2]", "anon_inode:[eventpoll]", "anon_inode:inotify", "/dev/null"],
-  watchesOwnFiles: false,
+  watchesUnknownFiles: false,
+  namelessFiles: [{ identity: "1:2", bytes: 256 << 20 }],
   others: [other],
 };
 const volume = { type: "volume", name: "v", target: "/v", driver: "local", options: {} };
@@ -66,7 +67,8 @@ describe("refusals", () => {
     ["host-uts", { utsMode: "host" }],
     ["privileged", { privileged: true }],
     ["devices", { devices: ["/dev/fuse"] }],
-    ["inotify", { watchesOwnFiles: true }],
+    ["inotify", { watchesUnknownFiles: true }],
+    ["nameless-file", { namelessFiles: [{ identity: "1:2", bytes: (256 << 20) + 1 }] }],
     ["links", { links: ["/db:/web/db"] }],
     ["volumes-from", { inheritedBinds: ["/conf"] }],
     ["memory-limit", { memoryBytes: 301 << 20, memoryLimitBytes: 300 << 20 }],

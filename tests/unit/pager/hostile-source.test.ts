@@ -20,6 +20,8 @@ import {
   pageFlags,
 } from "../../../services/shared/core/frames/page-message.ts";
 import { RecordSocket } from "../../../services/shared/link/record-socket.ts";
+import { ciphersOf } from "../../../services/shared/link/connection.ts";
+import { sealRecord } from "../../helpers/cipher-pair.ts";
 import { socketPair, type SocketPair } from "../../helpers/socket-pair.ts";
 
 let pair: SocketPair;
@@ -168,8 +170,7 @@ test("an answer is alone in its record, so that memory that was kept is given ba
     return frame;
   });
   lane.flush();
-  const record = Buffer.concat([Buffer.alloc(4), ...answers]);
-  record.writeUInt32LE(record.length - 4);
+  const record = sealRecord(ciphersOf(pair.connections[1]).send, Buffer.concat(answers));
   expect(writeSync(pair.connections[1].fd, record)).toBe(record.length);
   lane.onReady();
   expect(lost).toEqual([expect.stringContaining("into one record")]);

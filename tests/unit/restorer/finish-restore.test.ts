@@ -12,12 +12,14 @@ const always = { Name: "always", MaximumRetryCount: 0 };
 
 let seen: SeenContainer | undefined;
 let stopped: boolean;
+let startFails: boolean;
 let done: string[];
 let deps: RestorerDeps;
 
 beforeEach(() => {
   seen = { running: false, pid: 0, name: "db", hasStarted: true, exitCode: 1, oomKilled: false };
   stopped = false;
+  startFails = false;
   done = [];
   const act = (what: string): Promise<void> => {
     done.push(what);
@@ -26,9 +28,9 @@ beforeEach(() => {
   const engine: Partial<Engine> = {
     container: () => Promise.resolve(seen),
     containers: () => Promise.resolve([{ id: "old", name: `db.before-${migrationId}` }] as never),
-    wasStopped: () => Promise.resolve(stopped),
+    endOf: () => Promise.resolve({ stopped, exitCode: 1 }),
     setRestartPolicy: (_id, { Name }) => act(`policy ${Name}`),
-    startContainer: () => act("start"),
+    startContainer: () => act("start").then(() => (startFails ? Promise.reject(new Error("port taken")) : undefined)),
     removeContainer: () => act("remove").then(() => true),
     renameContainer: (id, name) => act(`rename ${id} ${name}`),
   };
@@ -53,6 +55,13 @@ test("a container that has ended since its resume is started where its policy sa
   expect(done).toEqual(["policy always", "start"]);
 });
 
+test("one that cannot be started is finished all the same", async () => {
+  startFails = true;
+  const session = resumed();
+  await finishRestore(deps, session, always);
+  expect(session.record.state).toBe("finished");
+});
+
 test.each<[string, () => void, string[]]>([
   ["runs", () => Object.assign(seen ?? {}, { running: true }), ["policy on-failure"]],
   ["has done its work", () => Object.assign(seen ?? {}, { exitCode: 0 }), ["policy on-failure"]],
@@ -74,11 +83,20 @@ test("after a restart of the node a container that never ran is removed, and the
   Object.assign(seen ?? {}, { hasStarted: false });
   expect(await rollBackUnknown(deps, migrationId, containerId)).toBe(true);
   expect(done).toEqual(["remove", "rename old db"]);
+});
+
+test("a roll back that did not get to the leftover is repeated, and one with nothing to do says so", async () => {
   seen = undefined;
+  expect(await rollBackUnknown(deps, migrationId, containerId)).toBe(true);
+  expect(done).toEqual(["rename old db"]);
+  deps.engine.containers = () => Promise.resolve([]);
   expect(await rollBackUnknown(deps, migrationId, containerId)).toBe(false);
 });
 
 test("one that has run is not", async () => {
-  await expect(rollBackUnknown(deps, migrationId, containerId)).rejects.toMatchObject({ code: "conflict" });
+  await expect(rollBackUnknown(deps, migrationId, containerId)).rejects.toMatchObject({
+    code: "conflict",
+    reasons: [{ code: "has-run" }],
+  });
   expect(done).toEqual([]);
 });
