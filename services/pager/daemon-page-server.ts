@@ -55,6 +55,7 @@ export class DaemonPageServer implements PageServer {
     { daemon, heard }: UnusedDaemon,
   ): Promise<DaemonPageServer> {
     const server = new DaemonPageServer(options, daemon, heard);
+    daemon.hurry();
     try {
       await server.#daemon.ask({ kind: "start", options: start }, "ready", startTimeoutMs);
       return server;

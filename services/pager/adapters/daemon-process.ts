@@ -8,6 +8,7 @@ import { closeSync, openSync, readFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 import { signalProcess } from "../../shared/adapters/processes.ts";
+import { endYielding } from "../../shared/adapters/thread-priority.ts";
 import { DmigrateError, messageOf } from "../../shared/errors.ts";
 import { openChannel, type Channel } from "../page-daemon/channel.ts";
 import {
@@ -24,6 +25,8 @@ export interface DaemonProcess {
   readonly ended: Promise<string>;
   /** Resolves with its answer of this kind. Rejects with its failure, its end, or `timeout`. */
   ask(message: ToDaemon, answer: FromDaemon["kind"], timeoutMs: number): Promise<void>;
+  /** It need not yield any more, should it do so: by itself it might not get to know that on a busy node. */
+  hurry(): void;
   /** Kills it, whatever it is doing. Resolves when it is gone. */
   kill(): Promise<void>;
   /** Lets it go on without this process. */
@@ -52,6 +55,9 @@ export function startPageDaemon(onMessage: Hear): DaemonProcess {
     kill: () => {
       if (child.exitCode === null && child.signalCode === null) child.kill("SIGKILL");
     },
+    hurry: () => {
+      if (child.pid !== undefined && child.exitCode === null && child.signalCode === null) endYielding(child.pid);
+    },
     leave: () => child.unref(),
   });
 }
@@ -74,6 +80,7 @@ export async function attachPageDaemon(workDir: string, onMessage: Hear): Promis
     kill: () => {
       if (state.pid !== undefined && !socket.destroyed) signalProcess(state.pid, "SIGKILL");
     },
+    hurry: () => undefined,
     leave: () => undefined,
   });
   const gone = new DmigrateError("not-found", "the page daemon ended just now");
@@ -120,7 +127,7 @@ function converse(
   socket: Socket,
   ended: Promise<string>,
   onMessage: Hear,
-  handle: { kill: () => void; leave: () => void },
+  handle: { kill: () => void; hurry: () => void; leave: () => void },
 ): DaemonProcess {
   const waiting = new Set<Hear>();
   const channel: Channel<ToDaemon> = openChannel<ToDaemon>(socket, (value) => {
@@ -130,6 +137,7 @@ function converse(
   });
   return {
     ended,
+    hurry: handle.hurry,
     ask: async (message, answer, timeoutMs) => {
       const { promise, resolve, reject } = Promise.withResolvers<undefined>();
       const take = (heard: FromDaemon): void => {

@@ -8,12 +8,13 @@ import koffi from "koffi";
 
 const yieldProcessor = koffi.load(null).func("int sched_yield()") as () => number;
 const setScheduler = koffi.load(null).func("int sched_setscheduler(int, int, const void *)");
+const getScheduler = koffi.load(null).func("int sched_getscheduler(int)");
 
-const policies = { usual: 0, roundRobin: 2 } as const;
+/** SCHED_OTHER, SCHED_RR, SCHED_IDLE. */
+const policies = { usual: 0, roundRobin: 2, idle: 5 } as const;
 const lowestRealTime = 1;
 /** Threads weigh from 19 (least) to -20. */
 const heaviest = -20;
-const lightest = 19;
 
 export type Urgency = "real-time" | "heavy" | "usual";
 
@@ -36,19 +37,42 @@ export function unpreferThisThread(): void {
 }
 
 /**
- * Lets nearly all others go before the usual threads of this process, V8's own and the calling one too, and those that they
- * start from now on: for what nobody waits for. Others that are preferred stay so. Undone by `false`.
+ * Lets all others go before the usual threads of this process, V8's own and the calling one too, and those that they start
+ * from now on: for what nobody waits for. By SCHED_IDLE, since whoever wakes up takes the processor from such a thread at once,
+ * and from one of the least weight only when its slice is over. Others that are preferred stay so. Undone by `false`.
  */
 export function yieldAllThreads(isToYield: boolean): void {
   if (isToYield) unpreferThisThread();
-  const [from, to] = isToYield ? [0, lightest] : [lightest, 0];
-  for (const thread of readdirSync("/proc/self/task").map(Number)) if (weightOf(thread) === from) weigh(to, thread);
+  if (isToYield) reschedule("self", policies.usual, policies.idle);
+  else reschedule("self", policies.idle, policies.usual);
 }
 
-function schedule(policy: number, priority: number): boolean {
+/**
+ * The second half of it, for another process: on a node that is busy one that yields does not get to hear that it need not any
+ * more. Nothing where it has ended.
+ */
+export const endYielding = (hostPid: number): void => reschedule(hostPid, policies.idle, policies.usual);
+
+function reschedule(hostPid: number | "self", from: number, to: number): void {
+  for (const thread of threadsOf(hostPid)) {
+    const isMeant = getScheduler(thread) === from && weightOf(thread) === 0;
+    if (isMeant) schedule(to, 0, thread);
+  }
+}
+
+function threadsOf(hostPid: number | "self"): number[] {
+  try {
+    return readdirSync(`/proc/${hostPid}/task`).map(Number);
+  } catch {
+    return [];
+  }
+}
+
+/** To Linux thread 0 is the calling one. One that has ended meanwhile is passed over. */
+function schedule(policy: number, priority: number, thread = 0): boolean {
   const parameter = Buffer.alloc(4);
   parameter.writeInt32LE(priority);
-  return setScheduler(0, policy, parameter) === 0;
+  return setScheduler(thread, policy, parameter) === 0;
 }
 
 /** Undefined of one that has ended. */
@@ -60,10 +84,9 @@ function weightOf(thread: number): number | undefined {
   }
 }
 
-/** To Linux thread 0 is the calling one. One that has ended meanwhile is passed over. */
-function weigh(nice: number, thread = 0): boolean {
+function weigh(nice: number): boolean {
   try {
-    setPriority(thread, nice);
+    setPriority(0, nice);
     return true;
   } catch {
     return false;

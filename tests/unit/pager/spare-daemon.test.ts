@@ -31,6 +31,7 @@ function createSupply(): { spare: SpareDaemon; started: Started[] } {
             resolve("signal SIGKILL");
             return Promise.resolve();
           },
+          hurry: () => undefined,
           leave: () => undefined,
         },
       },

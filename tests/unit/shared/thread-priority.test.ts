@@ -1,5 +1,5 @@
 /** What the kernel says of threads of other processes: this one keeps its priority. */
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { expect, test } from "vitest";
 
 const program = `
@@ -13,11 +13,29 @@ const program = `
   unpreferThisThread();
   const after = now();
   const statOf = (thread) => readFileSync("/proc/self/task/" + thread + "/stat", "utf8").split(") ")[1].split(" ");
-  const all = () => [...new Set(readdirSync("/proc/self/task").map((thread) => Number(statOf(thread)[16])))];
+  const all = () => [...new Set(readdirSync("/proc/self/task").map((thread) => Number(statOf(thread)[38])))];
   yieldAllThreads(true);
   const yielding = all();
   yieldAllThreads(false);
   console.log(JSON.stringify({ got, preferred, after, yielding, back: all() }));
+`;
+
+const module = JSON.stringify(new URL("../../../services/shared/adapters/thread-priority.ts", import.meta.url).href);
+/** Its child yields until it is told that it need not: by its parent, without a word. */
+const ofAnother = `
+  import { spawn } from "node:child_process";
+  import { once } from "node:events";
+  import { readdirSync, readFileSync } from "node:fs";
+  import { endYielding } from ${module};
+  const yielding = 'import { yieldAllThreads } from ' + ${JSON.stringify(module)} + '; yieldAllThreads(true); console.log("yields"); setInterval(() => {}, 1000)';
+  const child = spawn(process.execPath, ["--input-type=module", "--eval", yielding], { stdio: ["ignore", "pipe", "inherit"] });
+  await once(child.stdout, "data");
+  const policy = (thread) => Number(readFileSync("/proc/" + child.pid + "/task/" + thread + "/stat", "utf8").split(") ")[1].split(" ")[38]);
+  const all = () => [...new Set(readdirSync("/proc/" + child.pid + "/task").map(policy))];
+  const before = all();
+  endYielding(child.pid);
+  console.log(JSON.stringify({ before, after: all() }));
+  child.kill();
 `;
 
 const said = (): Record<"got" | "preferred" | "after" | "yielding" | "back", unknown> => {
@@ -38,5 +56,11 @@ test("a thread gets what it is told that it got, and can be made a usual one aga
 
 test("all threads of a process yield together, and are usual ones again together", () => {
   const { yielding, back } = said();
-  expect([yielding, back]).toEqual([[19], [0]]);
+  // SCHED_IDLE, SCHED_OTHER.
+  expect([yielding, back]).toEqual([[5], [0]]);
+});
+
+test("a process that yields is made a usual one by another", () => {
+  const yielding = spawnSync(process.execPath, ["--input-type=module", "--eval", ofAnother], { encoding: "utf8" });
+  expect(JSON.parse(yielding.stdout)).toEqual({ before: [5], after: [0] });
 });
