@@ -60,7 +60,8 @@ export async function profileContainer(
       measureLog(container, Date.now()),
     ]);
   const memory = initPid === undefined ? 0 : memoryBytes(initPid, processes);
-  const nameless = namelessFilesOf(processes);
+  const open = processes.flatMap(({ hostPid }) => openFiles(hostPid));
+  const nameless = namelessFiles(open);
   const facts = factsOf(container, {
     memoryBytes: memory,
     usersRemapped,
@@ -70,8 +71,8 @@ export async function profileContainer(
     volumes,
     execs,
     others: others.map(toOther),
-    openFiles: processes.flatMap(({ hostPid }) => openFiles(hostPid)),
-    watchesUnknownFiles: initPid !== undefined && watchesUnknownFiles(initPid, pidsOf(processes)),
+    openFiles: open.map(({ link }) => link),
+    watchesUnknownFiles: initPid !== undefined && watchesUnknownFiles(initPid, open),
     namelessFiles: nameless,
   });
   return {
@@ -131,14 +132,6 @@ async function readExecs(engine: Engine, { ExecIDs, Config }: Inspected): Promis
   return running
     .filter((exec) => !isHealthProbe(exec, Config.Healthcheck?.Test))
     .map((exec) => [exec.entrypoint, ...exec.arguments].join(" "));
-}
-
-const pidsOf = (processes: readonly ProcessStatus[]): number[] => processes.map(({ hostPid }) => hostPid);
-
-/** Each once, however many have it open. */
-function namelessFilesOf(processes: readonly ProcessStatus[]): NamelessFile[] {
-  const files = processes.flatMap(({ hostPid }) => namelessFiles(hostPid));
-  return [...new Map(files.map((file) => [file.identity, file])).values()];
 }
 
 interface Seen {

@@ -26,15 +26,15 @@ export async function settleResume(run: Run): Promise<Restore | undefined> {
     // A resume under way ends soon. One that does not is settled by the attempt to remove it, which waits for its end.
     if (restore?.state !== "resuming" || run.clock.now() > patientUntil) {
       // A resume call that is still on its way finds nothing after this.
-      const gone = await insist(
+      const outcome = await insist(
         run,
         () => destination.restorer.delete(restorePath(run), anything, removing).then(() => "gone" as const, refused),
         { doing: `removing the prepared container on node ${destination.name}` },
       );
-      if (gone === "gone") return undefined;
+      if (outcome === "gone") return undefined;
       // It knows nothing of the restore, and yet it has run there: the node was restarted. The drain says what is lost.
       const { destinationContainerId: containerId } = run.journal.migration;
-      if (gone === "ran" && containerId !== undefined) return { migrationId: id, containerId, state: "resumed" };
+      if (outcome === "ran" && containerId !== undefined) return { migrationId: id, containerId, state: "resumed" };
     }
     await pause(run, timing.pollMs);
   }

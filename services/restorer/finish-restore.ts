@@ -2,7 +2,7 @@
 import { rm } from "node:fs/promises";
 import type { RestartPolicy } from "../shared/contracts/common.ts";
 import { isRestarted } from "../shared/core/restart-policy.ts";
-import { messageOf } from "../shared/errors.ts";
+import { DmigrateError, messageOf } from "../shared/errors.ts";
 import { restoreSpecDir } from "../shared/node-paths.ts";
 import { within } from "./adapters/engine.ts";
 import { advance, type RestorerDeps, type Session } from "./session.ts";
@@ -46,6 +46,7 @@ async function startIfRestarted(
     "the container has ended since the resume; starting it",
   );
   await engine.startContainer(containerId).catch((error: unknown) => {
+    if (error instanceof DmigrateError && error.code === "unavailable") throw error;
     log.error({ migrationId, containerId, reason: messageOf(error) }, "the container could not be started again");
   });
 }

@@ -94,13 +94,12 @@ async function resolveImage(engine: Engine, { imageId, imageRef }: ContainerSpec
 }
 
 async function makeVolumes(deps: RestorerDeps, session: Session, { volumes }: ContainerSpec): Promise<void> {
-  const used = new Set((await deps.engine.containers()).flatMap((container) => container.volumes));
   for (const volume of volumes) {
     const present = await deps.engine.volume(volume.name);
     if (present !== undefined) {
       // What comes into it goes again with a roll back, unless it may be somebody else's by then; with data in it, it is a
       // leftover's, which is written over.
-      if (present.empty && !used.has(volume.name))
+      if (present.empty && !(await isUsed(deps.engine, volume.name)))
         note(deps, session, { filledBinds: [...session.record.filledBinds, { path: present.path }] });
       continue;
     }
@@ -108,6 +107,9 @@ async function makeVolumes(deps: RestorerDeps, session: Session, { volumes }: Co
     await deps.engine.createVolume(volume);
   }
 }
+
+const isUsed = async (engine: Engine, volume: string): Promise<boolean> =>
+  (await engine.containers()).some(({ volumes }) => volumes.includes(volume));
 
 async function moveLeftover(
   deps: RestorerDeps,

@@ -10,11 +10,10 @@ import type {
   RestoreCheck,
   RestoredContainer,
 } from "../shared/contracts/restorer.ts";
+import type { RestartPolicy } from "../shared/contracts/common.ts";
 import { DmigrateError } from "../shared/errors.ts";
 import { restoreSpecDir } from "../shared/node-paths.ts";
-import type { RestartPolicy } from "../shared/contracts/common.ts";
 import { within } from "./adapters/engine.ts";
-import { settledContainer } from "./settled-container.ts";
 import { checkRestore } from "./check-restore.ts";
 import { clearAway } from "./clear-away.ts";
 import { toRestore, type RestoreRecord } from "./core/record.ts";
@@ -25,6 +24,7 @@ import { recoverRestore } from "./recover.ts";
 import { resumeRestore } from "./resume-restore.ts";
 import { rollBack } from "./roll-back.ts";
 import { newSession, type RestorerDeps, type Session } from "./session.ts";
+import { settledContainer } from "./settled-container.ts";
 import { rollBackUnknown } from "./without-journal.ts";
 
 /** How many restores are remembered that need nothing more, or that nobody asks for. */

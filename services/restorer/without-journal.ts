@@ -8,8 +8,8 @@ import { heldNameEnd } from "./core/record.ts";
 import type { RestorerDeps } from "./session.ts";
 
 /**
- * Removes the container that the migration had created, and gives the leftover that gave way its name back. False when there
- * is no such container. Throws `conflict` when it has ever been started: it was restored, and has run here.
+ * Removes the container that the migration had created, and gives the leftover that gave way its name back; may be called
+ * again after a failure. False when there was nothing to do. Throws `conflict` when it has ever been started: it was restored, and has run here.
  */
 export async function rollBackUnknown(
   { engine, log }: Pick<RestorerDeps, "engine" | "log">,

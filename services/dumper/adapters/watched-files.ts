@@ -2,7 +2,8 @@
  * Whether processes watch files of the container's own layers by inotify of which CRIU cannot say where they are: on an
  * overlay it finds a file by its handle nowhere, and by its inode only in a few directories (criu/irmap.c).
  */
-import { lstatSync, readdirSync, readFileSync, readlinkSync, statSync, type BigIntStats } from "node:fs";
+import { lstatSync, readdirSync, readFileSync, statSync, type BigIntStats } from "node:fs";
+import type { OpenFile } from "../../shared/adapters/processes.ts";
 import { hasErrno } from "../../shared/errors.ts";
 
 const scannedDirectories = ["etc", "var/log", "var/spool"];
@@ -15,29 +16,25 @@ interface Watched {
   device: bigint;
 }
 
-/** `hostPids`: of the container's processes; `initPid` shows its files. Processes that end meanwhile watch nothing. */
-export function watchesUnknownFiles(initPid: number, hostPids: readonly number[]): boolean {
-  const root = statOf(`/proc/${initPid}/root/`);
+/** `files`: what the container's processes have open; `initPid` shows its files. What is closed meanwhile watches nothing. */
+export function watchesUnknownFiles(initPid: number, files: readonly OpenFile[]): boolean {
+  const watches = files.filter(({ link }) => link === "anon_inode:inotify").flatMap(watchedBy);
+  const root = watches.length === 0 ? undefined : statOf(`/proc/${initPid}/root/`);
   if (root === undefined) return false;
   const device = kernelDevice(root.dev);
-  const own = hostPids.flatMap(watchedBy).filter((watched) => watched.device === device);
+  const own = watches.filter((watched) => watched.device === device);
   if (own.length === 0) return false;
   const found = inodesIn(scannedDirectories.map((name) => `/proc/${initPid}/root/${name}`));
   return own.some(({ inode }) => !found.has(inode));
 }
 
 /** proc_pid_fdinfo(5): `inotify wd:1 ino:17091b sdev:fe00000 …`, in hexadecimal. */
-function watchedBy(hostPid: number): Watched[] {
-  const dir = `/proc/${hostPid}`;
-  const descriptors = unlessGone(() => readdirSync(`${dir}/fd`)) ?? [];
-  return descriptors.flatMap((fd) => {
-    if (unlessGone(() => readlinkSync(`${dir}/fd/${fd}`)) !== "anon_inode:inotify") return [];
-    const text = unlessGone(() => readFileSync(`${dir}/fdinfo/${fd}`, "utf8")) ?? "";
-    return [...text.matchAll(/^inotify .*\bino:([0-9a-f]+) sdev:([0-9a-f]+)/gm)].map(([, inode = "", device = ""]) => ({
-      inode: BigInt(`0x${inode}`),
-      device: BigInt(`0x${device}`),
-    }));
-  });
+function watchedBy({ hostPid, fd }: OpenFile): Watched[] {
+  const text = unlessGone(() => readFileSync(`/proc/${hostPid}/fdinfo/${fd}`, "utf8")) ?? "";
+  return [...text.matchAll(/^inotify .*\bino:([0-9a-f]+) sdev:([0-9a-f]+)/gm)].map(([, inode = "", device = ""]) => ({
+    inode: BigInt(`0x${inode}`),
+    device: BigInt(`0x${device}`),
+  }));
 }
 
 /** A stat has the numbers as the C library does (makedev(3)), the kernel's own way is 12 and 20 bits. */

@@ -55,13 +55,20 @@ export function strangersTo(root: number, processes: readonly ProcessStatus[]): 
   return processes.filter(({ hostPid }) => !belongs(hostPid));
 }
 
-/** Where each open file descriptor leads ("/data/x", "socket:[1]", "anon_inode:[io_uring]"); empty when it is gone. */
-export function openFiles(hostPid: number): string[] {
+/** A descriptor of a process, and where it leads: "/data/x", "socket:[1]", "anon_inode:[io_uring]". */
+export interface OpenFile {
+  hostPid: number;
+  fd: string;
+  link: string;
+}
+
+/** None when the process is gone. */
+export function openFiles(hostPid: number): OpenFile[] {
   const dir = `/proc/${hostPid}/fd`;
   try {
     return readdirSync(dir).flatMap((fd) => {
       try {
-        return [readlinkSync(`${dir}/${fd}`)];
+        return [{ hostPid, fd, link: readlinkSync(`${dir}/${fd}`) }];
       } catch {
         return []; // closed meanwhile
       }
@@ -72,7 +79,7 @@ export function openFiles(hostPid: number): string[] {
   }
 }
 
-/** A file that a process has open and that has no name any more. */
+/** A file that is open and has no name any more. */
 export interface NamelessFile {
   /** Device and inode: which file it is. */
   identity: string;
@@ -80,24 +87,20 @@ export interface NamelessFile {
   bytes: number;
 }
 
-/** Memory that has no name in any directory (memfd, shared anonymous memory) is none. */
-export function namelessFiles(hostPid: number): NamelessFile[] {
-  const dir = `/proc/${hostPid}/fd`;
-  try {
-    return readdirSync(dir).flatMap((fd) => {
-      try {
-        const link = readlinkSync(`${dir}/${fd}`);
-        if (!link.endsWith(" (deleted)") || /^\/(memfd:|dev\/zero|SYSV)/.test(link)) return [];
-        const { dev, ino, blocks, nlink } = statSync(`${dir}/${fd}`);
-        return nlink > 0 ? [] : [{ identity: `${dev}:${ino}`, bytes: blocks * 512 }];
-      } catch {
-        return []; // closed meanwhile
-      }
-    });
-  } catch (error) {
-    if (hasErrno(error, "ENOENT", "ESRCH")) return [];
-    throw error;
+/** Each once. Memory that has no name in any directory (memfd, shared anonymous memory) is none. */
+export function namelessFiles(files: readonly OpenFile[]): NamelessFile[] {
+  const found = new Map<string, NamelessFile>();
+  for (const { hostPid, fd, link } of files) {
+    if (!link.endsWith(" (deleted)") || /^\/(memfd:|dev\/zero|SYSV)/.test(link)) continue;
+    try {
+      const { dev, ino, blocks, nlink } = statSync(`/proc/${hostPid}/fd/${fd}`);
+      const identity = `${dev}:${ino}`;
+      if (nlink === 0) found.set(identity, { identity, bytes: blocks * 512 });
+    } catch {
+      // closed meanwhile
+    }
   }
+  return [...found.values()];
 }
 
 /** False when it has ended, or has begun to: then it gives its memory back first, and its parent is told last. */

@@ -42,9 +42,10 @@ export function unpreferThisThread(): void {
  * and from one of the least weight only when its slice is over. Others that are preferred stay so. Undone by `false`.
  */
 export function yieldAllThreads(isToYield: boolean): void {
-  if (isToYield) unpreferThisThread();
-  if (isToYield) reschedule("self", policies.usual, policies.idle);
-  else reschedule("self", policies.idle, policies.usual);
+  if (isToYield) {
+    unpreferThisThread();
+    reschedule("self", policies.usual, policies.idle);
+  } else reschedule("self", policies.idle, policies.usual);
 }
 
 /**

@@ -1,6 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
 import { openStore } from "../../../services/planner/adapters/store.ts";
+import type { ContainerProfile } from "../../../services/shared/contracts/container.ts";
 import { planSchema, type Plan } from "../../../services/shared/contracts/planner.ts";
 import { destinationId, fakeProfile, sourceId } from "../../helpers/fake-world.ts";
 import { createTestPlanner, type TestPlanner } from "../../helpers/test-planner.ts";
@@ -8,6 +9,13 @@ import { createTestPlanner, type TestPlanner } from "../../helpers/test-planner.
 /** Calls without the reports of progress, which come when they come. */
 const callsOf = ({ world }: TestPlanner): string[] =>
   world.calls.filter((call) => !/GET \/(transfers|pagers)\/:id$/.test(call));
+
+/** Of a second container, `db`. */
+const another = (profile: ContainerProfile): ContainerProfile => ({
+  ...profile,
+  id: "d".repeat(64),
+  spec: { ...profile.spec, name: "db" },
+});
 
 describe("a migration without failures", () => {
   test("makes its calls in their order, and commits", async () => {
@@ -336,11 +344,7 @@ describe("migrations side by side", () => {
     const held = planner.b.hold("POST /restores");
     const { id } = await planner.start();
     await held.arrived;
-    planner.world.profile = {
-      ...planner.world.profile,
-      id: "d".repeat(64),
-      spec: { ...planner.world.profile.spec, name: "db" },
-    };
+    planner.world.profile = another(planner.world.profile);
     const response = await planner.request("POST", "/migrations", { container: "db", from: "a", to: "b" });
     expect(response.status).toBe(409);
     expect(await response.json()).toMatchObject({ reasons: [{ code: "node-busy" }] });
@@ -355,11 +359,7 @@ describe("migrations side by side", () => {
     const held = planner.b.hold("POST /restores");
     const { id } = await planner.start();
     await held.arrived;
-    planner.world.profile = {
-      ...planner.world.profile,
-      id: "d".repeat(64),
-      spec: { ...profile.spec, name: "db" },
-    };
+    planner.world.profile = another(planner.world.profile);
     const request = { container: "db", from: "a", to: "b" };
     const response = await planner.request("POST", "/migrations", request);
     expect(response.status).toBe(409);
