@@ -5,13 +5,13 @@
  *
  *     transfer ── receive ── probe ─┬─ pager ───────────────────┬─ pre-copy ── last look, checkpoint ready
  *                                   ├─ checkpoint ready ────────┤
- *                                   ├─ target ── first pass ────┤
- *                         restore ──┴── (mounted) ──────────────┘
+ *                                   ├─ image ── restore ────────┤
+ *                       target ─────┴─ first pass ──────────────┘
  *
  * The probe measures the link, unless its speed is known or makes no difference, and the rest goes by the plan that follows
- * from it. The restore of a large container waits for it, since Docker's work would be measured too. An image that is missing at the destination goes
- * between probe and restore. The container's files are mounted at the destination long before all is ready there: the
- * target is asked for at once, and answers then. Memory that is sent ahead comes last, so that little of it changes before
+ * from it. The restore of a large container waits for it, since Docker's work would be measured too, and for an image that is
+ * missing at the destination. The files wait for neither: what comes before the container's are mounted there is kept
+ * (shipper/held-job.ts). Memory that is sent ahead comes last, so that little of it changes before
  * the freeze. The checkpoint is made ready last, too, unless the rest takes no time: what is looked at for it may change.
  */
 import { randomBytes } from "node:crypto";
@@ -130,12 +130,8 @@ export async function prepare(run: Run, inspection: Inspection): Promise<void> {
     journal.update({ destinationContainerId: containerId });
     goOn();
   };
-  /** Resolves once the container's files are mounted, which comes before the restore is ready. */
   const target = async (): Promise<void> => {
-    await destination.shipper.put(`/receives/${id}/target`, { volumes, binds: moveBinds }, anything, {
-      timeoutMs: timing.createMs,
-      signal,
-    });
+    await destination.shipper.put(`/receives/${id}/target`, { volumes, binds: moveBinds }, anything, call);
     goOn();
   };
   const ready = (): Promise<unknown> =>
@@ -145,9 +141,12 @@ export async function prepare(run: Run, inspection: Inspection): Promise<void> {
       }),
     );
   const firstPass = async (): Promise<void> => {
+    const { writableLayerBytes, volumeBytes, memoryBytes, imageBytes } = profile;
+    const bytes = writableLayerBytes + volumeBytes + memoryBytes + (plan.shipImage ? imageBytes : 0);
     await reporting(run, "copying files while the container runs", () =>
       source.shipper.post(`/transfers/${id}/first-pass`, undefined, shippedSchema, {
-        timeoutMs: moveTimeoutMs(timing, profile.writableLayerBytes + profile.volumeBytes + profile.memoryBytes),
+        // It ends when the container's files are mounted there, at the earliest.
+        timeoutMs: moveTimeoutMs(timing, bytes) + timing.createMs,
         signal,
       }),
     );
@@ -167,8 +166,8 @@ export async function prepare(run: Run, inspection: Inspection): Promise<void> {
   const measured = isProbeFirst(run, plan) ? probed : Promise.resolve();
   const imaged = plan.shipImage ? probed.then(image) : measured;
   const restored = imaged.then(restore);
-  const mounted = Promise.all([received, imaged]).then(target);
-  const filesCopied = Promise.all([probed, mounted]).then(firstPass);
+  const targeted = received.then(target);
+  const filesCopied = Promise.all([probed, targeted]).then(firstPass);
   const copiesLittle = profile.writableLayerBytes + profile.volumeBytes + logBytes(profile) <= littleBytes;
   const readied = probed.then(async ({ precopy: isLong }) => {
     if (copiesLittle && !isLong && !plan.shipImage) await ready();
@@ -190,7 +189,7 @@ export async function prepare(run: Run, inspection: Inspection): Promise<void> {
   };
   // Each by itself as well: none may be under way any more when this one fails.
   await together(
-    [probed, linked, received, restored, mounted, filesCopied, paged, readied, waitsSince, lastSteps()],
+    [probed, linked, received, restored, targeted, filesCopied, paged, readied, waitsSince, lastSteps()],
     failed,
   );
   throwIfCancelled(run);

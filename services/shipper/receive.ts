@@ -8,6 +8,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { timingSafeEqual } from "node:crypto";
 import type Docker from "dockerode";
 import { readNotedLog } from "../shared/adapters/container-log.ts";
+import { dockerInfo } from "../shared/adapters/docker.ts";
 import { readNotedLayer } from "../shared/adapters/overlay-layer.ts";
 import { containerIdSchema } from "../shared/contracts/common.ts";
 import type { CreateReceive, Receive as ReceiveReport, ReceiveTarget } from "../shared/contracts/shipper.ts";
@@ -20,8 +21,10 @@ import type { Log } from "../shared/log.ts";
 import { migrationPaths, parentImagesName } from "../shared/node-paths.ts";
 import { volumePath } from "./adapters/container-trees.ts";
 import { ImageLoad } from "./adapters/image.ts";
+import { Spool } from "./adapters/spool.ts";
 import { TargetLog } from "./adapters/target-log.ts";
 import { TreesJob, type TreePlace } from "./adapters/trees-job.ts";
+import { HeldJob } from "./held-job.ts";
 import { probeSink } from "./probe-link.ts";
 import { ReceiveJobs, type JobSink } from "./receive-jobs.ts";
 
@@ -46,8 +49,9 @@ export class Receive {
   #keeping: Promise<void>[] = [];
   readonly #links = new Set<FramedLink>();
   readonly #jobs: ReceiveJobs;
-  #places: Map<string, TreePlace> | undefined;
-  /** Settled once no target is being set. */
+  /** Where the container's trees go, once Docker has its files mounted. */
+  #places: Promise<Map<string, TreePlace>> | undefined;
+  /** Settled once no target is being looked for. */
   #setting: Promise<unknown> = Promise.resolve();
   /** Absent while the container is not known, and for one whose log does not come. */
   #containerLog: TargetLog | undefined;
@@ -99,22 +103,21 @@ export class Receive {
   }
 
   /**
-   * Waits until Docker has the container's files mounted, and finds out where the layer, the volumes and the log are written
-   * to. Throws `not-found`, `not-migratable`, and what aborts `signal`.
+   * From now on files may come: they wait until Docker has the container's files mounted, and it is known where the layer,
+   * the volumes and the log are written to. Why that can't be found out is told to whoever sends them.
    */
-  async setTarget(target: ReceiveTarget, signal: AbortSignal): Promise<void> {
-    const bounded = AbortSignal.any([signal, this.#ended.signal]);
-    bounded.throwIfAborted();
-    const setting = this.#setTarget(target, bounded);
-    this.#setting = Promise.allSettled([this.#setting, setting]);
-    await setting;
+  setTarget(target: ReceiveTarget): void {
+    this.#ended.signal.throwIfAborted();
+    const places = this.#findPlaces(target);
+    this.#places = places;
+    this.#setting = Promise.allSettled([this.#setting, places]);
   }
 
-  async #setTarget({ volumes, binds }: ReceiveTarget, signal: AbortSignal): Promise<void> {
+  async #findPlaces({ volumes, binds }: ReceiveTarget): Promise<Map<string, TreePlace>> {
     const { docker, stateDir } = this.#deps;
     const { dir, mountedMark } = migrationPaths(stateDir, this.request.migrationId);
     await mkdir(dir, { recursive: true, mode: 0o700 });
-    await untilReached(mountedMark, signal);
+    await untilReached(mountedMark, this.#ended.signal);
     const containerId = containerIdSchema.parse(await readFile(mountedMark, "utf8"));
     const { upper, merged, lowers } = await readNotedLayer(stateDir, containerId);
     const places = new Map<string, TreePlace>();
@@ -132,7 +135,7 @@ export class Receive {
     const log = await readNotedLog(stateDir, containerId);
     await this.#containerLog?.close();
     this.#containerLog = log && (await TargetLog.open(log, stateDir, this.request.migrationId));
-    this.#places = places;
+    return places;
   }
 
   /** Closes the connection, waits until nothing is written any more, and removes what was received under the state directory. */
@@ -232,13 +235,10 @@ export class Receive {
   #sinkOf(spec: JobSpec): JobSink {
     if (spec.kind === "trees") {
       const job = new TreesJob(spec.trees, (tree) => this.#placeOf(tree), this.#ended.signal);
-      return spec.trees.some(({ kind }) => kind === "images") ? this.#marking(job) : job;
+      if (spec.trees.some(({ kind }) => kind === "images")) return this.#marking(job);
+      return spec.trees.some(({ kind }) => kind !== "shared") ? this.#held(job) : job;
     }
-    if (spec.kind === "log" || spec.kind === "logRenames") {
-      if (this.#containerLog === undefined)
-        throw new DmigrateError("conflict", "no room was made here for the container's log");
-      return this.#containerLog.sink(spec);
-    }
+    if (spec.kind === "log" || spec.kind === "logRenames") return this.#logJob(spec);
     if (spec.kind === "probe") return probeSink();
     const load = new ImageLoad(this.#deps.docker, spec.imageId, spec.imageRef);
     return {
@@ -251,6 +251,32 @@ export class Receive {
         load.abort();
         return Promise.resolve();
       },
+    };
+  }
+
+  /** Of the container's own files, which may come before they are mounted here. */
+  #held(job: JobSink): JobSink {
+    const { docker } = this.#deps;
+    return new HeldJob({
+      // Without a target the job says so.
+      ready: this.#places ?? Promise.resolve(),
+      openSpool: async () => Spool.open((await dockerInfo(docker, Infinity)).DockerRootDir),
+      job,
+    });
+  }
+
+  #logJob(spec: Extract<JobSpec, { kind: "log" | "logRenames" }>): JobSink {
+    const opening = Promise.resolve(this.#places).then(() => {
+      if (this.#containerLog === undefined)
+        throw new DmigrateError("conflict", "no room was made here for the container's log");
+      return this.#containerLog.sink(spec);
+    });
+    // Told to whoever writes.
+    opening.catch(() => undefined);
+    return {
+      write: async (bytes, release) => (await opening).write(bytes, release),
+      finish: async () => (await opening).finish(),
+      abort: async () => (await opening.catch(() => undefined))?.abort(),
     };
   }
 
@@ -281,7 +307,7 @@ export class Receive {
     }
     if (this.#places === undefined)
       throw new DmigrateError("conflict", "the container to write to is not known yet; PUT …/target comes first");
-    const place = this.#places.get(keyOf(tree));
+    const place = (await this.#places).get(keyOf(tree));
     if (place === undefined)
       throw new DmigrateError("transfer-failed", "the source sent a tree that is not one of the container's here");
     return place;

@@ -186,13 +186,13 @@ export function registerReceiveRoutes(app: App, receives: Receives): void {
     createRoute({
       method: "put",
       path: "/receives/{id}/target",
-      summary: "Destination: where files go; answers once this node's restorer has the container's files mounted",
+      summary: "Destination: where files go; what comes before this node's restorer has them mounted waits for that",
       request: { params: migrationParams, ...jsonBody(receiveTargetSchema) },
       responses: { 200: json(receiveSchema, "files may come"), ...problems },
     }),
-    async (c) => {
+    (c) => {
       const receive = receives.get(c.req.valid("param").id);
-      await receive.setTarget(c.req.valid("json"), c.req.raw.signal);
+      receive.setTarget(c.req.valid("json"));
       return c.json(receive.report(), 200);
     },
   );

@@ -158,9 +158,10 @@ const answers: Record<string, Answer> = {
     world.b.hasImage = true;
     return shipped;
   },
-  "POST /transfers/:id/first-pass": ({ world, node, id }) => {
+  "POST /transfers/:id/first-pass": async ({ world, node, id }) => {
     connected(node, id);
     demand(world.b.receives.get(id)?.target === true, "the destination has no target");
+    await until(() => !node.transfers.has(id) || world.b.restores.has(id));
     return done(node, id, "first-pass");
   },
   "POST /transfers/:id/log": ({ world, node, id }) => {
@@ -199,9 +200,8 @@ const answers: Record<string, Answer> = {
     return receive(node, migrationId);
   },
   "GET /receives/:id": ({ node, id }) => receive(node, id),
-  "PUT /receives/:id/target": async ({ node, id, body }) => {
+  "PUT /receives/:id/target": ({ node, id, body }) => {
     read(receiveTargetSchema, body);
-    await until(() => !node.receives.has(id) || node.restores.has(id));
     need(node.receives.get(id), `receive ${id}`).target = true;
     return receive(node, id);
   },

@@ -1,0 +1,45 @@
+import { randomBytes } from "node:crypto";
+import { fstatSync, readdirSync, statfsSync } from "node:fs";
+import { expect, test } from "vitest";
+import { Spool } from "../../../services/shipper/adapters/spool.ts";
+import { descriptorsIn } from "../../helpers/open-files.ts";
+import { temporaryDirectory } from "../../helpers/temporary-directory.ts";
+
+const MiB = 1 << 20;
+
+test("gives frames back as they came, and the room with them; nothing has a name", async () => {
+  const directory = temporaryDirectory("spool-");
+  const spool = (await Spool.open(directory)) as Spool;
+  const frames = [...Array(40).keys()].map((at) => randomBytes(at === 7 ? 0 : MiB - at));
+  for (const frame of frames) expect(await spool.add(frame)).toBe(true);
+  expect(readdirSync(directory)).toEqual([]);
+  const [fd = -1] = descriptorsIn(directory);
+  const allocated = (): number => fstatSync(fd).blocks * 512;
+  expect(allocated()).toBeGreaterThanOrEqual(39 * MiB);
+  let at = 0;
+  for await (const frame of spool.takeAll()) {
+    expect(frame.equals(frames[at] as Buffer)).toBe(true);
+    // At most a stretch of it is not given back yet.
+    expect(allocated()).toBeLessThanOrEqual((40 - at + 17) * MiB);
+    at++;
+  }
+  expect(at).toBe(40);
+  expect(allocated()).toBe(0);
+  await spool.add(Buffer.from("again"));
+  for await (const frame of spool.takeAll()) expect(frame.toString()).toBe("again");
+  await spool.close();
+});
+
+test("takes a quarter of what is free, and says so", async () => {
+  const { bavail, bsize } = statfsSync(temporaryDirectory("spool-"));
+  const spool = (await Spool.open(temporaryDirectory("spool-"))) as Spool;
+  const huge = { length: Math.ceil((bavail * bsize) / 4) + 64 * MiB } as Buffer;
+  expect(await spool.add(huge)).toBe(false);
+  expect(await spool.add(Buffer.from("a little"))).toBe(true);
+  await spool.close();
+});
+
+test("where files without a name cannot be had there is none", async () => {
+  expect(await Spool.open("/proc")).toBeUndefined();
+  expect(await Spool.open("/nonexistent")).toBeUndefined();
+});
