@@ -11,7 +11,7 @@
  * The probe measures the link, unless its speed is known or makes no difference, and the rest goes by the plan that follows
  * from it. The restore of a large container waits for it, since Docker's work would be measured too, and for an image that is
  * missing at the destination. The files wait for neither: what comes before the container's are mounted there is kept
- * (shipper/held-job.ts). Memory that is sent ahead comes last, so that little of it changes before
+ * (shipper/held-job.ts). Memory that is sent ahead comes last but for the files that have changed by then, so that little changes before
  * the freeze. The checkpoint is made ready last, too, unless the rest takes no time: what is looked at for it may change.
  */
 import { randomBytes } from "node:crypto";
@@ -160,6 +160,16 @@ export async function prepare(run: Run, inspection: Inspection): Promise<void> {
     );
   };
 
+  /** So that what changed meanwhile is not left for the downtime. */
+  const nextPass = async (): Promise<void> => {
+    await reporting(run, "copying files that have changed since", () =>
+      source.shipper.post(`/transfers/${id}/next-pass`, undefined, shippedSchema, {
+        timeoutMs: moveTimeoutMs(timing, profile.writableLayerBytes + profile.volumeBytes),
+        signal,
+      }),
+    );
+  };
+
   const linked = link();
   const received = linked.then(receive);
   const probed = received.then(() => probe(run, inspection, signal));
@@ -180,7 +190,11 @@ export async function prepare(run: Run, inspection: Inspection): Promise<void> {
     // These come last.
     if (isSentAhead || isLimited) await restored;
     goOn();
-    if (isSentAhead) await precopy(run, profile);
+    if (isSentAhead) {
+      await precopy(run, profile);
+      goOn();
+      await nextPass();
+    }
     // So that little of it is left for the downtime.
     if (isLimited) await shipLog(run);
     goOn();

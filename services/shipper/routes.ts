@@ -87,6 +87,19 @@ export function registerTransferRoutes(app: App, transfers: Transfers): void {
   app.openapi(
     createRoute({
       method: "post",
+      path: "/transfers/{id}/next-pass",
+      summary: "Source: send the files that have changed since the last pass, while the container runs on",
+      request: { params: migrationParams },
+      responses: { 200: json(shippedSchema, "written at the destination"), ...problems },
+    }),
+    async (c) => {
+      const transfer = transfers.get(c.req.valid("param").id);
+      return c.json(await withSpan("next pass", {}, () => transfer.nextPass(c.req.raw.signal)), 200);
+    },
+  );
+  app.openapi(
+    createRoute({
+      method: "post",
       path: "/transfers/{id}/log",
       summary:
         "Source: send what the container's log has more than at the last time; with when=sealed, once the checkpoint is",

@@ -1,8 +1,7 @@
 /**
  * Passes over a container's trees. The first one, while the container runs, looks at everything and sends it at once; those
- * that may follow send what has changed in large open files, and settle nothing; the last one, inside the freeze, looks at
- * what was reported to have changed since the first. Where reports can't be relied on it looks at everything again and
- * compares.
+ * that may follow send what has changed, and settle nothing; the last one, inside the freeze, looks at what was reported to
+ * have changed since the first. Where reports can't be relied on it looks at everything again and compares.
  */
 import type { Span } from "@opentelemetry/api";
 import { withSpan } from "../shared/telemetry.ts";
@@ -12,6 +11,7 @@ import type { SourceTrees } from "./adapters/container-trees.ts";
 import { RecordWriter } from "./adapters/record-writer.ts";
 import { closeRoots, openRoots, takeSnapshot, type LookOptions, type Snapshot } from "./adapters/snapshot.ts";
 import { RefreshDoubt, refreshTree, type NamesToLookAt } from "./adapters/tree-refresh.ts";
+import { sendChangesPass } from "./adapters/changes-pass.ts";
 import { contentsOf, sendContentPass } from "./adapters/content-pass.ts";
 import { sendFirstPass } from "./adapters/first-pass.ts";
 import { sendTree } from "./adapters/tree-sender.ts";
@@ -79,23 +79,45 @@ export async function shipAll(options: PassOptions): Promise<Pass> {
 }
 
 /**
- * Sends what has changed by now in the large files that were open when they were sent, while the container runs; false when there
- * are none. `seen` is of one transfer: what earlier ones have found.
+ * Sends what has changed by now, while the container runs, as well as can be: under names that are known or new, and in
+ * large files that stay open. False when there is nothing to look at. After a failure `sent` is used up. `seen` is of one
+ * transfer: what earlier ones have found in large files.
  */
-export async function shipContents(
+export async function shipAgain(
   options: PassOptions,
   { roots, watched }: SentTrees,
   seen: Map<TreeEntry, string>,
 ): Promise<boolean> {
-  const files = watched?.uncertain.map(contentsOf) ?? [];
-  if (files.every(({ length }) => length === 0)) return false;
+  if (watched === undefined) return false;
+  const { watch, indexes } = watched;
+  const changes = watch.take();
+  const names = indexes.map((index) => changes && namesOf(index, changes));
+  const files = watched.uncertain.map(contentsOf);
+  if ([...names.map((each) => each?.size ?? 0), ...files.map(({ length }) => length)].every((n) => n === 0))
+    return false;
+  const writers = scanWriters(() => options.freezer.processes());
   await send(options, async (writer, job) => {
+    const { signal } = job;
+    using copies = new BlockCopies();
     for (const [index, { tree }] of options.trees.entries()) {
       const root = roots[index];
       if (root === undefined) continue;
-      await sendContentPass({ tree, index, root, files: files[index] ?? [], seen, writer, signal: job.signal });
+      const onEntry = (entry: TreeEntry, mergedFd: number | undefined): void => {
+        indexes[index]?.add(entry);
+        if (mergedFd !== undefined) watch.watchMerged(entry, mergedFd);
+      };
+      const common = { tree, index, root, writer, signal };
+      await sendChangesPass({
+        ...common,
+        names: names[index] ?? new Map<TreeEntry, Set<string>>(),
+        writers,
+        copies,
+        onEntry,
+      });
+      await sendContentPass({ ...common, files: files[index] ?? [], seen });
     }
   });
+  watched.uncertain = roots.map(uncertainOf);
   return true;
 }
 
@@ -156,6 +178,12 @@ function namesToLookAt(
   uncertain: readonly TreeEntry[],
 ): NamesToLookAt | undefined {
   if (files === undefined) return undefined;
+  const open = [...files].flatMap((identity) => index.find(identity));
+  return namesOf(index, changes, [...open, ...uncertain.filter(isAttached)]);
+}
+
+/** Under which something has changed; and those of `others`. */
+function namesOf(index: TreeIndex, changes: Changes, others: readonly TreeEntry[] = []): NamesToLookAt {
   const all: NamesToLookAt = new Map();
   const add = (directory: TreeEntry, names: Iterable<string>): void => {
     const there = all.get(directory);
@@ -167,10 +195,9 @@ function namesToLookAt(
     if (entry.parent !== undefined) add(entry.parent, [entry.name]);
   };
   for (const identity of changes.files) index.find(identity).forEach(addEntry);
-  for (const identity of files) index.find(identity).forEach(addEntry);
   for (const [identity, names] of changes.names) for (const entry of index.find(identity)) add(entry, names);
   for (const [entry, names] of changes.written) if (index.find(entry.identity).includes(entry)) add(entry, names);
-  for (const entry of uncertain) if (isAttached(entry)) addEntry(entry);
+  others.forEach(addEntry);
   return all;
 }
 

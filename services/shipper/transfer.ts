@@ -2,7 +2,7 @@
  * The source's side of one migration: what is sent over the connections of the destination. Those for files are served
  * here, those for pages by threads of their own (page-threads.ts).
  *
- *     probe · image · first pass · pre-copy (the container runs) · memory, pages on request (it is frozen) · delta · images
+ *     probe · image · first pass · pre-copy · next pass (the container runs) · memory, pages on request (it is frozen) · delta · images
  *
  * The container's log comes at any time, the last of it when the container has ended here.
  */
@@ -41,7 +41,7 @@ import type { TreeEntry } from "./core/tree-diff.ts";
 import type { PageCounters } from "./page-thread/counters.ts";
 import type { PageThreads } from "./page-threads.ts";
 import { probeLink } from "./probe-link.ts";
-import { shipAll, shipChanges, shipContents, type Pass, type PassOptions, type SentTrees } from "./ship-trees.ts";
+import { shipAgain, shipAll, shipChanges, type Pass, type PassOptions, type SentTrees } from "./ship-trees.ts";
 import { SharedMemory } from "./shared-memory.ts";
 import { shipImages, type PagesThere } from "./ship-images.ts";
 
@@ -73,6 +73,8 @@ export class Transfer implements Attachable {
   #trees: SourceTrees | undefined;
   /** What the last pass sent, tree by tree; the next one sends what differs. */
   #sent: SentTrees | undefined;
+  /** What large files showed when they were sent last. */
+  #seen = new Map<TreeEntry, string>();
   /** Memory that processes share, as it was sent while the container ran; and what of it has not changed at the freeze. */
   #shared: SharedMemory | undefined;
   #passUnderWay = false;
@@ -168,29 +170,54 @@ export class Transfer implements Attachable {
       // What an earlier pass has sent counts no more once this one has begun to write over it.
       this.#remember(undefined);
       this.#trees = await findSourceTrees(this.#deps.docker, containerId, { volumes, binds });
-      return this.#shipAhead({ jobs, ...this.#trees, priority: 4, signal: bounded });
+      this.#seen = new Map();
+      const options = { jobs, ...this.#trees, priority: 4, signal: bounded } as const;
+      const passes: PassOverFiles[] = [];
+      const pass = await this.#timed(passes, () => shipAll(options));
+      try {
+        await this.#whileDue(passes, options, pass.sent);
+        await this.#shipShared(jobs, options.freezer.processes(), bounded);
+      } catch (error) {
+        pass.sent.watched?.watch.close();
+        throw error;
+      }
+      return pass;
     });
   }
 
-  /** The files in several passes, the later ones over what the container has changed during the one before. */
-  async #shipAhead(options: PassOptions): Promise<Pass> {
-    const passes: PassOverFiles[] = [];
-    const timed = async <T>(work: () => Promise<T>): Promise<T> => {
-      const [started, bytesBefore] = [performance.now(), this.report().bytesSent];
-      const result = await work();
-      passes.push({ ms: performance.now() - started, bytes: this.report().bytesSent - bytesBefore });
-      return result;
-    };
-    const pass = await timed(() => shipAll(options));
-    const seen = new Map<TreeEntry, string>();
-    try {
-      while (isPassDue(passes) && (await timed(() => shipContents(options, pass.sent, seen)))) continue;
-      await this.#shipShared(options.jobs, options.freezer.processes(), options.signal);
-    } catch (error) {
-      pass.sent.watched?.watch.close();
-      throw error;
-    }
-    return pass;
+  /** Sends the files that have changed since the last pass, while the container runs on. Throws `conflict` without a first one. */
+  nextPass(signal: AbortSignal): Promise<Shipped> {
+    return this.#pass(signal, async (jobs, bounded) => {
+      const { trees, sent } = this.#sentBefore();
+      try {
+        await this.#whileDue([], { jobs, ...trees, priority: 4, signal: bounded }, sent);
+      } catch (error) {
+        sent.watched?.watch.close();
+        throw error;
+      }
+      return { files: 0, sent };
+    });
+  }
+
+  /** One pass after another, each over what the container has changed during the one before. */
+  async #whileDue(passes: PassOverFiles[], options: PassOptions, sent: SentTrees): Promise<void> {
+    while (isPassDue(passes) && (await this.#timed(passes, () => shipAgain(options, sent, this.#seen)))) continue;
+  }
+
+  async #timed<T>(passes: PassOverFiles[], work: () => Promise<T>): Promise<T> {
+    const [started, bytesBefore] = [performance.now(), this.report().bytesSent];
+    const result = await work();
+    passes.push({ ms: performance.now() - started, bytes: this.report().bytesSent - bytesBefore });
+    return result;
+  }
+
+  /** What the last pass has sent; it is not known any more what the destination has, until this one is over. */
+  #sentBefore(): { trees: SourceTrees; sent: SentTrees } {
+    const [trees, sent] = [this.#trees, this.#sent];
+    if (trees === undefined || sent === undefined)
+      throw new DmigrateError("conflict", "there was no first pass over the files; POST …/first-pass comes first");
+    this.#sent = undefined;
+    return { trees, sent };
   }
 
   async #shipShared(jobs: FileJobs, hostPids: readonly number[], signal: AbortSignal): Promise<void> {
@@ -227,12 +254,8 @@ export class Transfer implements Attachable {
   /** Sends what changed since the last pass; the container is frozen. */
   delta(signal: AbortSignal): Promise<Shipped> {
     return this.#pass(signal, (jobs, bounded) => {
-      const sent = this.#sent;
-      if (this.#trees === undefined || sent === undefined)
-        throw new DmigrateError("conflict", "there was no first pass over the files; POST …/first-pass comes first");
-      // What the destination has is known again once the pass is over.
-      this.#sent = undefined;
-      return shipChanges({ jobs, ...this.#trees, priority: 1, signal: bounded }, sent);
+      const { trees, sent } = this.#sentBefore();
+      return shipChanges({ jobs, ...trees, priority: 1, signal: bounded }, sent);
     });
   }
 

@@ -164,6 +164,10 @@ const answers: Record<string, Answer> = {
     await until(() => !node.transfers.has(id) || world.b.restores.has(id));
     return done(node, id, "first-pass");
   },
+  "POST /transfers/:id/next-pass": ({ node, id }) => {
+    demand(need(node.transfers.get(id), `transfer ${id}`).done.has("first-pass"), "there was no first pass");
+    return done(node, id, "next-pass");
+  },
   "POST /transfers/:id/log": ({ world, node, id }) => {
     demand(world.b.restores.get(id)?.hasLogRoom === true, "there is no room for the log");
     return done(node, id, "log");

@@ -15,6 +15,7 @@ export interface HandMigration extends AsyncDisposable {
   readonly source: LayerPaths;
   readonly destination: LayerPaths;
   firstPass(): Promise<Shipped>;
+  nextPass(): Promise<Shipped>;
   freeze(): Promise<void>;
   delta(): Promise<Shipped>;
 }
@@ -64,6 +65,7 @@ export async function openHandMigration(from: LabNode, to: LabNode, container: s
     source: { upper: UpperDir, merged: MergedDir },
     destination: paths.parse(JSON.parse(noted.stdout)),
     firstPass: () => pass("first-pass"),
+    nextPass: () => pass("next-pass"),
     freeze: async () => {
       state.frozen = true;
       await source.post("/checkpoints", { migrationId, containerId }, z.unknown());

@@ -9,7 +9,7 @@ import { TreesJob } from "../../services/shipper/adapters/trees-job.ts";
 import type { TreeEntry } from "../../services/shipper/core/tree-diff.ts";
 import { FileJobs } from "../../services/shipper/file-jobs.ts";
 import { ReceiveJobs } from "../../services/shipper/receive-jobs.ts";
-import { shipAll, shipChanges, shipContents, type Pass, type SentTrees } from "../../services/shipper/ship-trees.ts";
+import { shipAgain, shipAll, shipChanges, type Pass, type SentTrees } from "../../services/shipper/ship-trees.ts";
 import { linkPair } from "./link-pair.ts";
 import { temporaryDirectory } from "./temporary-directory.ts";
 
@@ -82,9 +82,9 @@ export class TreePasses {
     return done;
   }
 
-  /** One more over the contents of large open files, before the second pass. */
-  contentPass(sent: SentTrees, seen = new Map<TreeEntry, string>()): Promise<boolean> {
-    return shipContents({ ...this.#container(), priority: 4, signal }, sent, seen);
+  /** One more over what has changed, before the second pass. */
+  passBetween(sent: SentTrees, seen = new Map<TreeEntry, string>()): Promise<boolean> {
+    return shipAgain({ ...this.#container(), priority: 4, signal }, sent, seen);
   }
 
   /** The directories of another volume, or of the first. */

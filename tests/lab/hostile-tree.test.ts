@@ -38,7 +38,9 @@ describe("files of a container that does its worst", () => {
     await using migration = await openHandMigration(a, b, "hostile");
     const first = await migration.firstPass();
     expect(first.files).toBeGreaterThan(100);
-    await sleep(500);
+    await sleep(250);
+    for (let passes = 0; passes < treeSeed % 3; passes++) await migration.nextPass();
+    await sleep(250);
     await migration.freeze();
     expect((await migration.delta()).files).toBeGreaterThan(0);
     await expectSame(migration, "hostile");

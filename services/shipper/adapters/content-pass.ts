@@ -29,8 +29,10 @@ export interface ContentPassOptions {
  * The files for such a pass, of all entries that may differ from what was sent. One with several names is sent again as a
  * whole: which of them the others would be given to must be settled first.
  */
-export const contentsOf = (uncertain: readonly TreeEntry[]): TreeEntry[] =>
-  uncertain.filter(({ kind, tags, links }) => kind === "file" && tags !== undefined && links === 1);
+export const contentsOf = (uncertain: readonly TreeEntry[]): TreeEntry[] => uncertain.filter(hasContentPass);
+
+export const hasContentPass = ({ kind, certain, tags, links }: TreeEntry): boolean =>
+  kind === "file" && !certain && tags !== undefined && links === 1;
 
 /** Sends what has changed in the files; the caller flushes. Throws as the first pass does. */
 export async function sendContentPass(options: ContentPassOptions): Promise<void> {

@@ -30,6 +30,7 @@ import {
   tryOpen,
   tryStat,
   type LookOptions,
+  type Roots,
   type Snapshot,
 } from "./snapshot.ts";
 import type { SourceRoot } from "./source-root.ts";
@@ -42,7 +43,6 @@ export interface FirstPassOptions extends Omit<LookOptions, "exact"> {
   onEntry: (entry: TreeEntry, mergedFd: number | undefined) => void;
 }
 
-/** As in a mode, shifted by 12 bits. */
 const directoryType = 0o04;
 const fileType = 0o10;
 
@@ -50,25 +50,34 @@ const fileType = 0o10;
  * Sends the tree, and what is not in it goes at the destination; the caller has announced it, and flushes. Throws
  * `not-migratable` where the tree is too deep or has a mount in it, and `transfer-failed`.
  */
-export async function sendFirstPass(options: FirstPassOptions): Promise<Snapshot> {
+export function sendFirstPass(options: FirstPassOptions): Promise<Snapshot> {
+  return withFirstPass(options, async (pass, { fd, mergedFd }) => {
+    const stat = statDescriptor(fd);
+    const root = pass.look.directoryOf(fd, stat);
+    await pass.directory({ fd, mergedFd, stat, entry: root, path: [] }, rootPlace);
+    return { root, entries: pass.look.entries };
+  });
+}
+
+export const rootPlace: Place = { directories: [], name: Buffer.alloc(0) };
+
+/** Opens the tree for as long as `use` sends of it. */
+export async function withFirstPass<T>(
+  options: FirstPassOptions,
+  use: (pass: FirstPass, roots: Roots) => Promise<T>,
+): Promise<T> {
   const source = options.copies.openTree(options.tree.path);
   const roots = openRoots(options.tree);
   try {
     const look = new TreeLook({ ...options, exact: false }, roots);
-    const pass = new FirstPass(options, source, look);
-    const { fd } = source;
-    const stat = statDescriptor(fd);
-    const root = look.directoryOf(fd, stat);
-    const place = { directories: [], name: Buffer.alloc(0) };
-    await pass.directory({ fd, mergedFd: roots.mergedFd, stat, entry: root, path: [] }, place);
-    return { root, entries: look.entries };
+    return await use(new FirstPass(options, source, look), { fd: source.fd, mergedFd: roots.mergedFd });
   } finally {
     closeRoots(roots);
   }
 }
 
 /** A directory that is being sent. */
-interface OpenDirectory {
+export interface OpenDirectory {
   fd: number;
   mergedFd: number | undefined;
   stat: FileStat;
@@ -77,37 +86,41 @@ interface OpenDirectory {
   path: readonly Buffer[];
 }
 
-class FirstPass {
+export class FirstPass {
+  readonly look: TreeLook;
+  readonly sender: EntrySender;
   readonly #options: FirstPassOptions;
   readonly #source: SourceRoot;
-  readonly #look: TreeLook;
-  readonly #sender: EntrySender;
   readonly #layer: boolean;
 
   constructor(options: FirstPassOptions, source: SourceRoot, look: TreeLook) {
     const { tree, writer, copies, signal } = options;
     this.#options = options;
     this.#source = source;
-    this.#look = look;
-    this.#sender = new EntrySender({ tree, writer, exact: false, copies, signal });
+    this.look = look;
+    this.sender = new EntrySender({ tree, writer, exact: false, copies, signal });
     this.#layer = tree.mergedPath !== undefined;
   }
 
+  /** Sends a directory with all that is in it; what is not goes at the destination. */
   async directory(directory: OpenDirectory, place: Place): Promise<void> {
     const { fd, mergedFd, stat, entry, path } = directory;
     this.#options.onEntry(entry, mergedFd);
-    await this.#sender.enter(fd, stat, place, { fresh: entry.opaque, prune: true });
+    await this.sender.enter(fd, stat, place, { fresh: entry.opaque, prune: true });
     for (const { name, type } of readDirectoryTypes(fd)) {
       const pause = breathe(this.#options.signal);
       if (pause !== undefined) await pause;
-      const sending = this.#child(directory, { directories: path, name }, type);
+      const sending = this.child(directory, { directories: path, name }, type);
       if (sending !== undefined) await sending;
     }
-    await this.#sender.leave();
+    await this.sender.leave();
   }
 
-  /** Undefined when it is done already, as with most files. */
-  #child(directory: OpenDirectory, place: Place, type: number): Promise<void> | undefined {
+  /**
+   * Sends whatever has a name in a directory that was entered. `type`: what the directory says of it, as in a mode, shifted by
+   * 12 bits; 0 when that is not known. Undefined when it is done already, as with most files.
+   */
+  child(directory: OpenDirectory, place: Place, type: number): Promise<void> | undefined {
     if (type !== fileType) return this.#any(directory, place, type);
     let opened: OpenedFile | undefined;
     try {
@@ -125,7 +138,7 @@ class FirstPass {
     const { fd, place } = opened;
     let sending: Promise<void> | undefined;
     try {
-      sending = isSmall(opened) ? this.#sender.small(opened) : this.#file(opened);
+      sending = isSmall(opened) ? this.sender.small(opened) : this.#file(opened);
       if (sending === undefined) return undefined;
     } catch (error) {
       throw this.#failure(error, place);
@@ -147,7 +160,7 @@ class FirstPass {
     try {
       const stat = statDescriptor(fd);
       if (kindOf(stat, this.#layer) === "file") {
-        const entry = this.#look.entryOf(stat, mergedFd === undefined ? undefined : tryStat(mergedFd, name));
+        const entry = this.look.entryOf(stat, mergedFd === undefined ? undefined : tryStat(mergedFd, name));
         this.#note(directory, name, entry);
         return { fd, stat, names: listAttributes(fd), entry, place };
       }
@@ -161,8 +174,8 @@ class FirstPass {
 
   async #file(opened: OpenedFile): Promise<void> {
     const { entry, place } = opened;
-    if (entry.links > 1 && (await this.#sender.link(entry, place))) return;
-    await this.#sender.file(opened);
+    if (entry.links > 1 && (await this.sender.link(entry, place))) return;
+    await this.sender.file(opened);
   }
 
   /** Whatever has a name. */
@@ -174,14 +187,14 @@ class FirstPass {
       const stat = statAt(directory.fd, place.name);
       const kind = kindOf(stat, this.#layer);
       if (kind === "directory" && type !== directoryType && (await this.#subdirectory(directory, place))) return;
-      entry = this.#look.entryOf(stat, undefined);
+      entry = this.look.entryOf(stat, undefined);
       this.#note(directory.entry, place.name, entry);
       // What is a file was none a moment ago, or the directory does not say: that one is opened.
       if (kind === "file") sent = await this.#fileOf(directory, place);
       else if (kind !== "directory")
         sent =
-          (entry.links > 1 && (await this.#sender.link(entry, place))) ||
-          (await this.#sender.special(directory.fd, entry, place));
+          (entry.links > 1 && (await this.sender.link(entry, place))) ||
+          (await this.sender.special(directory.fd, entry, place));
     } catch (error) {
       this.#passOver(error, place);
     }
@@ -198,12 +211,12 @@ class FirstPass {
   /** False when there is no directory of this name any more. */
   async #subdirectory({ fd: dirFd, mergedFd, entry: parent }: OpenDirectory, place: Place): Promise<boolean> {
     const path = [...place.directories, place.name];
-    const fd = this.#look.openDirectory(dirFd, place.name, path.length);
+    const fd = this.look.openDirectory(dirFd, place.name, path.length);
     if (fd === undefined) return false;
     const childMerged = mergedFd === undefined ? undefined : tryOpen(mergedFd, place.name);
     try {
       const stat = statDescriptor(fd);
-      const entry = this.#look.directoryOf(fd, stat);
+      const entry = this.look.directoryOf(fd, stat);
       this.#adopt(parent, place.name, entry);
       await this.directory({ fd, mergedFd: childMerged, stat, entry, path }, place);
       return true;
@@ -233,6 +246,6 @@ class FirstPass {
   #failure(error: unknown, place: Place): DmigrateError {
     if (error instanceof DmigrateError) return error;
     if (hasErrno(error, "EXDEV")) return hasMount(this.#options.tree, error);
-    return this.#sender.failure(place, messageOf(error), error);
+    return this.sender.failure(place, messageOf(error), error);
   }
 }

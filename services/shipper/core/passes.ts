@@ -14,6 +14,7 @@ const shrinks = 0.5;
 /** Whether one more is to come before the freeze, after these. */
 export function isPassDue(passes: readonly PassOverFiles[]): boolean {
   const [last, before] = [passes.at(-1), passes.at(-2)];
-  if (last === undefined || passes.length >= mostPasses || last.ms < worthwhileMs) return false;
+  if (last === undefined) return true;
+  if (passes.length >= mostPasses || last.ms < worthwhileMs) return false;
   return before === undefined || last.bytes <= shrinks * before.bytes;
 }

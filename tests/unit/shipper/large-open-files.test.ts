@@ -62,7 +62,7 @@ describe.each(passModes)("the second pass, by %s", (mode) => {
     const seen = new Map<TreeEntry, string>();
     for (let at = 0; at < 40; at++) writeSync(fd, randomBytes(8_192), 0, 8_192, at * block + 70_000);
     const before = trees.sourceLink.bytesSent;
-    expect(await trees.contentPass(sent, seen)).toBe(true);
+    expect(await trees.passBetween(sent, seen)).toBe(true);
     const between = trees.sourceLink.bytesSent;
     // Small parts of each block, not the blocks.
     expect(between - before).toBeGreaterThan(40 * 8_192);
@@ -93,13 +93,13 @@ describe.each(passModes)("the second pass, by %s", (mode) => {
     renameSync(trees.inSource("swapped"), trees.inSource("swapped away"));
     mkdirSync(trees.inSource("swapped"));
     writeFileSync(trees.inSource("swapped/file"), "not that one");
-    await trees.contentPass(sent);
+    await trees.passBetween(sent);
     expect(readFileSync(trees.inTarget("stays")).equals(readFileSync(trees.inSource("stays")))).toBe(true);
     // Two are where they were again.
     renameSync(trees.inSource("moved"), trees.inSource("moves"));
     rmSync(trees.inSource("swapped"), { recursive: true });
     renameSync(trees.inSource("swapped away"), trees.inSource("swapped"));
-    await trees.contentPass(sent);
+    await trees.passBetween(sent);
     await trees.pass(sent);
     expect(printTree(trees.target)).toEqual(printTree(trees.source));
     fds.forEach(closeSync);
@@ -120,7 +120,7 @@ describe.each(passModes)("the second pass, by %s", (mode) => {
     })();
     const { sent } = await trees.pass();
     const seen = new Map<TreeEntry, string>();
-    for (let round = 0; round < 5; round++) await trees.contentPass(sent, seen);
+    for (let round = 0; round < 5; round++) await trees.passBetween(sent, seen);
     over.abort();
     await writer;
     await trees.pass(sent);
@@ -166,7 +166,7 @@ describe.each(passModes)("the second pass, by %s", (mode) => {
         const seen = new Map<TreeEntry, string>();
         for (const each of between) {
           each.forEach(run);
-          await trees.contentPass(sent, seen);
+          await trees.passBetween(sent, seen);
         }
         after.forEach(run);
         await trees.pass(sent);
