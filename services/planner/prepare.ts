@@ -10,9 +10,10 @@
  *
  * The probe measures the link, unless its speed is known or makes no difference, and the rest goes by the plan that follows
  * from it. The restore of a large container waits for it, since Docker's work would be measured too, and for an image that is
- * missing at the destination. The files wait for neither: what comes before the container's are mounted there is kept
- * (shipper/held-job.ts). Memory that is sent ahead comes last but for the files that have changed by then, so that little changes before
- * the freeze. The checkpoint is made ready last, too, unless the rest takes no time: what is looked at for it may change.
+ * missing at the destination. The files wait for Docker to mount the container's, which comes long before all is ready there,
+ * but not for an image: what comes before it is kept (shipper/held-job.ts). Memory that is sent ahead comes last, but for the
+ * files that have changed by then, so that little of it changes before the freeze. The checkpoint is made ready last, too,
+ * unless the rest takes no time: what is looked at for it may change.
  */
 import { randomBytes } from "node:crypto";
 import type { Endpoint } from "../shared/contracts/common.ts";
@@ -130,8 +131,10 @@ export async function prepare(run: Run, inspection: Inspection): Promise<void> {
     journal.update({ destinationContainerId: containerId });
     goOn();
   };
+  /** Where files go. Resolves once they are mounted, long before the restore is ready, or at once where that takes a while. */
   const target = async (): Promise<void> => {
-    await destination.shipper.put(`/receives/${id}/target`, { volumes, binds: moveBinds }, anything, call);
+    const body = { volumes, binds: moveBinds, ahead: plan.shipImage };
+    await destination.shipper.put(`/receives/${id}/target`, body, anything, { timeoutMs: timing.createMs, signal });
     goOn();
   };
   const ready = (): Promise<unknown> =>

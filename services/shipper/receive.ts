@@ -104,20 +104,23 @@ export class Receive {
 
   /**
    * From now on files may come: they wait until Docker has the container's files mounted, and it is known where the layer,
-   * the volumes and the log are written to. Why that can't be found out is told to whoever sends them.
+   * the volumes and the log are written to. Resolves then, or at once where they come `ahead`; why that can't be found out is
+   * thrown, and told to whoever sends files. `signal` ends the waiting, unless it is for such files.
    */
-  setTarget(target: ReceiveTarget): void {
-    this.#ended.signal.throwIfAborted();
-    const places = this.#findPlaces(target);
+  async setTarget(target: ReceiveTarget, signal: AbortSignal): Promise<void> {
+    const { signal: ended } = this.#ended;
+    ended.throwIfAborted();
+    const places = this.#findPlaces(target, target.ahead ? ended : AbortSignal.any([signal, ended]));
     this.#places = places;
     this.#setting = Promise.allSettled([this.#setting, places]);
+    if (!target.ahead) await places;
   }
 
-  async #findPlaces({ volumes, binds }: ReceiveTarget): Promise<Map<string, TreePlace>> {
+  async #findPlaces({ volumes, binds }: ReceiveTarget, signal: AbortSignal): Promise<Map<string, TreePlace>> {
     const { docker, stateDir } = this.#deps;
     const { dir, mountedMark } = migrationPaths(stateDir, this.request.migrationId);
     await mkdir(dir, { recursive: true, mode: 0o700 });
-    await untilReached(mountedMark, this.#ended.signal);
+    await untilReached(mountedMark, signal);
     const containerId = containerIdSchema.parse(await readFile(mountedMark, "utf8"));
     const { upper, merged, lowers } = await readNotedLayer(stateDir, containerId);
     const places = new Map<string, TreePlace>();

@@ -199,13 +199,13 @@ export function registerReceiveRoutes(app: App, receives: Receives): void {
     createRoute({
       method: "put",
       path: "/receives/{id}/target",
-      summary: "Destination: where files go; what comes before this node's restorer has them mounted waits for that",
+      summary: "Destination: where files go; answers once this node's restorer has the container's files mounted",
       request: { params: migrationParams, ...jsonBody(receiveTargetSchema) },
       responses: { 200: json(receiveSchema, "files may come"), ...problems },
     }),
-    (c) => {
+    async (c) => {
       const receive = receives.get(c.req.valid("param").id);
-      receive.setTarget(c.req.valid("json"));
+      await receive.setTarget(c.req.valid("json"), c.req.raw.signal);
       return c.json(receive.report(), 200);
     },
   );

@@ -204,8 +204,9 @@ const answers: Record<string, Answer> = {
     return receive(node, migrationId);
   },
   "GET /receives/:id": ({ node, id }) => receive(node, id),
-  "PUT /receives/:id/target": ({ node, id, body }) => {
-    read(receiveTargetSchema, body);
+  "PUT /receives/:id/target": async ({ node, id, body }) => {
+    const { ahead } = read(receiveTargetSchema, body);
+    if (!ahead) await until(() => !node.receives.has(id) || node.restores.has(id));
     need(node.receives.get(id), `receive ${id}`).target = true;
     return receive(node, id);
   },
