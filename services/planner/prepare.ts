@@ -131,9 +131,9 @@ export async function prepare(run: Run, inspection: Inspection): Promise<void> {
     journal.update({ destinationContainerId: containerId });
     goOn();
   };
-  /** Where files go. Resolves once they are mounted, long before the restore is ready, or at once where that takes a while. */
-  const target = async (): Promise<void> => {
-    const body = { volumes, binds: moveBinds, ahead: plan.shipImage };
+  /** Where files go. Resolves once they are mounted, long before the restore is ready, or at once where some may come before. */
+  const target = async ({ aheadBytes }: Plan): Promise<void> => {
+    const body = { volumes, binds: moveBinds, aheadBytes };
     await destination.shipper.put(`/receives/${id}/target`, body, anything, { timeoutMs: timing.createMs, signal });
     goOn();
   };
@@ -179,8 +179,11 @@ export async function prepare(run: Run, inspection: Inspection): Promise<void> {
   const measured = isProbeFirst(run, plan) ? probed : Promise.resolve();
   const imaged = plan.shipImage ? probed.then(image) : measured;
   const restored = imaged.then(restore);
-  const targeted = received.then(target);
-  const filesCopied = Promise.all([probed, targeted]).then(firstPass);
+  const targeted = probed.then(async (newPlan) => {
+    if (newPlan.aheadBytes === 0) await imaged;
+    await target(newPlan);
+  });
+  const filesCopied = targeted.then(firstPass);
   const copiesLittle = profile.writableLayerBytes + profile.volumeBytes + logBytes(profile) <= littleBytes;
   const readied = probed.then(async ({ precopy: isLong }) => {
     if (copiesLittle && !isLong && !plan.shipImage) await ready();

@@ -51,6 +51,8 @@ export class Receive {
   readonly #jobs: ReceiveJobs;
   /** Where the container's trees go, once Docker has its files mounted. */
   #places: Promise<Map<string, TreePlace>> | undefined;
+  /** Of files that come before, what may wait on disk. */
+  #aheadBytes = 0;
   /** Settled once no target is being looked for. */
   #setting: Promise<unknown> = Promise.resolve();
   /** Absent while the container is not known, and for one whose log does not come. */
@@ -104,16 +106,18 @@ export class Receive {
 
   /**
    * From now on files may come: they wait until Docker has the container's files mounted, and it is known where the layer,
-   * the volumes and the log are written to. Resolves then, or at once where they come `ahead`; why that can't be found out is
+   * the volumes and the log are written to. Resolves then, or at once where some may come ahead; why that can't be found out is
    * thrown, and told to whoever sends files. `signal` ends the waiting, unless it is for such files.
    */
   async setTarget(target: ReceiveTarget, signal: AbortSignal): Promise<void> {
     const { signal: ended } = this.#ended;
+    const isAhead = target.aheadBytes > 0;
     ended.throwIfAborted();
-    const places = this.#findPlaces(target, target.ahead ? ended : AbortSignal.any([signal, ended]));
+    const places = this.#findPlaces(target, isAhead ? ended : AbortSignal.any([signal, ended]));
     this.#places = places;
+    this.#aheadBytes = target.aheadBytes;
     this.#setting = Promise.allSettled([this.#setting, places]);
-    if (!target.ahead) await places;
+    if (!isAhead) await places;
   }
 
   async #findPlaces({ volumes, binds }: ReceiveTarget, signal: AbortSignal): Promise<Map<string, TreePlace>> {
@@ -263,7 +267,7 @@ export class Receive {
     return new HeldJob({
       // Without a target the job says so.
       ready: this.#places ?? Promise.resolve(),
-      openSpool: async () => Spool.open((await dockerInfo(docker, Infinity)).DockerRootDir),
+      openSpool: async () => Spool.open((await dockerInfo(docker, Infinity)).DockerRootDir, this.#aheadBytes),
       job,
     });
   }

@@ -157,7 +157,8 @@ export class Transfer implements Attachable {
   /** Sends the image as `docker save` writes it, without the layers that the destination has. */
   shipImage({ imageId, imageRef, layersPresent }: ShipImage, signal: AbortSignal): Promise<Shipped> {
     return this.#job(signal, (jobs, bounded) =>
-      jobs.run({ kind: "image", imageId, imageRef }, 4, bounded, (job) =>
+      // Before the files, which wait for it at the destination.
+      jobs.run({ kind: "image", imageId, imageRef }, 3, bounded, (job) =>
         saveImage(this.#deps.docker, { imageId, layersPresent }, job),
       ),
     );

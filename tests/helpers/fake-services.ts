@@ -205,8 +205,8 @@ const answers: Record<string, Answer> = {
   },
   "GET /receives/:id": ({ node, id }) => receive(node, id),
   "PUT /receives/:id/target": async ({ node, id, body }) => {
-    const { ahead } = read(receiveTargetSchema, body);
-    if (!ahead) await until(() => !node.receives.has(id) || node.restores.has(id));
+    const { aheadBytes } = read(receiveTargetSchema, body);
+    if (aheadBytes === 0) await until(() => !node.receives.has(id) || node.restores.has(id));
     need(node.receives.get(id), `receive ${id}`).target = true;
     return receive(node, id);
   },

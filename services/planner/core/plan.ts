@@ -49,6 +49,7 @@ export type PlanNumbers = Pick<
   | "compression"
   | "log"
   | "pull"
+  | "aheadBytes"
   | "expectedBytes"
   | "reasons"
 >;
@@ -80,6 +81,7 @@ export function computePlan(input: PlanInput): PlanNumbers {
   const compression = planCompression(source, destination, link);
   const { log, reason: logReason } = planLogRoom(profile);
   const pull = planPull(input);
+  const ahead = planAhead(input, link);
   const expectedBytes =
     profile.memoryBytes +
     profile.writableLayerBytes +
@@ -98,6 +100,7 @@ export function computePlan(input: PlanInput): PlanNumbers {
     compression: compression.value,
     ...(log !== undefined && { log }),
     ...(pull.ref !== undefined && { pull: pull.ref }),
+    aheadBytes: ahead.value,
     expectedBytes,
     reasons: [
       input.link.reason,
@@ -109,7 +112,7 @@ export function computePlan(input: PlanInput): PlanNumbers {
       early.reason,
       compression.reason,
       logReason,
-      ...(input.shipImage ? [pull.reason] : []),
+      ...(input.shipImage ? [pull.reason, ahead.reason] : []),
       expectedReason(input, expectedBytes),
       ...notes(input),
     ],
@@ -266,6 +269,23 @@ function planEarlyPages(
     };
   }
   return { value: true, reason: `memory is sent from the freeze on: ${idle.toFixed(1)} cores are idle` };
+}
+
+/** What waits on disk is read and written again at about this rate: over such a link it comes as quickly when there is a place for it. */
+const keptBytesPerSecond = 4e8;
+const littleKeptBytes = 64 * MiB;
+
+/** How much of the files is sent before the container can be made, for which the image must be there. */
+function planAhead({ profile, shipImage }: PlanInput, link: number | undefined): Choice<number> {
+  const files = profile.writableLayerBytes + profile.volumeBytes;
+  if (!shipImage || files === 0) return { value: 0, reason: "there are no files to come beside the image" };
+  const isSlow = link !== undefined && link < keptBytesPerSecond;
+  const value = isSlow ? files : Math.min(files, littleKeptBytes);
+  const speed = link === undefined ? "a link of unknown speed" : rate(link);
+  return {
+    value,
+    reason: `files beside the image: over ${speed}, ${size(value)} of ${size(files)} wait for it at the destination`,
+  };
 }
 
 function planCompression(

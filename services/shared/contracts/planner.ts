@@ -92,6 +92,8 @@ export const planSchema = z
     pull: repoDigestSchema.optional(),
     /** How many of the image's layers the destination has. */
     layersPresent: countSchema.default(0),
+    /** So much of the container's files comes side by side with a missing image, and waits for it on the destination's disk. */
+    aheadBytes: countSchema.default(0),
     moveBinds: z.array(bindPathSchema).default([]),
     /** The container's log, and the room that is kept for what is added to it; absent when it does not move. */
     log: logRoomSchema.optional(),

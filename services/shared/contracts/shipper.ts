@@ -108,8 +108,10 @@ export const deletedTransferSchema = z.object({
 export const receiveTargetSchema = z.strictObject({
   volumes: z.array(volumeNameSchema).max(256),
   binds: z.array(bindPathSchema).max(64).default([]),
-  /** Answered at once: files that come before the container's are mounted wait for that on disk. */
-  ahead: z.boolean().default(false),
+  /**
+   * So much of files that come before the container's are mounted waits for that on disk, and then this is answered at once.
+   */
+  aheadBytes: countSchema.default(0),
 });
 export type ReceiveTarget = z.infer<typeof receiveTargetSchema>;
 

@@ -9,7 +9,7 @@ import { RoomGuard } from "./room-guard.ts";
 
 /** Of a file without a name; Node has no constant for it. */
 const temporaryFile = 0o20000000 | constants.O_DIRECTORY;
-/** Of what is free: the frames themselves will need as much again. */
+/** Of what is free: what the frames hold will need as much again. */
 const mostPart = 1 / 4;
 const punchEveryBytes = 16 << 20;
 
@@ -21,19 +21,19 @@ export class Spool {
   #lengths: number[] = [];
   #end = 0;
 
-  private constructor(file: FileHandle, directory: string) {
+  private constructor(file: FileHandle, directory: string, mostBytes: number) {
     const { bavail, bsize } = statfsSync(directory);
     this.#file = file;
-    this.#mostBytes = bavail * bsize * mostPart;
+    this.#mostBytes = Math.min(mostBytes, bavail * bsize * mostPart);
     this.#room = new RoomGuard(directory);
   }
 
-  /** On the file system of `directory`; undefined where that has no files without a name. */
-  static async open(directory: string): Promise<Spool | undefined> {
+  /** On the file system of `directory`, for up to `mostBytes`; undefined where that has no files without a name. */
+  static async open(directory: string, mostBytes: number): Promise<Spool | undefined> {
     const file = await open(directory, constants.O_RDWR | temporaryFile, 0o600).catch(() => undefined);
     if (file === undefined) return undefined;
     try {
-      return new Spool(file, directory);
+      return new Spool(file, directory, mostBytes);
     } catch (error) {
       await file.close();
       throw error;

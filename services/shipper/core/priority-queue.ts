@@ -1,7 +1,7 @@
 /**
  * What leaves the source, most urgent first: 0 faulted pages · 1 what the resume waits for (CRIU images, the file
- * delta) · 2 pages near a fault · 3 background pages · 4 files that no resume waits for. 0 and 1 are strict; the rest
- * share by weight, in bytes, so that none starves. Within a class: first in, first out.
+ * delta) · 2 pages near a fault · 3 background pages, and the container's image · 4 files that no resume waits for. 0 and 1
+ * are strict; the rest share by weight, in bytes, so that none starves. Within a class: first in, first out.
  */
 
 export type Priority = 0 | 1 | 2 | 3 | 4;

@@ -98,6 +98,29 @@ describe("memory before the resume", () => {
   });
 });
 
+describe("files beside a missing image", () => {
+  const profile = { ...fakeProfile(), writableLayerBytes: 100 * MiB, volumeBytes: 900 * MiB };
+  const ahead = (mbit: number | undefined, changes: Partial<PlanInput> = {}): number =>
+    computePlan(
+      input({
+        shipImage: true,
+        profile,
+        source: node({ ...(mbit !== undefined && { linkMbitPerSecond: mbit }) }),
+        ...changes,
+      }),
+    ).aheadBytes;
+  test("all of them over a slow link, few where they come as quickly later", () => {
+    expect(ahead(1_000)).toBe(1_000 * MiB);
+    expect(ahead(10_000)).toBe(64 * MiB);
+    expect(ahead(undefined)).toBe(64 * MiB);
+    expect(ahead(10_000, { profile: { ...profile, volumeBytes: 0, writableLayerBytes: MiB } })).toBe(MiB);
+  });
+  test("none where there are none, or the image is there", () => {
+    expect(ahead(1_000, { profile: { ...profile, volumeBytes: 0, writableLayerBytes: 0 } })).toBe(0);
+    expect(ahead(1_000, { shipImage: false })).toBe(0);
+  });
+});
+
 describe("link", () => {
   const over = (mbit: number | undefined, changes: Partial<NodeResources> = {}) =>
     computePlan(

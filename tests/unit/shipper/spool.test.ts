@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { fstatSync, readdirSync, statfsSync } from "node:fs";
+import { fstatSync, readdirSync } from "node:fs";
 import { expect, test } from "vitest";
 import { Spool } from "../../../services/shipper/adapters/spool.ts";
 import { descriptorsIn } from "../../helpers/open-files.ts";
@@ -9,7 +9,7 @@ const MiB = 1 << 20;
 
 test("gives frames back as they came, and the room with them; nothing has a name", async () => {
   const directory = temporaryDirectory("spool-");
-  const spool = (await Spool.open(directory)) as Spool;
+  const spool = (await Spool.open(directory, 64 * MiB)) as Spool;
   const frames = [...Array(40).keys()].map((at) => randomBytes(at === 7 ? 0 : MiB - at));
   for (const frame of frames) expect(await spool.add(frame)).toBe(true);
   expect(readdirSync(directory)).toEqual([]);
@@ -30,16 +30,15 @@ test("gives frames back as they came, and the room with them; nothing has a name
   await spool.close();
 });
 
-test("takes a quarter of what is free, and says so", async () => {
-  const { bavail, bsize } = statfsSync(temporaryDirectory("spool-"));
-  const spool = (await Spool.open(temporaryDirectory("spool-"))) as Spool;
-  const huge = { length: Math.ceil((bavail * bsize) / 4) + 64 * MiB } as Buffer;
-  expect(await spool.add(huge)).toBe(false);
-  expect(await spool.add(Buffer.from("a little"))).toBe(true);
+test("takes as much as it was opened for, and says so", async () => {
+  const spool = (await Spool.open(temporaryDirectory("spool-"), 2 * MiB)) as Spool;
+  for (let n = 0; n < 2; n++) expect(await spool.add(Buffer.alloc(MiB))).toBe(true);
+  expect(await spool.add(Buffer.from("a little"))).toBe(false);
+  expect(await spool.add(Buffer.alloc(0))).toBe(true);
   await spool.close();
 });
 
 test("where files without a name cannot be had there is none", async () => {
-  expect(await Spool.open("/proc")).toBeUndefined();
-  expect(await Spool.open("/nonexistent")).toBeUndefined();
+  expect(await Spool.open("/proc", MiB)).toBeUndefined();
+  expect(await Spool.open("/nonexistent", MiB)).toBeUndefined();
 });
