@@ -32,6 +32,8 @@ export interface Inspection {
   destination: NodeClients;
   replaces: string | undefined;
   needs: Needs;
+  /** Layers of the image that the destination has. */
+  layersPresent: readonly string[];
   /** What the destination has. */
   resources: NodeResources;
 }
@@ -60,13 +62,12 @@ export async function inspect(deps: InspectDeps, request: CreateMigration): Prom
   // On its own node the container's name is taken by itself: nothing to be learnt from asking there.
   const check =
     request.from === request.to
-      ? { imagePresent: true, layersPresent: 0, refusals: [] }
+      ? { imagePresent: true, layersPresent: [], refusals: [] }
       : await destination.restorer.post(
           "/restores/check",
           {
             container: profile.spec,
-            // containerd's images name their layers by other digests than Docker tells.
-            imageLayers: there.docker.imageStore === "containerd" ? [] : profile.imageLayers,
+            imageLayers: profile.imageLayers,
             moveBinds,
             sharedBinds: sharedBinds(profile.bindMounts, request.sharedPaths),
             ...(replaces !== undefined && { replaces }),
@@ -78,7 +79,15 @@ export async function inspect(deps: InspectDeps, request: CreateMigration): Prom
   const shipImage = !check.imagePresent;
   const { from, to, mode } = request;
   const ends = { from, to, source: here, destination: there };
-  const facts = { mode, source: here, destination: there, profile, shipImage, layersPresent, pullFrom };
+  const facts = {
+    mode,
+    source: here,
+    destination: there,
+    profile,
+    shipImage,
+    layersPresent: layersPresent.length,
+    pullFrom,
+  };
   const speed = (link: MeasuredLink | undefined): LinkSpeed => linkSpeed(ends, link, deps.clock.epoch());
   const refusals = findRefusals({
     ...ends,
@@ -97,7 +106,7 @@ export async function inspect(deps: InspectDeps, request: CreateMigration): Prom
     mode,
     ...computePlan({ ...facts, link: speed(deps.links.find(from, to)) }),
     shipImage,
-    layersPresent,
+    layersPresent: layersPresent.length,
     moveBinds,
     refusals,
   };
@@ -106,5 +115,5 @@ export async function inspect(deps: InspectDeps, request: CreateMigration): Prom
     ...computePlan({ ...facts, link: speed(link), open: before }),
   });
   const needs = needsOf({ profile, mode, shipImage });
-  return { plan, planAnew, profile, source, destination, replaces, needs, resources: there };
+  return { plan, planAnew, profile, source, destination, replaces, needs, layersPresent, resources: there };
 }

@@ -38,7 +38,7 @@ const littleBytes = 32 << 20;
 /** Throws at the first failure, or `cancelled`, once nothing that was asked for is under way; the caller rolls back. */
 export async function prepare(run: Run, inspection: Inspection): Promise<void> {
   const { id, journal, source, destination, timing, links, linkSecurity: security } = run;
-  const { profile, plan } = inspection;
+  const { profile, plan, layersPresent } = inspection;
   const call = { timeoutMs: timing.callMs };
   const failed = new AbortController();
   const signal = AbortSignal.any([run.cancelled, failed.signal]);
@@ -101,7 +101,7 @@ export async function prepare(run: Run, inspection: Inspection): Promise<void> {
   };
   const image = async (): Promise<void> => {
     const { imageId, imageRef } = profile.spec;
-    const { layersPresent, pull } = plan;
+    const { pull } = plan;
     const timeoutMs = moveTimeoutMs(timing, profile.imageBytes);
     const send = async (wanted: AbortSignal): Promise<void> => {
       const body = { imageId, imageRef, layersPresent };

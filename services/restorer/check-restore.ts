@@ -15,8 +15,13 @@ export async function checkRestore(
     engine.imageId(container.imageId),
     readNodeFacts(engine, container, { moveBinds, sharedBinds }),
   ]);
-  const layersPresent =
-    image === undefined && imageLayers.length > 0 ? sharedLayers(imageLayers, await engine.imageLayers()) : 0;
+  const layersPresent = image === undefined ? await layersHere(engine, imageLayers) : [];
   const refusals = refuse(container, replaces, facts, runtimeName);
   return { imagePresent: image !== undefined, layersPresent, refusals };
+}
+
+/** Docker itself has a layer only upon those that lie below it; containerd has each by itself. */
+async function layersHere(engine: Engine, layers: readonly string[]): Promise<string[]> {
+  if (layers.length === 0) return [];
+  return (await engine.layersInContainerd(layers)) ?? layers.slice(0, sharedLayers(layers, await engine.imageLayers()));
 }

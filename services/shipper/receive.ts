@@ -247,7 +247,7 @@ export class Receive {
     }
     if (spec.kind === "log" || spec.kind === "logRenames") return this.#logJob(spec);
     if (spec.kind === "probe") return probeSink();
-    const load = new ImageLoad(this.#deps.docker, spec.imageId, spec.imageRef);
+    const load = new ImageLoad(this.#deps.docker, spec);
     return {
       write: (payload) => load.write(payload),
       finish: async () => {

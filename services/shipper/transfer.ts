@@ -158,7 +158,7 @@ export class Transfer implements Attachable {
   shipImage({ imageId, imageRef, layersPresent }: ShipImage, signal: AbortSignal): Promise<Shipped> {
     return this.#job(signal, (jobs, bounded) =>
       // Before the files, which wait for it at the destination.
-      jobs.run({ kind: "image", imageId, imageRef }, 3, bounded, (job) =>
+      jobs.run({ kind: "image", imageId, imageRef, layersLeftOut: layersPresent }, 3, bounded, (job) =>
         saveImage(this.#deps.docker, { imageId, layersPresent }, job),
       ),
     );

@@ -66,6 +66,23 @@ describe("nodes with the containerd image store", { timeout: 120_000 }, () => {
     await removeContainers([a, b]);
   });
 
+  it("ask for those layers of an image that they lack", async () => {
+    const { a, b } = lab.nodes;
+    for (const { Id } of await b.docker.listImages()) await b.docker.getImage(Id).remove({ force: true });
+    await startContainer(a, "base", ["sleep", "infinity"]);
+    await user.migrate({ container: "base", from: "a", to: "b" });
+    await startContainer(a, "files", ["sleep", "infinity"], { Image: derived });
+    const { plan, bytesSent } = await user.migrate({ container: "files", from: "a", to: "b" });
+    expect(plan).toMatchObject({ shipImage: true, layersPresent: 1 });
+    expect(bytesSent).toBeLessThan(5_000_000);
+    expect(await execIn(b.docker.getContainer("files"), ["cat", "/usr/local/built"])).toBe("built\n");
+    const listed = ["sh", "-c", `docker save ${derived} | tar -t | sort`];
+    const [here, there] = await Promise.all([a, b].map((node) => node.exec(listed)));
+    expect(here?.stdout).toContain("blobs/sha256/");
+    expect(there?.stdout).toBe(here?.stdout);
+    await removeContainers([a, b]);
+  });
+
   it("are as they were after a migration that was cancelled", async () => {
     const { a, b } = lab.nodes;
     await startContainer(a, "files", ["sleep", "infinity"]);

@@ -1,6 +1,14 @@
 /** The calls of the node's Docker that a checkpoint needs, each bounded in time, failures in our terms. */
 import type Docker from "dockerode";
-import { aMomentMs, dockerError, dockerInfo, dockerStatus, endOf } from "../../shared/adapters/docker.ts";
+import {
+  aMomentMs,
+  dockerError,
+  dockerInfo,
+  dockerStatus,
+  endOf,
+  hasContainerdStore,
+} from "../../shared/adapters/docker.ts";
+import { layerBlobs } from "../../shared/adapters/image-blobs.ts";
 import { DmigrateError, messageOf } from "../../shared/errors.ts";
 import type { RestartPolicy } from "../../shared/contracts/common.ts";
 
@@ -19,7 +27,7 @@ export interface Engine {
   waitStopped(containerId: string, timeoutMs: number): Promise<void>;
   /** Removes a stopped container; its volumes stay. One that is gone already is fine. */
   remove(containerId: string): Promise<void>;
-  /** Bytes of the image, or undefined when Docker has no such image. */
+  /** Undefined when Docker has no such image. `layers`: their digests as in an archive of it, where they can be told. */
   image(imageId: string): Promise<{ bytes: number; layers: string[]; repoDigests: string[] } | undefined>;
   networkDriver(networkId: string): Promise<string>;
   volume(name: string): Promise<Docker.VolumeInspectInfo>;
@@ -73,7 +81,10 @@ export function createEngine(docker: Docker): Engine {
       const found = await optional(`image ${id}`, docker.getImage(id).inspect());
       // The types do not know that it may be null.
       const digests = found?.RepoDigests as string[] | null | undefined;
-      return found && { bytes: found.Size, layers: found.RootFS.Layers ?? [], repoDigests: digests ?? [] };
+      if (found === undefined) return undefined;
+      const info = await call("docker info", dockerInfo(docker, aMomentMs));
+      const layers = hasContainerdStore(info) ? await layerBlobs(info, found.Id) : (found.RootFS.Layers ?? []);
+      return { bytes: found.Size, layers, repoDigests: digests ?? [] };
     },
     networkDriver: async (id) => (await call(`network ${id}`, docker.getNetwork(id).inspect())).Driver,
     volume: (volume) => call(`volume ${volume}`, docker.getVolume(volume).inspect()),

@@ -7,7 +7,15 @@ import type { ContainerEnd } from "../../shared/core/container-events.ts";
 import { jsonLogLimits, jsonLogPath, type LogLimits } from "../../shared/adapters/container-log.ts";
 import { shownLayer, type LayerPaths } from "../../shared/adapters/overlay-layer.ts";
 import { runtimeName } from "../../shared/adapters/resources.ts";
-import { aMomentMs, dockerError, dockerInfo, dockerStatus, endOf } from "../../shared/adapters/docker.ts";
+import {
+  aMomentMs,
+  dockerError,
+  dockerInfo,
+  dockerStatus,
+  endOf,
+  hasContainerdStore,
+} from "../../shared/adapters/docker.ts";
+import { presentBlobs } from "../../shared/adapters/image-blobs.ts";
 import { DmigrateError } from "../../shared/errors.ts";
 import type { PresentContainer, PresentVolume } from "../core/refuse.ts";
 
@@ -31,6 +39,8 @@ export interface Engine {
   imageId(ref: string): Promise<string | undefined>;
   /** Of each image the digests of its layers (diff ids), the lowest first. */
   imageLayers(): Promise<string[][]>;
+  /** Those of the layers that containerd has; undefined where Docker keeps images itself. */
+  layersInContainerd(digests: readonly string[]): Promise<string[] | undefined>;
   /** Pulls an image; throws `upstream` with what Docker or the registry say against it. */
   pullImage(ref: string, signal: AbortSignal): Promise<void>;
   /** Takes a name off an image, and removes the image with its last one. Nothing when there is none. */
@@ -109,6 +119,10 @@ export function createEngine(docker: Docker): Engine {
       for (const { Id } of await ask("the list of images", docker.listImages()))
         layers.push((await find(`image ${Id}`, docker.getImage(Id).inspect()))?.RootFS.Layers ?? []);
       return layers;
+    },
+    async layersInContainerd(digests) {
+      const info = await ask("Docker", dockerInfo(docker, aMomentMs));
+      return hasContainerdStore(info) ? presentBlobs(info, digests) : undefined;
     },
     async pullImage(ref, signal) {
       const answer = await ask(`pulling ${ref}`, docker.pull(ref, { abortSignal: signal }));

@@ -19,7 +19,13 @@ export interface DockerInfo {
   CgroupVersion?: string;
   Runtimes?: Record<string, { path?: string }>;
   SecurityOptions?: string[] | null;
+  /** From Docker 28 on. */
+  Containerd?: { Address?: string; Namespaces?: { Containers?: string } };
 }
+
+/** Whether containerd keeps Docker's images, rather than Docker itself. */
+export const hasContainerdStore = ({ DriverStatus }: DockerInfo): boolean =>
+  DriverStatus?.some(([name, value]) => name === "driver-type" && value === "io.containerd.snapshotter.v1") ?? false;
 
 /**
  * How old an answer may be where it was asked for just before: to give it takes Docker some 10 ms. A plan begins with the

@@ -3,7 +3,7 @@ import { access, readdir, readFile, statfs } from "node:fs/promises";
 import { arch, availableParallelism, loadavg, release } from "node:os";
 import type Docker from "dockerode";
 import type { NodeResources } from "../contracts/common.ts";
-import { dockerError, dockerInfo, type DockerInfo } from "./docker.ts";
+import { dockerError, dockerInfo, hasContainerdStore, type DockerInfo } from "./docker.ts";
 import { migrationsDir } from "../node-paths.ts";
 import { run } from "./run.ts";
 
@@ -46,7 +46,7 @@ export function createResourceProbe(deps: ResourceProbeDeps): () => Promise<Node
       docker: {
         version: info.ServerVersion,
         storageDriver: info.Driver,
-        imageStore: isContainerdStore(info) ? "containerd" : "docker",
+        imageStore: hasContainerdStore(info) ? "containerd" : "docker",
         rootDir: info.DockerRootDir,
         cgroupVersion: info.CgroupVersion ?? "1",
         runtimes,
@@ -58,16 +58,13 @@ export function createResourceProbe(deps: ResourceProbeDeps): () => Promise<Node
   };
 }
 
-const isContainerdStore = ({ DriverStatus }: DockerInfo): boolean =>
-  DriverStatus?.some(([name, value]) => name === "driver-type" && value === "io.containerd.snapshotter.v1") ?? false;
-
 /** Where containerd keeps images and layers unless its configuration says otherwise. */
 const containerdRootDir = "/var/lib/containerd";
 
 /** Volumes and logs are Docker's; layers may be containerd's, on a file system of their own. */
 async function freeForDocker(info: DockerInfo): Promise<number> {
   const free = await freeBytes(info.DockerRootDir);
-  return isContainerdStore(info) ? Math.min(free, (await freeBytes(containerdRootDir)) || free) : free;
+  return hasContainerdStore(info) ? Math.min(free, (await freeBytes(containerdRootDir)) || free) : free;
 }
 
 async function readVersions(): Promise<{ criuVersion?: string; runcVersion?: string }> {

@@ -47,7 +47,7 @@ export const containerSpecSchema = z
   .openapi("ContainerSpec");
 export type ContainerSpec = z.infer<typeof containerSpecSchema>;
 
-/** More than any image has. */
+/** Digests of layers as they are in an archive of the image, the lowest first; more than any image has. */
 export const imageLayersSchema = z.array(imageIdSchema).max(512).default([]);
 
 export const refusalSchema = z.object({ code: z.string(), message: z.string() });

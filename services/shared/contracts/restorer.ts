@@ -101,8 +101,8 @@ export type CheckRestore = Pick<CreateRestore, "container" | "moveBinds" | "repl
 export const restoreCheckSchema = z
   .object({
     imagePresent: z.boolean(),
-    /** How many of the image's first layers other images here have: they need not be sent. */
-    layersPresent: countSchema.default(0),
+    /** Those of the missing image's layers that are here already: they need not be sent. */
+    layersPresent: imageLayersSchema,
     refusals: z.array(z.object({ code: z.string(), message: z.string() })),
   })
   .openapi("RestoreCheck");

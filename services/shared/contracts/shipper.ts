@@ -3,6 +3,7 @@
  * receiver of files. The destination connects to the source's data port; both know the migration's secret.
  */
 import { z } from "@hono/zod-openapi";
+import { imageLayersSchema } from "./container.ts";
 import { frozenProcessSchema } from "./dumper.ts";
 import {
   bindPathSchema,
@@ -53,8 +54,8 @@ export type LinkProbe = z.infer<typeof linkProbeSchema>;
 export const shipImageSchema = z.strictObject({
   imageId: imageIdSchema,
   imageRef: z.string().max(512),
-  /** How many of its first layers the destination has, and need not be sent. */
-  layersPresent: countSchema.default(0),
+  /** Those of its layers that the destination has, and need not be sent. */
+  layersPresent: imageLayersSchema,
 });
 export type ShipImage = z.infer<typeof shipImageSchema>;
 /** Query of POST …/images and …/log: with `when`, they are sent as soon as this node's dumper has sealed the checkpoint. */

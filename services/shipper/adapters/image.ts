@@ -2,7 +2,9 @@
 import { PassThrough, Readable } from "node:stream";
 import { text } from "node:stream/consumers";
 import type Docker from "dockerode";
-import { dockerError, dockerInfo } from "../../shared/adapters/docker.ts";
+import { dockerError, dockerInfo, hasContainerdStore } from "../../shared/adapters/docker.ts";
+import { presentBlobs } from "../../shared/adapters/image-blobs.ts";
+import type { JobSpec } from "../../shared/core/frames/job-message.ts";
 import { DmigrateError } from "../../shared/errors.ts";
 import { LayerFilter } from "../core/layer-filter.ts";
 import type { JobWork } from "../file-jobs.ts";
@@ -10,18 +12,17 @@ import { askDocker } from "./ask-docker.ts";
 import { FrameFiller } from "./frame-filler.ts";
 import { RoomGuard } from "./room-guard.ts";
 
-/** Sends an image of this node, without its first `layersPresent` layers. Throws `not-found`, `upstream`. */
+/** Sends an image of this node, without the layers of these digests. Throws `not-found`, `upstream`. */
 export async function saveImage(
   docker: Docker,
-  { imageId, layersPresent }: { imageId: string; layersPresent: number },
+  { imageId, layersPresent }: { imageId: string; layersPresent: readonly string[] },
   job: JobWork,
 ): Promise<void> {
   const { signal } = job;
   const frames = new FrameFiller(job);
   const image = docker.getImage(imageId);
   const what = `image ${imageId}`;
-  const { Layers = [] } = layersPresent > 0 ? (await askDocker(what, image.inspect())).RootFS : {};
-  const filter = new LayerFilter(Layers.slice(0, layersPresent));
+  const filter = new LayerFilter(layersPresent);
   const stream = await askDocker(what, image.get());
   const abort = (): void => {
     destroy(stream);
@@ -46,21 +47,25 @@ function destroy(stream: NodeJS.ReadableStream): void {
   if (stream instanceof Readable) stream.destroy();
 }
 
+type ImageSpec = Extract<JobSpec, { kind: "image" }>;
+
 /** An image on its way into this node's Docker. */
 export class ImageLoad {
   readonly #docker: Docker;
   readonly #imageId: string;
   readonly #imageRef: string;
+  readonly #layersLeftOut: readonly string[];
   readonly #body = new PassThrough({ highWaterMark: 1 << 20 });
   readonly #abort = new AbortController();
   readonly #tagsBefore: Promise<Map<string, string>>;
   readonly #loaded: Promise<string>;
   readonly #room: Promise<RoomGuard>;
 
-  constructor(docker: Docker, imageId: string, imageRef: string) {
+  constructor(docker: Docker, { imageId, imageRef, layersLeftOut }: ImageSpec) {
     this.#docker = docker;
     this.#imageId = imageId;
     this.#imageRef = imageRef;
+    this.#layersLeftOut = layersLeftOut;
     this.#body.on("error", () => undefined);
     this.#room = dockerInfo(docker).then(({ DockerRootDir }) => new RoomGuard(DockerRootDir));
     this.#room.catch(() => undefined);
@@ -98,6 +103,7 @@ export class ImageLoad {
         `what was loaded is not image ${this.#imageId}: the two nodes' Docker keep images in different ways ` +
           "(containerd image store on one of them?)",
       );
+    await this.#refuseParts();
     const tag = parseTag(this.#imageRef);
     if (tag === undefined || (await this.#isThere(this.#imageRef))) return;
     await askDocker(`tag ${this.#imageRef}`, image.tag(tag));
@@ -115,6 +121,18 @@ export class ImageLoad {
     const failure = /"error":\s*"((?:[^"\\]|\\.)*)"/.exec(answer)?.[1];
     if (failure !== undefined) throw new DmigrateError("upstream", `docker load: ${failure}`);
     await this.#refuseTags(answer);
+  }
+
+  /** Of layers that were left out, one may have gone meanwhile: containerd takes an image without them all the same. */
+  async #refuseParts(): Promise<void> {
+    const info = await dockerInfo(this.#docker, Infinity);
+    const leftOut = this.#layersLeftOut;
+    if (!hasContainerdStore(info) || (await presentBlobs(info, leftOut)).length === leftOut.length) return;
+    await askDocker(`image ${this.#imageId}`, this.#docker.getImage(this.#imageId).remove());
+    throw new DmigrateError(
+      "transfer-failed",
+      `layers of image ${this.#imageRef} were removed from this node while the rest came; migrate again`,
+    );
   }
 
   /** This side's images keep their tags: an archive of ours names none, so one that does is refused, and undone. */

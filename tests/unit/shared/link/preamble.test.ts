@@ -1,10 +1,16 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { decodePreamble, encodePreamble, preambleBytes, roles } from "../../../../services/shared/link/preamble.ts";
+import {
+  decodePreamble,
+  encodePreamble,
+  preambleBytes,
+  protocolVersion,
+  roles,
+} from "../../../../services/shared/link/preamble.ts";
 
 test("is seven bytes: a magic, the version, how it goes on, what it is for", () => {
   const bytes = encodePreamble({ security: "plain", role: "faults" });
-  expect([...bytes]).toEqual([...Buffer.from("DMGL"), 7, 2, 3]);
+  expect([...bytes]).toEqual([...Buffer.from("DMGL"), protocolVersion, 2, 3]);
   expect(bytes.length).toBe(preambleBytes);
 });
 
@@ -31,5 +37,7 @@ test("is nothing else", () => {
 test("of another version says so, and which", () => {
   const bytes = encodePreamble({ security: "tls", role: "pages" });
   bytes[4] = 6;
-  expect(() => decodePreamble(bytes)).toThrow("the peer speaks version 6 of the data protocol, this side 7");
+  expect(() => decodePreamble(bytes)).toThrow(
+    `the peer speaks version 6 of the data protocol, this side ${protocolVersion}`,
+  );
 });
