@@ -5,31 +5,36 @@ import { makeContainers, openShipper, volumePath } from "./shipper-run.ts";
 
 const port = 7495;
 
-/** Copies the volume's files; resolves with how long it took, ms. Node b's volume is empty before. */
+/** Copies the volume's files, and verifies them; resolves with how long the copy took, ms. Node b's volume is empty before. */
 type TreeCopy = (bench: BenchLab, timeoutMs: number) => Promise<number>;
 
 /** `plain`: ours without encryption. */
 export type TreeCopyName = "tar" | "rsync" | "dmigrate" | "plain";
 
 export const treeCopies: Readonly<Record<TreeCopyName, TreeCopy>> = {
-  tar: async ({ a, b }, timeoutMs) => {
+  tar: async (bench, timeoutMs) => {
+    const { a, b } = bench;
     const received = b.run(`nc -l -p ${port} | tar -x -C ${volumePath}`, { timeoutMs });
     received.catch(() => undefined);
     await b.run(`for i in $(seq 200); do ss -Hltn sport = :${port} | grep -q . && exit; sleep 0.01; done; exit 1`);
-    return timed(async () => {
+    return verified(bench, async () => {
       await a.run(`tar -C ${volumePath} -c . | nc -N ${b.ip} ${port}`, { timeoutMs });
       await received;
     });
   },
-  rsync: ({ a, b }, timeoutMs) =>
-    timed(() => a.run(`rsync -aHAXS --numeric-ids ${volumePath}/ rsync://${b.ip}/root${volumePath}/`, { timeoutMs })),
+  rsync: (bench, timeoutMs) => {
+    const { a, b } = bench;
+    const command = `rsync -aHAXS --numeric-ids ${volumePath}/ rsync://${b.ip}/root${volumePath}/`;
+    return verified(bench, () => a.run(command, { timeoutMs }));
+  },
   dmigrate: (bench, timeoutMs) => ship(bench, "tls", timeoutMs),
   plain: (bench, timeoutMs) => ship(bench, "plain", timeoutMs),
 };
 
 async function ship(bench: BenchLab, security: LinkSecurity, timeoutMs: number): Promise<number> {
+  // Once this is disposed of, node b is as it was before.
   await using shipper = await openShipper(bench, security);
-  return await shipper.firstPass(timeoutMs);
+  return await verified(bench, () => shipper.firstPass(timeoutMs));
 }
 
 /** Empties both volumes, and fills node a's. */
@@ -46,13 +51,15 @@ const contents = "find . -type f -print0 | sort -z | xargs -0 cat | sha1sum";
 const digest = `cd ${volumePath} && { ${list}; ${contents}; } | sha1sum`;
 
 /** Throws unless both nodes have the same files, byte by byte. Times are compared by the second: tar knows no more. */
-export async function verifyTree({ a, b }: BenchLab): Promise<void> {
+async function verifyTree({ a, b }: BenchLab): Promise<void> {
   const [there, here] = await Promise.all([a, b].map((shell) => shell.run(digest, { quiet: true })));
   if (there !== here) throw new Error("the files at the destination are not those of the source");
 }
 
-async function timed(work: () => Promise<unknown>): Promise<number> {
+async function verified(bench: BenchLab, copy: () => Promise<unknown>): Promise<number> {
   const began = performance.now();
-  await work();
-  return performance.now() - began;
+  await copy();
+  const ms = performance.now() - began;
+  await verifyTree(bench);
+  return ms;
 }
