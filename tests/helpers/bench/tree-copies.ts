@@ -51,7 +51,7 @@ const contents = "find . -type f -print0 | sort -z | xargs -0 cat | sha1sum";
 const digest = `cd ${volumePath} && { ${list}; ${contents}; } | sha1sum`;
 
 /** Throws unless both nodes have the same files, byte by byte. Times are compared by the second: tar knows no more. */
-async function verifyTree({ a, b }: BenchLab): Promise<void> {
+export async function verifyTree({ a, b }: BenchLab): Promise<void> {
   const [there, here] = await Promise.all([a, b].map((shell) => shell.run(digest, { quiet: true })));
   if (there !== here) throw new Error("the files at the destination are not those of the source");
 }

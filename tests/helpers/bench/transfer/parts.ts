@@ -7,7 +7,7 @@ import type { BenchLab } from "../bench-lab.ts";
 import { setLink, type Link } from "../link.ts";
 import { openShipper, volumePath, type ShipperRun } from "../shipper-run.ts";
 import { quantileOf } from "../statistics.ts";
-import { emptyTarget, prepareTree, treeCopies, type TreeCopyName } from "../tree-copies.ts";
+import { emptyTarget, prepareTree, treeCopies, verifyTree, type TreeCopyName } from "../tree-copies.ts";
 import { urgentRoundTrips } from "../urgent-frames.ts";
 
 export interface PartOptions {
