@@ -1,6 +1,7 @@
 /** The page server that is ours: a page daemon, as the agent sees it. */
 import { DmigrateError } from "../shared/errors.ts";
 import type { Log } from "../shared/log.ts";
+import { HeldDescriptors } from "./adapters/held-descriptors.ts";
 import { attachPageDaemon, readOutcome, startPageDaemon, type DaemonProcess } from "./adapters/daemon-process.ts";
 import type { FromDaemon, StartDaemon } from "./page-daemon/messages.ts";
 import {
@@ -38,6 +39,8 @@ export class DaemonPageServer implements PageServer {
   readonly #daemon: DaemonProcess;
   #stats: PageServerStats = noStats;
   #needed = false;
+  /** So that the daemon's end is not that of the memory. */
+  #held: HeldDescriptors | undefined;
   #isGone = false;
   #over = false;
 
@@ -85,18 +88,43 @@ export class DaemonPageServer implements PageServer {
   }
 
   async stop(force: boolean): Promise<boolean> {
-    if (this.#over) return true;
+    if (this.#over) {
+      // Of a daemon that has died: threads wait for what it had, and would read zeros.
+      if (!force && this.#held?.any === true) return false;
+      this.#letGoAll();
+      return true;
+    }
     // It alone knows, and one that is too busy to answer is needed.
     if (!force && (await this.#refusesToStop())) return false;
     this.#over = true;
     await this.#daemon.kill();
+    this.#letGoAll();
     return true;
   }
 
   leave(): Promise<void> {
     this.#over = true;
+    // First: once it hears that this side is gone it counts on nobody.
+    this.#letGoAll();
     this.#daemon.leave();
     return Promise.resolve();
+  }
+
+  #letGoAll(): void {
+    this.#held?.close();
+    this.#held = undefined;
+  }
+
+  #hold(id: number, fd: number): void {
+    const { pid } = this.#daemon;
+    if (pid === undefined || this.#over) return;
+    try {
+      this.#held ??= new HeldDescriptors(pid);
+      this.#held.hold(id, fd);
+    } catch (error) {
+      // Without it the migration goes on as well.
+      this.#options.log.warn({ err: error }, "a descriptor of the page daemon could not be duplicated");
+    }
   }
 
   #refusesToStop(): Promise<boolean> {
@@ -120,6 +148,13 @@ export class DaemonPageServer implements PageServer {
         if (message.lost === undefined) log.info("the link to the source is back");
         else log.warn({ reason: message.lost }, "the link to the source is lost; trying again");
         break;
+      case "hold":
+        this.#hold(message.id, message.fd);
+        break;
+      case "letGo":
+        this.#held?.letGo(message.id);
+        this.#daemon.send({ kind: "letGone", id: message.id });
+        break;
       case "cached":
         if (!this.#over) this.#options.onCached();
         break;
@@ -129,6 +164,7 @@ export class DaemonPageServer implements PageServer {
         if (!this.#over) onDrained(message.drainMs);
         this.#over = true;
         void this.#daemon.kill();
+        this.#letGoAll();
         break;
       case "failed":
         if (!this.#over) onFailure(new DmigrateError(message.code, message.message));
@@ -148,25 +184,31 @@ export class DaemonPageServer implements PageServer {
     this.#over = true;
     // Its last word may have come too late to be heard.
     const outcome = readOutcome(this.#options.workDir);
-    if (outcome === undefined) this.#options.onFailure(daemonLost(`the page daemon ended with ${how}`, this.#needed));
-    else {
+    if (outcome === undefined) {
+      const isHeld = this.#held?.any === true;
+      this.#options.onFailure(daemonLost(`the page daemon ended with ${how}`, this.#needed, isHeld));
+    } else {
       this.#stats = outcome.stats;
       this.#options.onDrained(outcome.drainMs);
     }
   }
 }
 
-/** What is to be said when a page daemon is gone, and processes here may have been in need of it. */
-export function daemonLost(what: string, needed: boolean): DmigrateError {
+/**
+ * What is to be said when a page daemon is gone, and processes here may have been in need of it. `isHeld`: their
+ * userfaultfds are not, as long as this agent lives.
+ */
+export function daemonLost(what: string, needed: boolean, isHeld: boolean): DmigrateError {
   if (!needed) return new DmigrateError("restore-failed", what);
-  const advice =
-    "where pages were missing, the container on this node has read zeros since: remove it, and do not trust what it wrote";
+  const advice = isHeld
+    ? "threads of the container on this node wait for pages that do not come any more, and would read zeros once this agent ends: remove it"
+    : "where pages were missing, the container on this node has read zeros since: remove it, and do not trust what it wrote";
   return new DmigrateError("restore-failed", `${what}; ${advice}`, {
     reasons: [{ code: memoryGone, message: advice }],
   });
 }
 
-/** Of a failure by which processes here read zeros: the reason's code. */
+/** Of a failure by which processes here lack pages for good: the reason's code. */
 export const memoryGone = "memory-gone";
 
 /** What the daemon says before there is somebody to listen. */

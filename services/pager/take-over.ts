@@ -27,6 +27,7 @@ export async function takeOverServer(
         : daemonLost(
             `the agent of this node was restarted, and its page server did not outlive it (${messageOf(error)})`,
             record.serveMs !== undefined,
+            false,
           ),
     );
     return settledServer(noStats);

@@ -70,11 +70,11 @@ async function drain(run: Run): Promise<void> {
   }
 }
 
-/** What reads zeros must not write them into its files, or tell anyone. */
+/** What may read zeros must not write them into its files, or tell anyone; nor is what it still does of any use. */
 async function pauseThere({ id, journal, destination, timing }: Run): Promise<void> {
   try {
     await destination.restorer.post(`/restores/${id}/pause`, undefined, restoreSchema, { timeoutMs: timing.callMs });
-    journal.warn(`the container on node ${destination.name} runs no further: what memory it lacks reads as zeros`);
+    journal.warn(`the container on node ${destination.name} runs no further: the rest of its memory is lost`);
   } catch (error) {
     const { message } = asDmigrateError(error, "internal", "pausing failed");
     journal.warn(`the container on node ${destination.name} could not be paused: ${message}`);

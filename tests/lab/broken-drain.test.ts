@@ -100,7 +100,7 @@ describe("a drain that is disturbed", () => {
     await a.exec(["pkill", "-KILL", "-f", "page-daemon/main.ts"]);
     const { phase, error } = await user.waitForEnd(id);
     expect(phase).toBe("failed");
-    expect(error?.message).toContain("the page daemon ended with signal SIGKILL");
+    expect(error?.message).toContain("the page daemon ended with signal SIGKILL; threads of the container");
     expect((await a.docker.getContainer(name).inspect()).State).toMatchObject({ Running: true, Paused: true });
     expect(error?.message).toContain("Node b: the source is still frozen as it was");
     await goBack(id);

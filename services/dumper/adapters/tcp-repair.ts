@@ -5,18 +5,14 @@
  */
 import { readdirSync, readlinkSync } from "node:fs";
 import koffi from "koffi";
+import { duplicateFrom, openProcess } from "../../shared/adapters/pidfd.ts";
 import { hasErrno } from "../../shared/errors.ts";
 
 const libc = koffi.load(null);
-const syscall2 = libc.func("long syscall(long number, int a, uint b)");
-const syscall3 = libc.func("long syscall(long number, int a, int b, uint c)");
 const getsockopt = libc.func("int getsockopt(int fd, int level, int name, _Inout_ int *value, _Inout_ uint *length)");
 const setsockopt = libc.func("int setsockopt(int fd, int level, int name, const int *value, uint length)");
 const close = libc.func("int close(int fd)");
 
-/** The same numbers on every architecture: both calls are younger than the unified table. */
-const pidfdOpen = 434;
-const pidfdGetfd = 438;
 const solSocket = 1;
 const soReuseAddr = 2;
 const ipprotoTcp = 6;
@@ -30,8 +26,8 @@ export function endTcpRepair(hostPids: readonly number[]): number {
 function endTcpRepairOf(pid: number): number {
   const sockets = socketDescriptors(pid);
   if (sockets.length === 0) return 0;
-  const pidfd = Number(syscall2(pidfdOpen, pid, 0));
-  if (pidfd < 0) return 0;
+  const pidfd = unlessGone(() => openProcess(pid));
+  if (pidfd === undefined) return 0;
   try {
     return sockets.filter((fd) => repaired(pidfd, fd)).length;
   } finally {
@@ -40,8 +36,8 @@ function endTcpRepairOf(pid: number): number {
 }
 
 function repaired(pidfd: number, descriptor: number): boolean {
-  const fd = Number(syscall3(pidfdGetfd, pidfd, descriptor, 0));
-  if (fd < 0) return false;
+  const fd = unlessGone(() => duplicateFrom(pidfd, descriptor));
+  if (fd === undefined) return false;
   try {
     const value = [0];
     // Anything but a TCP socket refuses the option.
@@ -52,6 +48,15 @@ function repaired(pidfd: number, descriptor: number): boolean {
     return done;
   } finally {
     close(fd);
+  }
+}
+
+/** The process, or its descriptor. */
+function unlessGone<T>(action: () => T): T | undefined {
+  try {
+    return action();
+  } catch {
+    return undefined;
   }
 }
 

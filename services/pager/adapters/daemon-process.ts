@@ -21,6 +21,9 @@ import {
 } from "../page-daemon/messages.ts";
 
 export interface DaemonProcess {
+  /** Undefined before it has said so, and when it could not be started. */
+  readonly pid: number | undefined;
+  send(message: ToDaemon): void;
   /** Resolves, with what ended it as far as that is known, once it is gone. */
   readonly ended: Promise<string>;
   /** Resolves with its answer of this kind. Rejects with its failure, its end, or `timeout`. */
@@ -52,6 +55,7 @@ export function startPageDaemon(onMessage: Hear): DaemonProcess {
   // Node makes what is "pipe" to the child a socket, which goes both ways.
   const socket = child.stdio[3] as Socket;
   return converse(socket, ended, onMessage, {
+    pid: () => child.pid,
     kill: () => {
       if (child.exitCode === null && child.signalCode === null) child.kill("SIGKILL");
     },
@@ -77,6 +81,7 @@ export async function attachPageDaemon(workDir: string, onMessage: Hear): Promis
     else onMessage(message);
   };
   const daemon = converse(socket, ended, hear, {
+    pid: () => state.pid,
     kill: () => {
       if (state.pid !== undefined && !socket.destroyed) signalProcess(state.pid, "SIGKILL");
     },
@@ -127,7 +132,7 @@ function converse(
   socket: Socket,
   ended: Promise<string>,
   onMessage: Hear,
-  handle: { kill: () => void; hurry: () => void; leave: () => void },
+  handle: { pid: () => number | undefined; kill: () => void; hurry: () => void; leave: () => void },
 ): DaemonProcess {
   const waiting = new Set<Hear>();
   const channel: Channel<ToDaemon> = openChannel<ToDaemon>(socket, (value) => {
@@ -136,6 +141,10 @@ function converse(
     onMessage(message);
   });
   return {
+    get pid() {
+      return handle.pid();
+    },
+    send: (message) => channel.send(message),
     ended,
     hurry: handle.hurry,
     ask: async (message, answer, timeoutMs) => {

@@ -8,7 +8,8 @@
  * before.
  *
  * The last close of a userfaultfd makes what is missing read as zeros. So one is closed only when nothing is missing, or
- * when the process is gone.
+ * when the process is gone. Whoever holds a duplicate has let it go by then: while one is open that nobody reads, forks of the
+ * process would wait for ever.
  */
 import koffi from "koffi";
 import type { PageRange } from "../../shared/core/criu/process-images.ts";
@@ -57,6 +58,16 @@ interface AddressSpace {
   toldSince: number;
   /** What was filled in elsewhere has gone the same way. */
   readonly changes: ChangeLog;
+  /** A duplicate of the descriptor is held elsewhere. */
+  held: "no" | "yes" | "to be let go";
+}
+
+/** Whoever holds duplicates of the descriptors. */
+export interface Holder {
+  /** False when there is nobody. */
+  hold: (id: number, fd: number) => boolean;
+  /** `letGone` is to be called once it is. */
+  letGo: (id: number) => void;
 }
 
 export interface AddressSpacesOptions {
@@ -69,6 +80,7 @@ export interface AddressSpacesOptions {
   onFault: (pid: number, image: number) => void;
   /** Pages of the images are worth having soon; they were taken from the wanted ones. */
   onNear: (pid: number, ranges: PageRange[]) => void;
+  holder?: Holder | undefined;
 }
 
 /** Largest fetch of a fault's neighbours, in pages: 256 KiB. */
@@ -205,6 +217,21 @@ export class AddressSpaces {
       const wanted = this.wanted.get(pid);
       for (const { image, pages } of missing.all()) wanted?.add(image, pages);
     }
+  }
+
+  /** The holder is another one, which holds nothing yet, or there is none any more. */
+  holdAnew(): void {
+    const { holder } = this.#options;
+    for (const space of this.#spaces.values()) space.held = holder?.hold(space.id, space.fd) === true ? "yes" : "no";
+    this.closeWhole();
+  }
+
+  /** No duplicate of it is held any more. */
+  letGone(id: number): void {
+    const space = this.#byId.get(id);
+    if (space?.held !== "to be let go") return;
+    space.held = "no";
+    this.#closeIfWhole(space);
   }
 
   /** Lets go of processes that have ended. */
@@ -366,7 +393,7 @@ export class AddressSpaces {
   #add(fd: number, pid: number, missing: MissingPages): void {
     const pattern = new FaultPattern();
     const id = ++this.#lastId;
-    const space = {
+    const space: AddressSpace = {
       id,
       fd,
       pid,
@@ -376,6 +403,7 @@ export class AddressSpaces {
       told: [],
       toldSince: 0,
       changes: new ChangeLog(),
+      held: this.#options.holder?.hold(id, fd) === true ? "yes" : "no",
     };
     this.#spaces.set(fd, space);
     this.#byId.set(id, space);
@@ -383,8 +411,13 @@ export class AddressSpaces {
   }
 
   #closeIfWhole(space: AddressSpace): void {
-    if (this.#finished && space.missing.empty && space.told.length === 0 && this.#spaces.get(space.fd) === space)
-      this.#close(space);
+    const isWhole = this.#finished && space.missing.empty && space.told.length === 0;
+    if (!isWhole || this.#spaces.get(space.fd) !== space) return;
+    if (space.held === "no") this.#close(space);
+    else if (space.held === "yes") {
+      space.held = "to be let go";
+      this.#options.holder?.letGo(space.id);
+    }
   }
 
   #close(space: AddressSpace): void {
@@ -393,7 +426,9 @@ export class AddressSpaces {
     this.#spaces.delete(space.fd);
     this.#byId.delete(space.id);
     this.#options.unwatch(space.fd);
-    const { lock } = this.#options;
+    const { lock, holder } = this.#options;
+    // Of a process that is gone: nothing waits for anybody.
+    if (space.held === "yes") holder?.letGo(space.id);
     lock.exclusively(() => {
       lock.renew();
       closeUserfaultfd(space.fd);

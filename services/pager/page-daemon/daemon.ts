@@ -12,7 +12,7 @@ import { Epoll } from "../adapters/epoll.ts";
 import type { RestoreEnd } from "../adapters/restore-socket.ts";
 import type { PageServerStats, ProcessPages } from "../page-server.ts";
 import { FaultPace } from "../core/fault-pace.ts";
-import { AddressSpaces } from "./address-spaces.ts";
+import { AddressSpaces, type Holder } from "./address-spaces.ts";
 import type { BulkLanes } from "./bulk-lanes.ts";
 import type { FromDaemon, StartDaemon } from "./messages.ts";
 import { PageFetch } from "./page-fetch.ts";
@@ -42,6 +42,8 @@ export interface PageDaemonOptions {
   bulk: BulkLanes;
   /** Where the restore comes, perhaps at once. */
   restore: RestoreEnd;
+  /** Should this process die, the descriptors outlive it. */
+  holder?: Holder;
   tell: (message: FromDaemon) => void;
 }
 
@@ -64,7 +66,7 @@ export class PageDaemon {
   #retryAt = Infinity;
   readonly #looking: NodeJS.Timeout;
 
-  constructor({ start, bulk, restore, tell }: PageDaemonOptions) {
+  constructor({ start, bulk, restore, holder, tell }: PageDaemonOptions) {
     this.#tell = tell;
     this.#bulk = bulk;
     this.#restore = restore;
@@ -82,6 +84,7 @@ export class PageDaemon {
         this.#fetch.fault(pid, page);
       },
       onNear: (pid, ranges) => this.#fetch.near(pid, ranges),
+      holder,
     });
     this.#fetch = new PageFetch({
       ...{ start, bulk, spaces: this.#spaces, signal: this.#abort.signal },
@@ -120,6 +123,22 @@ export class PageDaemon {
     this.#spaces.dropDead();
     this.#endIfDrained();
     return !this.#spaces.empty;
+  }
+
+  /** The holder is another one, or there is none any more. */
+  holdAnew(): void {
+    this.#guard(() => {
+      this.#spaces.holdAnew();
+      this.#endIfDrained();
+    });
+  }
+
+  /** The holder has let go what it was asked to. */
+  letGone(id: number): void {
+    this.#guard(() => {
+      this.#spaces.letGone(id);
+      this.#endIfDrained();
+    });
   }
 
   stats(): PageServerStats {

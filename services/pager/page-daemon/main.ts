@@ -11,6 +11,7 @@ import { asDmigrateError, hasErrno, messageOf } from "../../shared/errors.ts";
 import { RestoreSocket } from "../adapters/restore-socket.ts";
 import { BulkLanes } from "./bulk-lanes.ts";
 import { openChannel, type Channel } from "./channel.ts";
+import type { Holder } from "./address-spaces.ts";
 import { PageDaemon } from "./daemon.ts";
 import { rehearse } from "./rehearsal.ts";
 import { agentSocketName, outcomeName, type FromDaemon, type Outcome, type ToDaemon } from "./messages.ts";
@@ -50,6 +51,15 @@ function tell(message: FromDaemon): void {
   if (message.kind === "drained" && agents.size === 0) goOnAlone();
 }
 
+/** The agent. */
+const holder: Holder = {
+  hold: (id, fd) => {
+    tell({ kind: "hold", id, fd });
+    return agents.size > 0;
+  },
+  letGo: (id) => tell({ kind: "letGo", id }),
+};
+
 function tellFailure(error: unknown): void {
   const { code, message } = asDmigrateError(error, "internal", "the page daemon failed");
   tell({ kind: "failed", code, message });
@@ -70,13 +80,16 @@ async function obey(message: ToDaemon): Promise<void> {
       await rehearsal.over;
       process.chdir(message.options.workDir);
       listenForAgents();
-      daemon = new PageDaemon({ start: message.options, bulk, restore: new RestoreSocket(), tell });
+      daemon = new PageDaemon({ start: message.options, bulk, restore: new RestoreSocket(), holder, tell });
       await daemon.connect();
       tell({ kind: "ready" });
       return;
     case "serve":
       daemon?.learn(message.processes);
       tell({ kind: "serving" });
+      return;
+    case "letGone":
+      daemon?.letGone(message.id);
       return;
     case "stop":
       if (!message.force && daemon?.needed === true) tell({ kind: "refused" });
@@ -90,6 +103,7 @@ function takeAgent(socket: Socket): Channel<FromDaemon> {
   agents.add(agent);
   void agent.closed.then(() => {
     agents.delete(agent);
+    daemon?.holdAnew();
     if (agents.size === 0) goOnAlone();
   });
   return agent;
@@ -107,6 +121,7 @@ function listenForAgents(): void {
     if (failure !== undefined) agent.send(failure);
     if (drained !== undefined) agent.send(drained);
     agent.send({ kind: "attached", pid: process.pid });
+    daemon?.holdAnew();
   });
   // Without it this daemon works as well; only the next agent would not find it.
   server.on("error", (error) => process.stderr.write(`page daemon: no agent can come back: ${messageOf(error)}\n`));

@@ -49,6 +49,8 @@ export type ToDaemon =
   | { kind: "rehearse" }
   | { kind: "start"; options: StartDaemon }
   | { kind: "serve"; processes: readonly ProcessPages[] }
+  /** The duplicate is closed. */
+  | { kind: "letGone"; id: number }
   /** End, unless processes here may need pages and `force` is false. */
   | { kind: "stop"; force: boolean };
 
@@ -64,6 +66,12 @@ export type FromDaemon =
   /** Every page is here, before the restore: told when that was asked for. */
   | { kind: "cached" }
   | { kind: "stats"; stats: PageServerStats }
+  /**
+   * Hold a duplicate of this userfaultfd of the daemon's, so that nobody reads zeros should the daemon die; and hold it no
+   * more, which is to be answered: until then the daemon goes on serving it.
+   */
+  | { kind: "hold"; id: number; fd: number }
+  | { kind: "letGo"; id: number }
   /** Processes run here on pages that only the source has: from now on until `drained`. */
   | { kind: "needed" }
   | { kind: "link"; lost: string | undefined }

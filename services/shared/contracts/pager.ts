@@ -34,7 +34,7 @@ export const pagerSchema = z
     migrationId: migrationIdSchema,
     state: pagerStateSchema,
     error: z.string().optional(),
-    /** It has failed so that processes here read zeros where pages are missing: they must not run on. */
+    /** It has failed so that processes here lack pages for good, and may read zeros in their place: they must not run on. */
     memoryGone: z.boolean().optional(),
     /** Every page is on this node, in the pager; told of a whole migration only. */
     cached: z.boolean(),

@@ -2,7 +2,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { Epoll } from "../../../services/pager/adapters/epoll.ts";
 import { FillLock, fillLockBytes, FillLocks } from "../../../services/pager/adapters/fill-lock.ts";
-import { AddressSpaces } from "../../../services/pager/page-daemon/address-spaces.ts";
+import { AddressSpaces, type AddressSpacesOptions } from "../../../services/pager/page-daemon/address-spaces.ts";
 import { fillPlaced } from "../../../services/pager/page-daemon/fill-placed.ts";
 import { pageBytes } from "../../../services/shared/core/page-server/codec.ts";
 import { canUserfault, openUserfaultRegion, useMemory, type UserfaultRegion } from "../../helpers/userfault-region.ts";
@@ -31,6 +31,19 @@ async function arrive(image: number, count: number): Promise<void> {
   }
 }
 
+/** Also of memory that a test adds by itself. */
+const options = (locks: FillLocks): AddressSpacesOptions => ({
+  watch: (fd) => epoll.add(fd),
+  unwatch: (fd) => epoll.delete(fd),
+  lock: locks,
+  onFault: (_pid, image) => {
+    faults.push(image - region.first);
+    void arrive(image, 1);
+  },
+  // Nothing but faults brings pages here, so that each is seen.
+  onNear: () => undefined,
+});
+
 beforeEach(() => {
   faults = [];
   lock = new FillLock(new SharedArrayBuffer(fillLockBytes));
@@ -43,21 +56,68 @@ beforeEach(() => {
     },
     isExpecting: () => false,
   });
-  spaces = new AddressSpaces({
-    watch: (fd) => epoll.add(fd),
-    unwatch: (fd) => epoll.delete(fd),
-    lock: locks,
-    onFault: (_pid, image) => {
-      faults.push(image - region.first);
-      void arrive(image, 1);
-    },
-    // Nothing but faults brings pages here, so that each is seen.
-    onNear: () => undefined,
-  });
+  spaces = new AddressSpaces(options(locks));
   spaces.learn([{ pid, ranges: [{ page: region.first, pages }] }]);
   spaces.adopt(pid, region.fd);
 });
 afterEach(() => epoll.stop());
+
+describe.skipIf(!canUserfault())("a descriptor that is held elsewhere too", () => {
+  let asked: string[];
+  let isHeld: boolean;
+  beforeEach(() => {
+    [asked, isHeld] = [[], true];
+    const locks = new FillLocks();
+    locks.add(lock);
+    const holder = {
+      hold: (id: number) => {
+        asked.push(`hold ${id}`);
+        return isHeld;
+      },
+      letGo: (id: number) => void asked.push(`let go ${id}`),
+    };
+    epoll.delete(region.fd);
+    spaces = new AddressSpaces({ ...options(locks), holder });
+    spaces.learn([{ pid, ranges: [{ page: region.first, pages }] }]);
+    spaces.adopt(pid, region.fd);
+  });
+
+  test("is served until that is let go, and closed then", async () => {
+    spaces.finish();
+    await arrive(region.first, pages);
+    expect(asked).toEqual(["hold 1", "let go 1"]);
+    spaces.closeWhole();
+    expect(asked).toHaveLength(2);
+    const found = await useMemory([
+      { kind: "forget", page: region.first, pages: 1 },
+      { kind: "read", page: region.first, pages: 2 },
+    ]);
+    expect(found).toEqual([0, wordOf(1)]);
+    expect(spaces.empty).toBe(false);
+    spaces.letGone(2);
+    expect(spaces.empty).toBe(false);
+    spaces.letGone(1);
+    expect(spaces.empty).toBe(true);
+  });
+
+  test("is not let go before nothing is missing", async () => {
+    spaces.finish();
+    await arrive(region.first, pages - 1);
+    spaces.letGone(1);
+    expect(asked).toEqual(["hold 1"]);
+    expect(spaces.empty).toBe(false);
+  });
+
+  test("is held anew by whoever comes, and closed where there is nobody any more", async () => {
+    spaces.finish();
+    await arrive(region.first, pages);
+    spaces.holdAnew();
+    expect(asked).toEqual(["hold 1", "let go 1", "hold 1", "let go 1"]);
+    isHeld = false;
+    spaces.holdAnew();
+    expect(spaces.empty).toBe(true);
+  });
+});
 
 describe.skipIf(!canUserfault())("the memory of a restored process", () => {
   test("is there when it is touched", async () => {

@@ -21,6 +21,8 @@ function createSupply(): { spare: SpareDaemon; started: Started[] } {
       unused: {
         heard: new EarlyMessages(),
         daemon: {
+          pid: undefined,
+          send: () => undefined,
           ended,
           ask: (message) => {
             one.asked.push(message);
