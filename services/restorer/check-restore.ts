@@ -23,5 +23,10 @@ export async function checkRestore(
 /** Docker itself has a layer only upon those that lie below it; containerd has each by itself. */
 async function layersHere(engine: Engine, layers: readonly string[]): Promise<string[]> {
   if (layers.length === 0) return [];
-  return (await engine.layersInContainerd(layers)) ?? layers.slice(0, sharedLayers(layers, await engine.imageLayers()));
+  const blobs = await engine.layersInContainerd(layers);
+  if (blobs !== undefined) return blobs;
+  const shared = sharedLayers(layers, await engine.imageLayers());
+  // An archive has one file for layers that are alike (empty ones are): Docker opens it for the one that it lacks.
+  const rest = new Set(layers.slice(shared));
+  return layers.slice(0, shared).filter((layer) => !rest.has(layer));
 }

@@ -19,6 +19,8 @@ export class HeldJob implements JobSink {
   readonly #over = Promise.withResolvers<never>();
   #isOver = false;
   #isReady = false;
+  /** Nothing waits any more, nor will. */
+  #isLive = false;
   #spool: Promise<Spool | undefined> | undefined;
 
   constructor(options: HeldJobOptions) {
@@ -36,7 +38,7 @@ export class HeldJob implements JobSink {
       release();
       return;
     }
-    await this.#catchUp();
+    if (!this.#isLive) await this.#catchUp();
     await this.#options.job.write(bytes, release);
   }
 
@@ -61,6 +63,7 @@ export class HeldJob implements JobSink {
   /** Gives the job what waits for it, once there is a place. */
   async #catchUp(): Promise<void> {
     await Promise.race([this.#options.ready, this.#over.promise]);
+    this.#isLive = true;
     const spool = await this.#spool;
     if (spool === undefined) return;
     for await (const frame of spool.takeAll()) {

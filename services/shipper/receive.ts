@@ -51,8 +51,8 @@ export class Receive {
   readonly #jobs: ReceiveJobs;
   /** Where the container's trees go, once Docker has its files mounted. */
   #places: Promise<Map<string, TreePlace>> | undefined;
-  /** Of files that come before, what may wait on disk. */
-  #aheadBytes = 0;
+  /** Of files that come before, what may still be put on disk to wait. */
+  readonly #ahead = { bytes: 0 };
   /** Settled once no target is being looked for. */
   #setting: Promise<unknown> = Promise.resolve();
   /** Absent while the container is not known, and for one whose log does not come. */
@@ -115,7 +115,7 @@ export class Receive {
     ended.throwIfAborted();
     const places = this.#findPlaces(target, isAhead ? ended : AbortSignal.any([signal, ended]));
     this.#places = places;
-    this.#aheadBytes = target.aheadBytes;
+    this.#ahead.bytes = target.aheadBytes;
     this.#setting = Promise.allSettled([this.#setting, places]);
     if (!isAhead) await places;
   }
@@ -267,7 +267,7 @@ export class Receive {
     return new HeldJob({
       // Without a target the job says so.
       ready: this.#places ?? Promise.resolve(),
-      openSpool: async () => Spool.open((await dockerInfo(docker, Infinity)).DockerRootDir, this.#aheadBytes),
+      openSpool: async () => Spool.open((await dockerInfo(docker, Infinity)).DockerRootDir, this.#ahead),
       job,
     });
   }

@@ -80,23 +80,23 @@ export async function shipAll(options: PassOptions): Promise<Pass> {
 
 /**
  * Sends what has changed by now, while the container runs, as well as can be: under names that are known or new, and in
- * large files that stay open. False when there is nothing to look at. After a failure `sent` is used up. `seen` is of one
- * transfer: what earlier ones have found in large files.
+ * large files that stay open. Answers how many files the destination has written; undefined when there is nothing to look
+ * at. After a failure `sent` is used up. `seen` is of one transfer: what earlier ones have found in large files.
  */
 export async function shipAgain(
   options: PassOptions,
   { roots, watched }: SentTrees,
   seen: Map<TreeEntry, string>,
-): Promise<boolean> {
-  if (watched === undefined) return false;
+): Promise<number | undefined> {
+  if (watched === undefined) return undefined;
   const { watch, indexes } = watched;
   const changes = watch.take();
   const names = indexes.map((index) => changes && namesOf(index, changes));
   const files = watched.uncertain.map(contentsOf);
   if ([...names.map((each) => each?.size ?? 0), ...files.map(({ length }) => length)].every((n) => n === 0))
-    return false;
+    return undefined;
   const writers = scanWriters(() => options.freezer.processes());
-  await send(options, async (writer, job) => {
+  const written = await send(options, async (writer, job) => {
     const { signal } = job;
     using copies = new BlockCopies();
     for (const [index, { tree }] of options.trees.entries()) {
@@ -106,6 +106,7 @@ export async function shipAgain(
         indexes[index]?.add(entry);
         if (mergedFd !== undefined) watch.watchMerged(entry, mergedFd);
       };
+      const onGone = (entry: TreeEntry): void => indexes[index]?.forget(entry);
       const common = { tree, index, root, writer, signal };
       await sendChangesPass({
         ...common,
@@ -113,12 +114,13 @@ export async function shipAgain(
         writers,
         copies,
         onEntry,
+        onGone,
       });
       await sendContentPass({ ...common, files: files[index] ?? [], seen });
     }
   });
   watched.uncertain = roots.map(uncertainOf);
-  return true;
+  return written;
 }
 
 /**
@@ -196,7 +198,8 @@ function namesOf(index: TreeIndex, changes: Changes, others: readonly TreeEntry[
   };
   for (const identity of changes.files) index.find(identity).forEach(addEntry);
   for (const [identity, names] of changes.names) for (const entry of index.find(identity)) add(entry, names);
-  for (const [entry, names] of changes.written) if (index.find(entry.identity).includes(entry)) add(entry, names);
+  // A directory that was moved there and back has been two entries, of which one is left.
+  for (const [{ identity }, names] of changes.written) for (const entry of index.find(identity)) add(entry, names);
   others.forEach(addEntry);
   return all;
 }

@@ -174,15 +174,15 @@ export class Transfer implements Attachable {
       this.#seen = new Map();
       const options = { jobs, ...this.#trees, priority: 4, signal: bounded } as const;
       const passes: PassOverFiles[] = [];
-      const pass = await this.#timed(passes, () => shipAll(options));
+      const { files, sent } = await this.#timed(passes, () => shipAll(options));
       try {
-        await this.#whileDue(passes, options, pass.sent);
+        const again = await this.#whileDue(passes, options, sent);
         await this.#shipShared(jobs, options.freezer.processes(), bounded);
+        return { files: files + again, sent };
       } catch (error) {
-        pass.sent.watched?.watch.close();
+        sent.watched?.watch.close();
         throw error;
       }
-      return pass;
     });
   }
 
@@ -191,18 +191,23 @@ export class Transfer implements Attachable {
     return this.#pass(signal, async (jobs, bounded) => {
       const { trees, sent } = this.#sentBefore();
       try {
-        await this.#whileDue([], { jobs, ...trees, priority: 4, signal: bounded }, sent);
+        return { files: await this.#whileDue([], { jobs, ...trees, priority: 4, signal: bounded }, sent), sent };
       } catch (error) {
         sent.watched?.watch.close();
         throw error;
       }
-      return { files: 0, sent };
     });
   }
 
-  /** One pass after another, each over what the container has changed during the one before. */
-  async #whileDue(passes: PassOverFiles[], options: PassOptions, sent: SentTrees): Promise<void> {
-    while (isPassDue(passes) && (await this.#timed(passes, () => shipAgain(options, sent, this.#seen)))) continue;
+  /** One pass after another, each over what the container has changed during the one before. Answers how many files were sent. */
+  async #whileDue(passes: PassOverFiles[], options: PassOptions, sent: SentTrees): Promise<number> {
+    let all = 0;
+    while (isPassDue(passes)) {
+      const files = await this.#timed(passes, () => shipAgain(options, sent, this.#seen));
+      if (files === undefined) break;
+      all += files;
+    }
+    return all;
   }
 
   async #timed<T>(passes: PassOverFiles[], work: () => Promise<T>): Promise<T> {

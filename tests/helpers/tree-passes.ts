@@ -82,8 +82,8 @@ export class TreePasses {
     return done;
   }
 
-  /** One more over what has changed, before the second pass. */
-  passBetween(sent: SentTrees, seen = new Map<TreeEntry, string>()): Promise<boolean> {
+  /** One more over what has changed, before the second pass: how many files it sent, undefined for nothing to look at. */
+  passBetween(sent: SentTrees, seen = new Map<TreeEntry, string>()): Promise<number | undefined> {
     return shipAgain({ ...this.#container(), priority: 4, signal }, sent, seen);
   }
 

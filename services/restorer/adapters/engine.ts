@@ -39,7 +39,7 @@ export interface Engine {
   imageId(ref: string): Promise<string | undefined>;
   /** Of each image the digests of its layers (diff ids), the lowest first. */
   imageLayers(): Promise<string[][]>;
-  /** Those of the layers that containerd has; undefined where Docker keeps images itself. */
+  /** Those of the layers that containerd has, none where it does not say; undefined where Docker keeps images itself. */
   layersInContainerd(digests: readonly string[]): Promise<string[] | undefined>;
   /** Pulls an image; throws `upstream` with what Docker or the registry say against it. */
   pullImage(ref: string, signal: AbortSignal): Promise<void>;
@@ -122,7 +122,7 @@ export function createEngine(docker: Docker): Engine {
     },
     async layersInContainerd(digests) {
       const info = await ask("Docker", dockerInfo(docker, aMomentMs));
-      return hasContainerdStore(info) ? presentBlobs(info, digests) : undefined;
+      return hasContainerdStore(info) ? ((await presentBlobs(info, digests)) ?? []) : undefined;
     },
     async pullImage(ref, signal) {
       const answer = await ask(`pulling ${ref}`, docker.pull(ref, { abortSignal: signal }));

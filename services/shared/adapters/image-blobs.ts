@@ -20,15 +20,17 @@ const ctrMs = 10_000;
 /** The digests of the layers of an image of this node, for all platforms that are here; empty where that cannot be told. */
 export async function layerBlobs(info: DockerInfo, imageId: string): Promise<string[]> {
   const top = await readManifest(info, imageId);
-  const all = await Promise.all((top?.manifests ?? []).map(({ digest }) => readManifest(info, digest)));
+  const manifests = (top?.manifests ?? []).map(({ digest }) => digest);
+  const all = await Promise.all(((await presentBlobs(info, manifests)) ?? []).map((each) => readManifest(info, each)));
   return [...new Set([top, ...all].flatMap((each) => each?.layers ?? []).map(({ digest }) => digest))];
 }
 
-/** Those of the blobs that this node has; empty where that cannot be told. */
-export async function presentBlobs(info: DockerInfo, digests: readonly string[]): Promise<string[]> {
+/** Those of the blobs that this node has; undefined where that cannot be told. */
+export async function presentBlobs(info: DockerInfo, digests: readonly string[]): Promise<string[] | undefined> {
   if (digests.length === 0) return [];
-  const present = new Set((await ctr(info, ["content", "ls", "--quiet"]))?.split("\n"));
-  return digests.filter((digest) => present.has(digest));
+  const text = await ctr(info, ["content", "ls", "--quiet", ...digests.map((digest) => `digest==${digest}`)]);
+  const present = new Set(text?.split("\n"));
+  return text === undefined ? undefined : digests.filter((digest) => present.has(digest));
 }
 
 async function readManifest(info: DockerInfo, digest: string): Promise<Manifest | undefined> {

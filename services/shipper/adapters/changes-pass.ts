@@ -1,34 +1,32 @@
 /**
  * A pass over the names under which something has changed since the first one, while the container runs on: so that little
  * of it is left to be sent inside the freeze. It settles nothing: the exact pass looks at every one of these names again,
- * and compares with what was sent last. What is gone, and a file with several names, it leaves to that pass, and large files
- * that stay open for writing to the content pass.
+ * and compares with what was sent last. It leaves files with several names to that pass, and large ones that stay open for
+ * writing to the content pass.
  */
 import { close, openBeneath, statAt, statDescriptor } from "../../shared/adapters/linux.ts";
-import { hasErrno } from "../../shared/errors.ts";
-import type { TreeEntry } from "../core/tree-diff.ts";
-import { isAttached } from "../core/tree-index.ts";
+import { visit, type TreeEntry } from "../core/tree-diff.ts";
+import { isAttached, onTheWayTo } from "../core/tree-index.ts";
 import { breathe } from "./breathe.ts";
-import { hasContentPass } from "./content-pass.ts";
+import { hasContentPass, unlessMoved } from "./content-pass.ts";
 import type { Place } from "./entry-sender.ts";
 import { rootPlace, withFirstPass, type FirstPass, type FirstPassOptions, type OpenDirectory } from "./first-pass.ts";
 import { directoryFlagsToOpen, kindOf, tryOpen } from "./snapshot.ts";
-import type { NamesToLookAt } from "./tree-refresh.ts";
+import { isThere, type NamesToLookAt } from "./tree-refresh.ts";
 
 export interface ChangesPassOptions extends FirstPassOptions {
   /** The tree's number in the job. */
   index: number;
   root: TreeEntry;
   names: NamesToLookAt;
+  /** Called with what has left the tree, with all below it. */
+  onGone: (entry: TreeEntry) => void;
 }
 
 /** Sends what has changed; the caller flushes. What it sends takes its place in the tree. Throws as the first pass does. */
 export async function sendChangesPass(options: ChangesPassOptions): Promise<void> {
-  const onTheWay = new Set<TreeEntry>();
-  for (const [directory, names] of options.names)
-    if (names.size > 0 && isAttached(directory))
-      for (let at: TreeEntry | undefined = directory; at !== undefined && !onTheWay.has(at); at = at.parent)
-        onTheWay.add(at);
+  const changed = [...options.names].filter(([directory, names]) => names.size > 0 && isAttached(directory));
+  const onTheWay = onTheWayTo(changed.map(([directory]) => directory));
   if (onTheWay.size === 0) return;
   const onEntry: FirstPassOptions["onEntry"] = (entry, mergedFd) => {
     // One in a directory that is new here is a file of its own there, wherever its other names are.
@@ -61,8 +59,11 @@ class ChangesPass {
     const { fd, stat, entry, path } = directory;
     const { sender } = this.#pass;
     await sender.enter(fd, stat, place, { fresh: false, prune: false });
+    const names = this.#options.names.get(entry) ?? [];
+    // First, so that what was only moved is not there twice.
+    for (const name of names) await this.#removeIfGone(directory, name);
     const below = [...(entry.children ?? [])].filter(([, child]) => this.#onTheWay.has(child)).map(([name]) => name);
-    for (const name of new Set([...below, ...(this.#options.names.get(entry) ?? [])])) {
+    for (const name of new Set([...below, ...names])) {
       const pause = breathe(this.#options.signal);
       if (pause !== undefined) await pause;
       await this.#name(directory, { directories: path, name: Buffer.from(name, "latin1") });
@@ -70,10 +71,27 @@ class ChangesPass {
     await sender.leave();
   }
 
+  async #removeIfGone({ fd, entry }: OpenDirectory, text: string): Promise<void> {
+    const before = entry.children?.get(text);
+    const name = Buffer.from(text, "latin1");
+    if (before === undefined || isThere(fd, name)) return;
+    // The other names of such a file are looked at with this one.
+    if (hasLinksWithin(before)) return;
+    entry.children?.delete(text);
+    this.#options.onGone(before);
+    await this.#options.writer.write({ type: "remove", name });
+  }
+
   async #name(directory: OpenDirectory, place: Place): Promise<void> {
-    const { fd, entry } = directory;
-    const before = entry.children?.get(place.name.toString("latin1"));
-    const stat = unlessGone(() => statAt(fd, place.name));
+    const { entry } = directory;
+    const text = place.name.toString("latin1");
+    const before = entry.children?.get(text);
+    await this.#send(directory, before, place);
+    if (before !== undefined && entry.children?.get(text) !== before) this.#options.onGone(before);
+  }
+
+  async #send(directory: OpenDirectory, before: TreeEntry | undefined, place: Place): Promise<void> {
+    const stat = unlessMoved(() => statAt(directory.fd, place.name));
     if (stat === undefined) return;
     const isSame = before?.identity === stat.identity;
     if (kindOf(stat, this.#layer) === "directory") {
@@ -87,7 +105,7 @@ class ChangesPass {
 
   async #knownDirectory({ fd: dirFd, mergedFd }: OpenDirectory, entry: TreeEntry, place: Place): Promise<void> {
     if (!this.#onTheWay.has(entry)) return;
-    const fd = unlessGone(() => openBeneath(dirFd, place.name, directoryFlagsToOpen));
+    const fd = unlessMoved(() => openBeneath(dirFd, place.name, directoryFlagsToOpen));
     if (fd === undefined) return;
     const childMerged = mergedFd === undefined ? undefined : tryOpen(mergedFd, place.name);
     try {
@@ -103,12 +121,10 @@ class ChangesPass {
   }
 }
 
-/** What has another file system in it says so when it is sent. */
-function unlessGone<T>(action: () => T): T | undefined {
-  try {
-    return action();
-  } catch (error) {
-    if (hasErrno(error, "ENOENT", "ENOTDIR", "ELOOP", "ESTALE", "EXDEV")) return undefined;
-    throw error;
-  }
+function hasLinksWithin(entry: TreeEntry): boolean {
+  let found = false;
+  visit(entry, ({ kind, links }) => {
+    found ||= kind !== "directory" && links > 1;
+  });
+  return found;
 }

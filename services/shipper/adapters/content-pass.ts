@@ -6,6 +6,7 @@
 import { close, listAttributes, openBeneath, statDescriptor } from "../../shared/adapters/linux.ts";
 import { hasErrno } from "../../shared/errors.ts";
 import type { TreeEntry } from "../core/tree-diff.ts";
+import { onTheWayTo } from "../core/tree-index.ts";
 import { breathe } from "./breathe.ts";
 import { EntrySender, type OpenedFile, type Place } from "./entry-sender.ts";
 import type { RecordWriter } from "./record-writer.ts";
@@ -36,9 +37,7 @@ export const hasContentPass = ({ kind, certain, tags, links }: TreeEntry): boole
 
 /** Sends what has changed in the files; the caller flushes. Throws as the first pass does. */
 export async function sendContentPass(options: ContentPassOptions): Promise<void> {
-  const onTheWay = new Set<TreeEntry>();
-  for (const file of options.files)
-    for (let at: TreeEntry | undefined = file; at !== undefined && !onTheWay.has(at); at = at.parent) onTheWay.add(at);
+  const onTheWay = onTheWayTo(options.files);
   if (onTheWay.size === 0) return;
   const source = new SourceRoot(options.tree.path);
   try {
@@ -113,7 +112,8 @@ class ContentPass {
   }
 }
 
-function unlessMoved<T>(action: () => T): T | undefined {
+/** Undefined when the name is not there any more, or stands for something else; what has a mount in it says so when it is sent. */
+export function unlessMoved<T>(action: () => T): T | undefined {
   try {
     return action();
   } catch (error) {

@@ -181,6 +181,7 @@ export class FirstPass {
   /** Whatever has a name. */
   async #any(directory: OpenDirectory, place: Place, type: number): Promise<void> {
     if (type === directoryType && (await this.#subdirectory(directory, place))) return;
+    const before = directory.entry.children?.get(place.name.toString("latin1"));
     let entry: TreeEntry | undefined;
     let sent = false;
     try {
@@ -198,7 +199,12 @@ export class FirstPass {
     } catch (error) {
       this.#passOver(error, place);
     }
-    if (entry !== undefined && !sent) entry.certain = false;
+    if (entry === undefined || sent) return;
+    entry.certain = false;
+    if (before === undefined) return;
+    // The destination still has what was sent of the name before.
+    before.certain = false;
+    adopt(directory.entry, before.name, before);
   }
 
   async #fileOf(directory: OpenDirectory, place: Place): Promise<boolean> {

@@ -2,7 +2,7 @@
 import { PassThrough, Readable } from "node:stream";
 import { text } from "node:stream/consumers";
 import type Docker from "dockerode";
-import { dockerError, dockerInfo, hasContainerdStore } from "../../shared/adapters/docker.ts";
+import { dockerError, dockerInfo } from "../../shared/adapters/docker.ts";
 import { presentBlobs } from "../../shared/adapters/image-blobs.ts";
 import type { JobSpec } from "../../shared/core/frames/job-message.ts";
 import { DmigrateError } from "../../shared/errors.ts";
@@ -57,7 +57,7 @@ export class ImageLoad {
   readonly #layersLeftOut: readonly string[];
   readonly #body = new PassThrough({ highWaterMark: 1 << 20 });
   readonly #abort = new AbortController();
-  readonly #tagsBefore: Promise<Map<string, string>>;
+  readonly #imagesBefore: Promise<ImagesHere>;
   readonly #loaded: Promise<string>;
   readonly #room: Promise<RoomGuard>;
 
@@ -69,8 +69,8 @@ export class ImageLoad {
     this.#body.on("error", () => undefined);
     this.#room = dockerInfo(docker).then(({ DockerRootDir }) => new RoomGuard(DockerRootDir));
     this.#room.catch(() => undefined);
-    this.#tagsBefore = tagsOf(docker);
-    this.#loaded = this.#tagsBefore.then(async () => {
+    this.#imagesBefore = imagesOf(docker);
+    this.#loaded = this.#imagesBefore.then(async () => {
       const answer = await docker.loadImage(this.#body, { quiet: true, abortSignal: this.#abort.signal });
       return text(answer);
     });
@@ -125,10 +125,11 @@ export class ImageLoad {
 
   /** Of layers that were left out, one may have gone meanwhile: containerd takes an image without them all the same. */
   async #refuseParts(): Promise<void> {
-    const info = await dockerInfo(this.#docker, Infinity);
-    const leftOut = this.#layersLeftOut;
-    if (!hasContainerdStore(info) || (await presentBlobs(info, leftOut)).length === leftOut.length) return;
-    await askDocker(`image ${this.#imageId}`, this.#docker.getImage(this.#imageId).remove());
+    const present = await presentBlobs(await dockerInfo(this.#docker, Infinity), this.#layersLeftOut);
+    if (present === undefined || present.length === this.#layersLeftOut.length) return;
+    // One that was here before is none of the source's business.
+    if (!(await this.#imagesBefore).ids.has(this.#imageId))
+      await askDocker(`image ${this.#imageId}`, this.#docker.getImage(this.#imageId).remove());
     throw new DmigrateError(
       "transfer-failed",
       `layers of image ${this.#imageRef} were removed from this node while the rest came; migrate again`,
@@ -139,9 +140,9 @@ export class ImageLoad {
   async #refuseTags(answer: string): Promise<void> {
     const tags = [...answer.matchAll(/Loaded image: ([^"\\\s]+)/g)].map(([, tag = ""]) => tag);
     if (tags.length === 0) return;
-    const before = await this.#tagsBefore;
+    const before = await this.#imagesBefore;
     for (const ref of tags) {
-      const id = before.get(ref);
+      const id = before.tags.get(ref);
       const tag = parseTag(ref);
       const undone: Promise<unknown> =
         id !== undefined && tag !== undefined
@@ -166,12 +167,20 @@ export class ImageLoad {
   }
 }
 
-/** Each tag of this node's images, and the id it stands for. */
-async function tagsOf(docker: Docker): Promise<Map<string, string>> {
+interface ImagesHere {
+  ids: ReadonlySet<string>;
+  /** Each tag, and the id it stands for. */
+  tags: ReadonlyMap<string, string>;
+}
+
+async function imagesOf(docker: Docker): Promise<ImagesHere> {
   const images = await askDocker("the list of images", docker.listImages());
   // Docker before 25 says null for an image without tags.
   const tagsIn = (image: { RepoTags?: string[] | null | undefined }): string[] => image.RepoTags ?? [];
-  return new Map(images.flatMap((image) => tagsIn(image).map((tag) => [tag, image.Id] as const)));
+  return {
+    ids: new Set(images.map(({ Id }) => Id)),
+    tags: new Map(images.flatMap((image) => tagsIn(image).map((tag) => [tag, image.Id] as const))),
+  };
 }
 
 /** Repository and tag of a reference; undefined for one by digest or id, which can't be given. */

@@ -13,27 +13,33 @@ const temporaryFile = 0o20000000 | constants.O_DIRECTORY;
 const mostPart = 1 / 4;
 const punchEveryBytes = 16 << 20;
 
+/** What all that wait for the same may keep: taken from, and not given back, as none waits twice. */
+export interface Budget {
+  bytes: number;
+}
+
 export class Spool {
   readonly #file: FileHandle;
-  readonly #mostBytes: number;
+  readonly #budget: Budget;
   readonly #room: RoomGuard;
   /** Lengths of the frames that are kept. */
   #lengths: number[] = [];
   #end = 0;
 
-  private constructor(file: FileHandle, directory: string, mostBytes: number) {
+  private constructor(file: FileHandle, directory: string, budget: Budget) {
     const { bavail, bsize } = statfsSync(directory);
     this.#file = file;
-    this.#mostBytes = Math.min(mostBytes, bavail * bsize * mostPart);
+    this.#budget = budget;
+    budget.bytes = Math.min(budget.bytes, bavail * bsize * mostPart);
     this.#room = new RoomGuard(directory);
   }
 
-  /** On the file system of `directory`, for up to `mostBytes`; undefined where that has no files without a name. */
-  static async open(directory: string, mostBytes: number): Promise<Spool | undefined> {
+  /** On the file system of `directory`; undefined where that has no files without a name. */
+  static async open(directory: string, budget: Budget): Promise<Spool | undefined> {
     const file = await open(directory, constants.O_RDWR | temporaryFile, 0o600).catch(() => undefined);
     if (file === undefined) return undefined;
     try {
-      return new Spool(file, directory, mostBytes);
+      return new Spool(file, directory, budget);
     } catch (error) {
       await file.close();
       throw error;
@@ -42,7 +48,8 @@ export class Spool {
 
   /** False, with nothing kept, where there is no room for it. One at a time. */
   async add(frame: Buffer): Promise<boolean> {
-    if (this.#end + frame.length > this.#mostBytes || !this.#room.hasRoomAfter(frame.length)) return false;
+    if (frame.length > this.#budget.bytes || !this.#room.hasRoomAfter(frame.length)) return false;
+    this.#budget.bytes -= frame.length;
     for (let at = 0; at < frame.length;) {
       const { bytesWritten } = await this.#file.write(frame, at, frame.length - at, this.#end + at);
       at += bytesWritten;

@@ -168,7 +168,7 @@ class Refresh {
     const directories = [...this.#directories].filter(([directory]) => !this.#isGone(directory));
     const seen = [...this.#seen].filter(([directory]) => !this.#isGone(directory));
     for (const [directory, { signature, links }] of directories) {
-      if (directory.signature !== signature || !directory.certain) changed.push(directory);
+      if (directory.signature !== signature || !directory.certain || directory.recent) changed.push(directory);
       Object.assign(directory, { signature, links, certain: true, recent: false });
     }
     for (const [directory, names] of seen)
@@ -222,7 +222,7 @@ function openAgain(rootFd: number, path: Buffer): number {
   }
 }
 
-function isThere(dirFd: number, name: Buffer): boolean {
+export function isThere(dirFd: number, name: Buffer): boolean {
   try {
     statAt(dirFd, name);
     return true;

@@ -15,6 +15,13 @@ export class TreeIndex {
     if (entry.children !== undefined) for (const child of entry.children.values()) this.add(child);
   }
 
+  /** An entry has left the tree, with all below it. */
+  forget(entry: TreeEntry): void {
+    this.#take(entry.identity, entry);
+    if (entry.mergedIdentity !== undefined) this.#take(entry.mergedIdentity, entry);
+    if (entry.children !== undefined) for (const child of entry.children.values()) this.forget(child);
+  }
+
   /** The entries that are this file: several for hard links. */
   find(identity: string): TreeEntry[] {
     return this.#candidates(identity).filter((entry) => isIt(entry, identity) && isAttached(entry));
@@ -39,6 +46,13 @@ export class TreeIndex {
       if (there.at(-1) !== entry) there.push(entry);
     } else if (there !== entry) this.#entries.set(number, [there, entry]);
   }
+
+  #take(identity: string, entry: TreeEntry): void {
+    const number = numberOf(identity);
+    const left = this.#candidates(identity).filter((each) => each !== entry);
+    if (left.length === 0) this.#entries.delete(number);
+    else this.#entries.set(number, left);
+  }
 }
 
 /** The lowest 30 bits of the inode, which an identity begins with: what the engine holds without an object. */
@@ -56,6 +70,14 @@ export function isAttached(entry: TreeEntry): boolean {
   for (let at = entry; at.parent !== undefined; at = at.parent)
     if (at.parent.children?.get(at.name) !== at) return false;
   return true;
+}
+
+/** The entries, and every directory on the way to them that still has them. */
+export function onTheWayTo(entries: Iterable<TreeEntry>): Set<TreeEntry> {
+  const found = new Set<TreeEntry>();
+  for (const entry of entries)
+    for (let at: TreeEntry | undefined = entry; at !== undefined && !found.has(at); at = at.parent) found.add(at);
+  return found;
 }
 
 /** Its names from the root on, as latin1; the root's is none. */

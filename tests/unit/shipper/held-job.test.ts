@@ -31,7 +31,7 @@ beforeEach(() => {
   };
 });
 
-const held = (openSpool = () => Spool.open(directory, 1 << 20)): HeldJob =>
+const held = (openSpool = () => Spool.open(directory, { bytes: 1 << 20 })): HeldJob =>
   new HeldJob({ ready: place.promise, openSpool, job });
 
 /** Whether the job has taken the frame off the sender's hands. */

@@ -9,7 +9,7 @@ const MiB = 1 << 20;
 
 test("gives frames back as they came, and the room with them; nothing has a name", async () => {
   const directory = temporaryDirectory("spool-");
-  const spool = (await Spool.open(directory, 64 * MiB)) as Spool;
+  const spool = (await Spool.open(directory, { bytes: 64 * MiB })) as Spool;
   const frames = [...Array(40).keys()].map((at) => randomBytes(at === 7 ? 0 : MiB - at));
   for (const frame of frames) expect(await spool.add(frame)).toBe(true);
   expect(readdirSync(directory)).toEqual([]);
@@ -30,15 +30,17 @@ test("gives frames back as they came, and the room with them; nothing has a name
   await spool.close();
 });
 
-test("takes as much as it was opened for, and says so", async () => {
-  const spool = (await Spool.open(temporaryDirectory("spool-"), 2 * MiB)) as Spool;
-  for (let n = 0; n < 2; n++) expect(await spool.add(Buffer.alloc(MiB))).toBe(true);
+test("those with one budget take no more than it together, and say so", async () => {
+  const budget = { bytes: 2 * MiB };
+  const [spool, other] = [await Spool.open("/tmp", budget), await Spool.open("/tmp", budget)] as [Spool, Spool];
+  for (const each of [spool, other]) expect(await each.add(Buffer.alloc(MiB))).toBe(true);
   expect(await spool.add(Buffer.from("a little"))).toBe(false);
   expect(await spool.add(Buffer.alloc(0))).toBe(true);
+  await other.close();
   await spool.close();
 });
 
 test("where files without a name cannot be had there is none", async () => {
-  expect(await Spool.open("/proc", MiB)).toBeUndefined();
-  expect(await Spool.open("/nonexistent", MiB)).toBeUndefined();
+  expect(await Spool.open("/proc", { bytes: MiB })).toBeUndefined();
+  expect(await Spool.open("/nonexistent", { bytes: MiB })).toBeUndefined();
 });

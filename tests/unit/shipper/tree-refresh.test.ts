@@ -51,3 +51,17 @@ test("a file with tens of thousands of names is looked at, and all of them are s
   // The directory too, and the root.
   expect(marked).toBe(names + 2);
 });
+
+test("a directory is sent again that a change in the same tick of the clock may not show of", async () => {
+  mkdirSync(join(dir, "sub"));
+  const options = look();
+  const { root } = await takeSnapshot(options);
+  const index = new TreeIndex();
+  index.add(root);
+  const sub = root.children?.get("sub");
+  Object.assign(sub ?? {}, { recent: true });
+
+  await refreshTree(index, root, new Map([[root, new Set(["sub"])]]), options);
+
+  expect(sub?.send).toBe(true);
+});

@@ -1,0 +1,30 @@
+/** Which layers of a missing image need not be sent. */
+import { expect, test } from "vitest";
+import type { Engine } from "../../../services/restorer/adapters/engine.ts";
+import { checkRestore } from "../../../services/restorer/check-restore.ts";
+import { fakeProfile } from "../../helpers/fake-world.ts";
+
+const engineWith = (present: string[][], inContainerd?: string[]): Engine =>
+  ({
+    imageId: () => Promise.resolve(undefined),
+    info: () => Promise.resolve({ version: "26", runtimes: [], seccomp: true }),
+    containers: () => Promise.resolve([]),
+    networks: () => Promise.resolve(new Map()),
+    volume: () => Promise.resolve(undefined),
+    imageLayers: () => Promise.resolve(present),
+    layersInContainerd: () => Promise.resolve(inContainerd),
+  }) as Partial<Engine> as Engine;
+
+const request = { container: fakeProfile().spec, moveBinds: [] };
+
+test("Docker itself has them upon each other; containerd each by itself", async () => {
+  const layers = ["a", "b", "c"];
+  expect((await checkRestore(engineWith([["a", "b", "x"]]), request, layers)).layersPresent).toEqual(["a", "b"]);
+  expect((await checkRestore(engineWith([["b", "c"]]), request, layers)).layersPresent).toEqual([]);
+  expect((await checkRestore(engineWith([], ["c"]), request, layers)).layersPresent).toEqual(["c"]);
+});
+
+test("one that comes again above those that are here is sent: Docker opens its file for that", async () => {
+  const check = await checkRestore(engineWith([["a", "empty"]]), request, ["a", "empty", "b", "empty"]);
+  expect(check.layersPresent).toEqual(["a"]);
+});
