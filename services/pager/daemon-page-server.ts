@@ -96,6 +96,8 @@ export class DaemonPageServer implements PageServer {
     }
     // It alone knows, and one that is too busy to answer is needed.
     if (!force && (await this.#refusesToStop())) return false;
+    // It may have died meanwhile.
+    if (!force && this.#isGone && this.#held?.any === true) return false;
     this.#over = true;
     await this.#daemon.kill();
     this.#letGoAll();
@@ -186,8 +188,10 @@ export class DaemonPageServer implements PageServer {
     const outcome = readOutcome(this.#options.workDir);
     if (outcome === undefined) {
       const isHeld = this.#held?.any === true;
-      this.#options.onFailure(daemonLost(`the page daemon ended with ${how}`, this.#needed, isHeld));
+      // What is held tells, too, that processes are there, should the word of that have been lost.
+      this.#options.onFailure(daemonLost(`the page daemon ended with ${how}`, this.#needed || isHeld, isHeld));
     } else {
+      this.#letGoAll();
       this.#stats = outcome.stats;
       this.#options.onDrained(outcome.drainMs);
     }

@@ -2,6 +2,7 @@
  * What may go wrong while the container runs at the destination already, on memory that only the source has. The link is
  * slowed down so that a drain takes seconds.
  */
+import { z } from "zod";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { createClient } from "../../services/shared/client.ts";
@@ -103,7 +104,11 @@ describe("a drain that is disturbed", () => {
     expect(error?.message).toContain("the page daemon ended with signal SIGKILL; threads of the container");
     expect((await a.docker.getContainer(name).inspect()).State).toMatchObject({ Running: true, Paused: true });
     expect(error?.message).toContain("Node b: the source is still frozen as it was");
+    const pager = createClient("the pager", a.agentUrl, a.token);
+    await expect(pager.delete(`/pagers/${id}`, z.unknown())).rejects.toMatchObject({ code: "conflict" });
     await goBack(id);
+    await pager.delete(`/pagers/${id}`, z.unknown());
+    pager.close();
   });
 
   it("ends with a way back when the container dies", async () => {

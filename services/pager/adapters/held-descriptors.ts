@@ -5,6 +5,7 @@
  */
 import { closeSync } from "node:fs";
 import { duplicateFrom, openProcess } from "../../shared/adapters/pidfd.ts";
+import { isAlive } from "./userfaultfd.ts";
 
 export class HeldDescriptors {
   readonly #pidfd: number;
@@ -15,7 +16,9 @@ export class HeldDescriptors {
     this.#pidfd = openProcess(hostPid);
   }
 
+  /** Whether processes that live depend on it. Those of the others are let go. */
   get any(): boolean {
+    for (const [id, fd] of [...this.#held]) if (!isAlive(fd)) this.letGo(id);
     return this.#held.size > 0;
   }
 

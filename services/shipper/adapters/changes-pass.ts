@@ -12,7 +12,7 @@ import { hasContentPass, unlessMoved } from "./content-pass.ts";
 import type { Place } from "./entry-sender.ts";
 import { rootPlace, withFirstPass, type FirstPass, type FirstPassOptions, type OpenDirectory } from "./first-pass.ts";
 import { directoryFlagsToOpen, kindOf, tryOpen } from "./snapshot.ts";
-import { isThere, type NamesToLookAt } from "./tree-refresh.ts";
+import type { NamesToLookAt } from "./tree-refresh.ts";
 
 export interface ChangesPassOptions extends FirstPassOptions {
   /** The tree's number in the job. */
@@ -74,7 +74,7 @@ class ChangesPass {
   async #removeIfGone({ fd, entry }: OpenDirectory, text: string): Promise<void> {
     const before = entry.children?.get(text);
     const name = Buffer.from(text, "latin1");
-    if (before === undefined || isThere(fd, name)) return;
+    if (before === undefined || unlessMoved(() => statAt(fd, name)) !== undefined) return;
     // The other names of such a file are looked at with this one.
     if (hasLinksWithin(before)) return;
     entry.children?.delete(text);

@@ -222,7 +222,7 @@ function openAgain(rootFd: number, path: Buffer): number {
   }
 }
 
-export function isThere(dirFd: number, name: Buffer): boolean {
+function isThere(dirFd: number, name: Buffer): boolean {
   try {
     statAt(dirFd, name);
     return true;
