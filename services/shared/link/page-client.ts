@@ -17,6 +17,8 @@ export interface ConnectPagesOptions {
   source: Endpoint;
   /** Aborting it closes the connection, also later. */
   signal: AbortSignal;
+  /** What the connection is for: the one for faults is served first. */
+  role?: "pages" | "faults";
 }
 
 interface Waiting {
@@ -31,7 +33,8 @@ export async function connectPages(options: ConnectPagesOptions): Promise<PageSo
   let lastRequest = 0;
   let lost: DmigrateError | undefined;
 
-  const link = await openLink({ ...options, role: "pages" }, { onFrame: (frame) => settle(waiting, frame) });
+  const { role = "pages" } = options;
+  const link = await openLink({ ...options, role }, { onFrame: (frame) => settle(waiting, frame) });
   const gone = (async () => {
     const reason = await link.closed;
     lost =
