@@ -90,14 +90,14 @@ export class DaemonPageServer implements PageServer {
   async stop(force: boolean): Promise<boolean> {
     if (this.#over) {
       // Of a daemon that has died: threads wait for what it had, and would read zeros.
-      if (!force && this.#held?.any === true) return false;
+      if (!force && this.#held?.dropDead() === true) return false;
       this.#letGoAll();
       return true;
     }
     // It alone knows, and one that is too busy to answer is needed.
     if (!force && (await this.#refusesToStop())) return false;
     // It may have died meanwhile.
-    if (!force && this.#isGone && this.#held?.any === true) return false;
+    if (!force && this.#isGone && this.#held?.dropDead() === true) return false;
     this.#over = true;
     await this.#daemon.kill();
     this.#letGoAll();
@@ -187,7 +187,7 @@ export class DaemonPageServer implements PageServer {
     // Its last word may have come too late to be heard.
     const outcome = readOutcome(this.#options.workDir);
     if (outcome === undefined) {
-      const isHeld = this.#held?.any === true;
+      const isHeld = this.#held?.dropDead() === true;
       // What is held tells, too, that processes are there, should the word of that have been lost.
       this.#options.onFailure(daemonLost(`the page daemon ended with ${how}`, this.#needed || isHeld, isHeld));
     } else {

@@ -14,6 +14,7 @@ import { RefreshDoubt, refreshTree, type NamesToLookAt } from "./adapters/tree-r
 import { sendChangesPass } from "./adapters/changes-pass.ts";
 import { contentsOf, sendContentPass } from "./adapters/content-pass.ts";
 import { sendFirstPass } from "./adapters/first-pass.ts";
+import type { LivePassOptions } from "./adapters/live-pass.ts";
 import { sendTree } from "./adapters/tree-sender.ts";
 import { scanWriters, type Writers } from "./adapters/writers.ts";
 import { ChangeWatch, type Changes } from "./change-watch.ts";
@@ -58,10 +59,7 @@ export async function shipAll(options: PassOptions): Promise<Pass> {
       using copies = new BlockCopies();
       let entries = 0;
       for (const [index, { tree }] of trees.entries()) {
-        const onEntry = (entry: TreeEntry, mergedFd: number | undefined): void => {
-          indexes[index]?.add(entry);
-          if (mergedFd !== undefined) watch.watchMerged(entry, mergedFd);
-        };
+        const onEntry = noting(indexes[index], watch);
         await writer.write({ type: "tree", index });
         const pass = await sendFirstPass({ tree, writers, writer, copies, onEntry, signal: job.signal });
         roots.push(pass.root);
@@ -102,10 +100,7 @@ export async function shipAgain(
     for (const [index, { tree }] of options.trees.entries()) {
       const root = roots[index];
       if (root === undefined) continue;
-      const onEntry = (entry: TreeEntry, mergedFd: number | undefined): void => {
-        indexes[index]?.add(entry);
-        if (mergedFd !== undefined) watch.watchMerged(entry, mergedFd);
-      };
+      const onEntry = noting(indexes[index], watch);
       const onGone = (entry: TreeEntry): void => indexes[index]?.forget(entry);
       const common = { tree, index, root, writer, signal };
       await sendChangesPass({
@@ -156,6 +151,14 @@ export async function shipChanges(options: PassOptions, { roots, watched }: Sent
   const files = snapshots.some(({ root }) => root.send) ? await sendMarked(options, snapshots) : 0;
   return { files, sent: { roots: snapshots.map(({ root }) => root), watched: undefined } };
 }
+
+/** For each entry that a pass looks at: what changes of it from then on is to be known. */
+const noting =
+  (index: TreeIndex | undefined, watch: ChangeWatch): LivePassOptions["onEntry"] =>
+  (entry, mergedFd) => {
+    index?.add(entry);
+    if (mergedFd !== undefined) watch.watchMerged(entry, mergedFd);
+  };
 
 /** Answers how many entries must be sent; undefined when the whole tree must be looked at. */
 async function refresh(

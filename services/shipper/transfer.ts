@@ -2,7 +2,8 @@
  * The source's side of one migration: what is sent over the connections of the destination. Those for files are served
  * here, those for pages by threads of their own (page-threads.ts).
  *
- *     probe · image · first pass · pre-copy · next pass (the container runs) · memory, pages on request (it is frozen) · delta · images
+ *     probe · image · first pass · pre-copy · next pass (the container runs)
+ *     memory, pages on request · delta · images (it is frozen)
  *
  * The container's log comes at any time, the last of it when the container has ended here.
  */
@@ -175,31 +176,33 @@ export class Transfer implements Attachable {
       const options = { jobs, ...this.#trees, priority: 4, signal: bounded } as const;
       const passes: PassOverFiles[] = [];
       const { files, sent } = await this.#timed(passes, () => shipAll(options));
-      try {
+      return this.#over(sent, async () => {
         const again = await this.#whileDue(passes, options, sent);
         await this.#shipShared(jobs, options.freezer.processes(), bounded);
-        return { files: files + again, sent };
-      } catch (error) {
-        sent.watched?.watch.close();
-        throw error;
-      }
+        return files + again;
+      });
     });
   }
 
   /** Sends the files that have changed since the last pass, while the container runs on. Throws `conflict` without a first one. */
   nextPass(signal: AbortSignal): Promise<Shipped> {
-    return this.#pass(signal, async (jobs, bounded) => {
+    return this.#pass(signal, (jobs, bounded) => {
       const { trees, sent } = this.#sentBefore();
-      try {
-        return { files: await this.#whileDue([], { jobs, ...trees, priority: 4, signal: bounded }, sent), sent };
-      } catch (error) {
-        sent.watched?.watch.close();
-        throw error;
-      }
+      return this.#over(sent, () => this.#whileDue([], { jobs, ...trees, priority: 4, signal: bounded }, sent));
     });
   }
 
-  /** One pass after another, each over what the container has changed during the one before. Answers how many files were sent. */
+  /** Sends more over what was sent, which counts no more when that fails. */
+  async #over(sent: SentTrees, send: () => Promise<number>): Promise<Pass> {
+    try {
+      return { files: await send(), sent };
+    } catch (error) {
+      sent.watched?.watch.close();
+      throw error;
+    }
+  }
+
+  /** One pass after another, each over what the container has changed during the one before: how many files they sent. */
   async #whileDue(passes: PassOverFiles[], options: PassOptions, sent: SentTrees): Promise<number> {
     let all = 0;
     while (isPassDue(passes)) {

@@ -16,8 +16,8 @@ export class HeldDescriptors {
     this.#pidfd = openProcess(hostPid);
   }
 
-  /** Whether processes that live depend on it. Those of the others are let go. */
-  get any(): boolean {
+  /** Lets go of those whose process is gone. Answers whether any is left. */
+  dropDead(): boolean {
     for (const [id, fd] of [...this.#held]) if (!isAlive(fd)) this.letGo(id);
     return this.#held.size > 0;
   }

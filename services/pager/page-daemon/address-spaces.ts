@@ -8,8 +8,7 @@
  * before.
  *
  * The last close of a userfaultfd makes what is missing read as zeros. So one is closed only when nothing is missing, or
- * when the process is gone. Whoever holds a duplicate has let it go by then: while one is open that nobody reads, forks of the
- * process would wait for ever.
+ * when the process is gone; and when nobody holds a duplicate any more (held-elsewhere.ts).
  */
 import koffi from "koffi";
 import type { PageRange } from "../../shared/core/criu/process-images.ts";
@@ -42,6 +41,7 @@ import { MissingPages } from "../core/missing-pages.ts";
 import { partsOf, type Filled, type Part, type Placement } from "../core/placement.ts";
 import { WantedPages } from "../core/wanted-pages.ts";
 import type { ProcessPages } from "../page-server.ts";
+import { HeldElsewhere, type Holder } from "./held-elsewhere.ts";
 
 interface AddressSpace {
   /** Never used again. */
@@ -58,16 +58,6 @@ interface AddressSpace {
   toldSince: number;
   /** What was filled in elsewhere has gone the same way. */
   readonly changes: ChangeLog;
-  /** A duplicate of the descriptor is held elsewhere. */
-  held: "no" | "yes" | "to be let go";
-}
-
-/** Whoever holds duplicates of the descriptors. */
-export interface Holder {
-  /** False when there is nobody. */
-  hold: (id: number, fd: number) => boolean;
-  /** `letGone` is to be called once it is. */
-  letGo: (id: number) => void;
 }
 
 export interface AddressSpacesOptions {
@@ -91,6 +81,7 @@ const mostChangingMs = 1_000;
 
 export class AddressSpaces {
   readonly #options: AddressSpacesOptions;
+  readonly #held: HeldElsewhere;
   /** By descriptor. */
   readonly #spaces = new Map<number, AddressSpace>();
   readonly #byId = new Map<number, AddressSpace>();
@@ -109,6 +100,7 @@ export class AddressSpaces {
 
   constructor(options: AddressSpacesOptions) {
     this.#options = options;
+    this.#held = new HeldElsewhere(options.holder);
   }
 
   /** None is left. */
@@ -221,17 +213,15 @@ export class AddressSpaces {
 
   /** The holder is another one, which holds nothing yet, or there is none any more. */
   holdAnew(): void {
-    const { holder } = this.#options;
-    for (const space of this.#spaces.values()) space.held = holder?.hold(space.id, space.fd) === true ? "yes" : "no";
+    for (const { id, fd } of this.#spaces.values()) this.#held.hold(id, fd);
     this.closeWhole();
   }
 
   /** No duplicate of it is held any more. */
   letGone(id: number): void {
+    this.#held.letGone(id);
     const space = this.#byId.get(id);
-    if (space?.held !== "to be let go") return;
-    space.held = "no";
-    this.#closeIfWhole(space);
+    if (space !== undefined) this.#closeIfWhole(space);
   }
 
   /** Lets go of processes that have ended. */
@@ -403,21 +393,16 @@ export class AddressSpaces {
       told: [],
       toldSince: 0,
       changes: new ChangeLog(),
-      held: this.#options.holder?.hold(id, fd) === true ? "yes" : "no",
     };
     this.#spaces.set(fd, space);
     this.#byId.set(id, space);
+    this.#held.hold(id, fd);
     this.#options.watch(fd);
   }
 
   #closeIfWhole(space: AddressSpace): void {
     const isWhole = this.#finished && space.missing.empty && space.told.length === 0;
-    if (!isWhole || this.#spaces.get(space.fd) !== space) return;
-    if (space.held === "no") this.#close(space);
-    else if (space.held === "yes") {
-      space.held = "to be let go";
-      this.#options.holder?.letGo(space.id);
-    }
+    if (isWhole && this.#spaces.get(space.fd) === space && this.#held.isFree(space.id)) this.#close(space);
   }
 
   #close(space: AddressSpace): void {
@@ -426,9 +411,8 @@ export class AddressSpaces {
     this.#spaces.delete(space.fd);
     this.#byId.delete(space.id);
     this.#options.unwatch(space.fd);
-    const { lock, holder } = this.#options;
-    // Of a process that is gone: nothing waits for anybody.
-    if (space.held === "yes") holder?.letGo(space.id);
+    this.#held.forget(space.id);
+    const { lock } = this.#options;
     lock.exclusively(() => {
       lock.renew();
       closeUserfaultfd(space.fd);

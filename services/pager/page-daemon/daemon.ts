@@ -12,8 +12,9 @@ import { Epoll } from "../adapters/epoll.ts";
 import type { RestoreEnd } from "../adapters/restore-socket.ts";
 import type { PageServerStats, ProcessPages } from "../page-server.ts";
 import { FaultPace } from "../core/fault-pace.ts";
-import { AddressSpaces, type Holder } from "./address-spaces.ts";
+import { AddressSpaces } from "./address-spaces.ts";
 import type { BulkLanes } from "./bulk-lanes.ts";
+import type { Holder } from "./held-elsewhere.ts";
 import type { FromDaemon, StartDaemon } from "./messages.ts";
 import { PageFetch } from "./page-fetch.ts";
 

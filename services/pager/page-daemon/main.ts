@@ -11,8 +11,8 @@ import { asDmigrateError, hasErrno, messageOf } from "../../shared/errors.ts";
 import { RestoreSocket } from "../adapters/restore-socket.ts";
 import { BulkLanes } from "./bulk-lanes.ts";
 import { openChannel, type Channel } from "./channel.ts";
-import type { Holder } from "./address-spaces.ts";
 import { PageDaemon } from "./daemon.ts";
+import type { Holder } from "./held-elsewhere.ts";
 import { rehearse } from "./rehearsal.ts";
 import { agentSocketName, outcomeName, type FromDaemon, type Outcome, type ToDaemon } from "./messages.ts";
 

@@ -10,11 +10,11 @@ import { isAttached, onTheWayTo } from "../core/tree-index.ts";
 import { breathe } from "./breathe.ts";
 import { hasContentPass, unlessMoved } from "./content-pass.ts";
 import type { Place } from "./entry-sender.ts";
-import { rootPlace, withFirstPass, type FirstPass, type FirstPassOptions, type OpenDirectory } from "./first-pass.ts";
+import { rootPlace, withLivePass, type LivePass, type LivePassOptions, type OpenDirectory } from "./live-pass.ts";
 import { directoryFlagsToOpen, kindOf, tryOpen } from "./snapshot.ts";
 import type { NamesToLookAt } from "./tree-refresh.ts";
 
-export interface ChangesPassOptions extends FirstPassOptions {
+export interface ChangesPassOptions extends LivePassOptions {
   /** The tree's number in the job. */
   index: number;
   root: TreeEntry;
@@ -28,12 +28,12 @@ export async function sendChangesPass(options: ChangesPassOptions): Promise<void
   const changed = [...options.names].filter(([directory, names]) => names.size > 0 && isAttached(directory));
   const onTheWay = onTheWayTo(changed.map(([directory]) => directory));
   if (onTheWay.size === 0) return;
-  const onEntry: FirstPassOptions["onEntry"] = (entry, mergedFd) => {
+  const onEntry: LivePassOptions["onEntry"] = (entry, mergedFd) => {
     // One in a directory that is new here is a file of its own there, wherever its other names are.
     if (entry.kind !== "directory" && entry.links > 1) entry.certain = false;
     options.onEntry(entry, mergedFd);
   };
-  await withFirstPass({ ...options, onEntry }, async (pass, { fd, mergedFd }) => {
+  await withLivePass({ ...options, onEntry }, async (pass, { fd, mergedFd }) => {
     const { root, index, writer } = options;
     const stat = statDescriptor(fd);
     if (stat.identity !== root.identity) return;
@@ -44,11 +44,11 @@ export async function sendChangesPass(options: ChangesPassOptions): Promise<void
 
 class ChangesPass {
   readonly #options: ChangesPassOptions;
-  readonly #pass: FirstPass;
+  readonly #pass: LivePass;
   readonly #onTheWay: ReadonlySet<TreeEntry>;
   readonly #layer: boolean;
 
-  constructor(options: ChangesPassOptions, pass: FirstPass, onTheWay: ReadonlySet<TreeEntry>) {
+  constructor(options: ChangesPassOptions, pass: LivePass, onTheWay: ReadonlySet<TreeEntry>) {
     this.#options = options;
     this.#pass = pass;
     this.#onTheWay = onTheWay;
@@ -61,7 +61,11 @@ class ChangesPass {
     await sender.enter(fd, stat, place, { fresh: false, prune: false });
     const names = this.#options.names.get(entry) ?? [];
     // First, so that what was only moved is not there twice.
-    for (const name of names) await this.#removeIfGone(directory, name);
+    for (const name of names) {
+      const pause = breathe(this.#options.signal);
+      if (pause !== undefined) await pause;
+      await this.#removeIfGone(directory, name);
+    }
     const below = [...(entry.children ?? [])].filter(([, child]) => this.#onTheWay.has(child)).map(([name]) => name);
     for (const name of new Set([...below, ...names])) {
       const pause = breathe(this.#options.signal);

@@ -32,9 +32,9 @@ test("what is held outlives its process; of one that is gone nothing is to be ha
   expect(() => held.hold(2, 99)).toThrow("EBADF");
   child.kill("SIGKILL");
   await once(child, "close");
-  expect(held.any).toBe(true);
+  expect(held.dropDead()).toBe(true);
   expect(() => held.hold(2, 0)).toThrow("ESRCH");
   held.letGo(1);
-  expect(held.any).toBe(false);
+  expect(held.dropDead()).toBe(false);
   held.close();
 });

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { fstatSync, readdirSync } from "node:fs";
+import { fstatSync, readdirSync, statfsSync } from "node:fs";
 import { expect, test } from "vitest";
 import { Spool } from "../../../services/shipper/adapters/spool.ts";
 import { descriptorsIn } from "../../helpers/open-files.ts";
@@ -37,6 +37,11 @@ test("those with one budget take no more than it together, and say so", async ()
   expect(await spool.add(Buffer.from("a little"))).toBe(false);
   expect(await spool.add(Buffer.alloc(0))).toBe(true);
   await other.close();
+  const { bavail, bsize } = statfsSync("/tmp");
+  const endless = { bytes: Infinity };
+  await (await Spool.open("/tmp", endless))?.close();
+  // A quarter of what is free; others write too.
+  expect(endless.bytes / (bavail * bsize)).toBeCloseTo(1 / 4, 2);
   await spool.close();
 });
 

@@ -56,8 +56,8 @@ const treeSchema = z.discriminatedUnion("kind", [
 export type TreeName = z.infer<typeof treeSchema>;
 
 /**
- * `trees`: records as in tree-record.ts. `image`: the bytes of `docker save`, without some layers. `log`: those of a log file of the container, from
- * byte `from` of it on as the destination has it: file 0 is the one that Docker writes to, 1 was rotated last; `packed` by gzip.
+ * `trees`: records as in tree-record.ts. `image`: the bytes of `docker save`, without some layers. `log`: those of a log file
+ * of the container, from byte `from` of it on as the destination has it: file 0 is the one that Docker writes to, 1 was rotated last; `packed` by gzip.
  * Of a rotated file the bytes before `from` are those that have come as file 0. `logRenames`: rotated files of which the destination
  * has each under the number that it had before; without data, the highest number first.
  * `probe`: bytes that nobody keeps.
