@@ -67,6 +67,7 @@ export async function prepare(run: Run, inspection: Inspection): Promise<void> {
           binds: moveBinds,
           readers: plan.readers,
           compression: plan.compression,
+          chunkBytes: plan.chunkBytes,
           ...(linkBytesPerSecond !== undefined && { linkBytesPerSecond }),
           security,
         },

@@ -94,7 +94,7 @@ export class JobFrames {
       this.#scheduler.cancel(entry);
       this.#pool.release(entry.item.frame);
     }
-    this.#compressor.noteApplied(sentBytes, { waiting: this.#scheduler.waiting > 0, unpackedBytes, plainBytes });
+    this.#compressor.noteApplied({ bytes: sentBytes, unpackedBytes, plainBytes }, this.#scheduler.waiting > 0);
     this.#wake();
   }
 

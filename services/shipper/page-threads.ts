@@ -15,11 +15,20 @@ import { PageThread, startWorker, ThreadEnded, type StartWorker } from "./page-t
 
 const restartPauseMs = 100;
 
+export interface BeginPages {
+  /** Whose ends connections may come from. */
+  readers?: number;
+  /** The plan has it that memory is compressed; what each connection measures decides. */
+  compresses?: boolean;
+}
+
 /** What the threads know of a transfer. */
 interface Known {
+  compresses: boolean;
   counters: ReadonlyMap<PageRole, PageCounters>;
   gate: PageGate;
   memory: Order | undefined;
+  link: Order | undefined;
 }
 
 /** One of the threads; in its place comes the next one when it dies. */
@@ -43,14 +52,15 @@ export class PageThreads {
     for (const role of rolesFor(1)) this.#place(role);
   }
 
-  /** Connections of its transfer may come, from so many readers' ends. Throws when a further thread cannot be had. */
-  begin(migrationId: string, readers = 1): void {
+  /** Connections of its transfer may come. Throws when a further thread cannot be had. */
+  begin(migrationId: string, { readers = 1, compresses = false }: BeginPages = {}): void {
     const roles = rolesFor(readers);
     for (const role of roles) this.#place(role);
     const counters = new Map(roles.map((role) => [role, new PageCounters()]));
     const gate = new PageGate();
-    this.#known.set(migrationId, { counters, gate, memory: undefined });
-    for (const [role, each] of counters) this.#tell(role, migrationId, beginOf(each, gate));
+    const known: Known = { compresses, counters, gate, memory: undefined, link: undefined };
+    this.#known.set(migrationId, known);
+    for (const [role, each] of counters) this.#tell(role, migrationId, beginOf(each, known));
   }
 
   /** Requests are answered from this memory once it resolves. Rejects with `invalid-request` when it is not the container's. */
@@ -61,6 +71,16 @@ export class PageThreads {
   /** Whoever asks for pages is told that they are gone. */
   async lose(migrationId: string, why: string): Promise<void> {
     await this.#toAll(migrationId, { kind: "lose", why });
+  }
+
+  /** The link was measured, and carries so much of all connections together. */
+  noteLink(migrationId: string, bytesPerSecond: number): void {
+    const known = this.#known.get(migrationId);
+    if (known === undefined) return;
+    // Faults take hardly any of it.
+    const readers = known.counters.size - 1;
+    known.link = { kind: "link", bytesPerSecond: bytesPerSecond / readers };
+    for (const role of known.counters.keys()) this.#tell(role, migrationId, known.link);
   }
 
   /** Sends the destination frames that say which pages there are, if it is connected. */
@@ -174,10 +194,10 @@ export class PageThreads {
       thread = this.#tryStart(role);
     }
     this.#placeOf(role).thread = thread;
-    for (const [migrationId, { counters, gate, memory }] of this.#known) {
-      const own = counters.get(role);
+    for (const [migrationId, known] of this.#known) {
+      const own = known.counters.get(role);
       if (own === undefined) continue;
-      for (const order of [beginOf(own, gate), memory])
+      for (const order of [beginOf(own, known), known.link, known.memory])
         if (order !== undefined) thread.ask(migrationId, order).catch((error: unknown) => this.#report(error));
     }
   }
@@ -198,6 +218,6 @@ export class PageThreads {
 }
 
 const rolesFor = (readers: number): PageRole[] => ["faults", ...readerRoles.slice(0, readers)];
-const beginOf = (counters: PageCounters, gate: PageGate): Order => ({
-  ...{ kind: "begin", counters: counters.memory, gate: gate.memory },
+const beginOf = (counters: PageCounters, { gate, compresses }: Known): Order => ({
+  ...{ kind: "begin", counters: counters.memory, gate: gate.memory, compresses },
 });

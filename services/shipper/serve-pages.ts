@@ -12,6 +12,7 @@ import {
 import { messageOf } from "../shared/errors.ts";
 import { PriorityQueue, type Priority } from "./core/priority-queue.ts";
 import type { PageGate } from "./page-thread/page-gate.ts";
+import type { PagePacker } from "./page-thread/page-packer.ts";
 import { RepeatedPages } from "./core/repeated-pages.ts";
 
 /** Requests that may wait before no more are read from the connection. */
@@ -54,6 +55,8 @@ export interface PageAnswersOptions {
   mostPages: number;
   /** Holds back all that is not waited for while it is closed. */
   gate: PageGate;
+  /** For answers that may be dense. */
+  packer: PagePacker;
 }
 
 export class PageAnswers {
@@ -61,16 +64,18 @@ export class PageAnswers {
   readonly #stats: PageStats;
   readonly #mostPages: number;
   readonly #gate: PageGate;
+  readonly #packer: PagePacker;
   /** An item becomes a frame only when it is its turn, so that what comes in meanwhile can still overtake it. */
   readonly #queue = new PriorityQueue<() => Outgoing>();
   /** Of this connection's answers; once there is an asker who keeps pages. */
   #repeats: RepeatedPages | undefined;
 
-  constructor({ memory, counters, mostPages, gate }: PageAnswersOptions) {
+  constructor({ memory, counters, mostPages, gate, packer }: PageAnswersOptions) {
     this.#memory = memory;
     this.#stats = counters;
     this.#mostPages = mostPages;
     this.#gate = gate;
+    this.#packer = packer;
   }
 
   /** There is something that may leave now. */
@@ -106,8 +111,9 @@ export class PageAnswers {
     try {
       const from = this.#memory();
       if (from === undefined) return refuse(channel, "the container's memory is not open yet", pageErrorFlags.notYet);
-      const repeats = request.keeps ? (this.#repeats ??= new RepeatedPages()) : undefined;
-      const { pages, zeroPages, equalPages, ...outgoing } = from.read(request, repeats);
+      const repeats = request.dense ? (this.#repeats ??= new RepeatedPages()) : undefined;
+      const { pages, zeroPages, equalPages, ...plain } = from.read(request, repeats);
+      const outgoing = request.dense ? this.#packer.pack(plain, this.#queue.length > 0) : plain;
       this.#stats.pagesSent += pages;
       this.#stats.zeroPages += zeroPages;
       this.#stats.equalPages += equalPages;

@@ -24,6 +24,7 @@ import type {
 } from "../shared/contracts/shipper.ts";
 import { untilReached } from "../shared/adapters/milestone.ts";
 import { DmigrateError } from "../shared/errors.ts";
+import { holdLess } from "../shared/link/connect.ts";
 import type { Connection } from "../shared/link/connection.ts";
 import { openConnection, type FramedLink, type FrameHandler } from "../shared/link/framed.ts";
 import type { Role } from "../shared/link/preamble.ts";
@@ -93,9 +94,12 @@ export class Transfer implements Attachable {
     this.#jobs = new FileJobs(request.compression === "zstd", (isWaiting) =>
       deps.pageThreads.holdBack(request.migrationId, isWaiting),
     );
-    if (request.linkBytesPerSecond !== undefined) this.#jobs.noteLink(request.linkBytesPerSecond);
     this.#log = new SourceLog(deps.docker, request.containerId);
-    deps.pageThreads.begin(request.migrationId, request.readers);
+    deps.pageThreads.begin(request.migrationId, {
+      readers: request.readers,
+      compresses: request.compression === "zstd",
+    });
+    if (request.linkBytesPerSecond !== undefined) this.#noteLink(request.linkBytesPerSecond);
   }
 
   /** Whether a repeated request is the same one. */
@@ -113,6 +117,8 @@ export class Transfer implements Attachable {
 
   attach(role: Role, connection: Connection): void {
     if (role !== "files") {
+      const { chunkBytes } = this.request;
+      if (chunkBytes !== undefined) holdLess(connection.fd, chunkBytes);
       this.#deps.pageThreads.attach(this.request.migrationId, role, connection);
       return;
     }
@@ -151,8 +157,13 @@ export class Transfer implements Attachable {
     const bounded = this.#bounded(signal);
     const jobs = await this.#whenConnected(bounded);
     const probe = await probeLink(jobs, bounded);
-    jobs.noteLink(probe.bytesPerSecond);
+    this.#noteLink(probe.bytesPerSecond);
     return probe;
+  }
+
+  #noteLink(bytesPerSecond: number): void {
+    this.#jobs.noteLink(bytesPerSecond);
+    this.#deps.pageThreads.noteLink(this.request.migrationId, bytesPerSecond);
   }
 
   /** Sends the image as `docker save` writes it, without the layers that the destination has. */

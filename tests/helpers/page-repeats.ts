@@ -1,4 +1,5 @@
 /** Both ends of a page connection without the connection: answers as the source makes them, taken in as the pager does. */
+import { unpackPayload } from "../../services/shared/adapters/packed-pages.ts";
 import { ReceivedPages } from "../../services/pager/core/received-pages.ts";
 import { frameHeaderBytes, frameTypes } from "../../services/shared/core/frames/frame.ts";
 import {
@@ -24,7 +25,7 @@ export interface Carried {
 export class RepeatsPair {
   readonly #source = new RepeatedPages();
   readonly #pool = new PayloadPool((bytes) => Buffer.from(new SharedArrayBuffer(bytes)));
-  readonly #destination = new ReceivedPages(this.#pool);
+  readonly #destination = new ReceivedPages(this.#pool, unpackPayload);
 
   /** Carries one answer with these pages. */
   carry(pages: Buffer): Carried {

@@ -22,6 +22,8 @@ export class PageSource implements Attachable {
   memory: PageReader | undefined;
   /** It takes no request, and answers none. */
   isHeld = false;
+  /** Of connections that come. */
+  compresses = false;
   /** Of each connection that there was. */
   readonly roles: Role[] = [];
   readonly #loop = new PollLoop();
@@ -41,6 +43,7 @@ export class PageSource implements Attachable {
     this.roles.push(role);
     const pages = new PageConnection({
       ...{ connection, counters: this.stats, mostPages: maxZeroPages, memory: () => this.memory, gate: new PageGate() },
+      compresses: this.compresses,
       onLost: () => this.#end(served),
     });
     const isHeld = (): boolean => this.isHeld;

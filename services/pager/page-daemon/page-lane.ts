@@ -2,6 +2,7 @@
  * What was asked of the source's memory by connections of one kind, and its answers: for a thread that waits in poll(2).
  * When a connection is lost, whatever was not answered is asked again by the next one: requests are never lost, only late.
  */
+import { unpackPayload } from "../../shared/adapters/packed-pages.ts";
 import type { Watched } from "../../shared/adapters/poller.ts";
 import { frameTypes, FrameError, type Frame } from "../../shared/core/frames/frame.ts";
 import { decodeMemoryMap, type MemoryMap } from "../../shared/core/frames/memory-map.ts";
@@ -61,6 +62,7 @@ export interface PageLaneOptions {
 /** Before a source that was not ready is asked again: it has just been started anew. */
 const notYetPauseMs = 250;
 const requestFrameBytes = 64;
+const denseFlags = pageFlags.marked | pageFlags.packed;
 /** Records that are taken in one turn: then others have theirs. */
 const mostAtOnce = 4;
 /** What the source may tell of its pages, in all: more is passed over, since the images tell of it too. Half a million runs. */
@@ -87,7 +89,7 @@ export class PageLane implements Watched {
   constructor(options: PageLaneOptions) {
     this.#options = options;
     this.#pool = options.pool ?? new PayloadPool();
-    this.#kept = new ReceivedPages(this.#pool);
+    this.#kept = new ReceivedPages(this.#pool, unpackPayload);
   }
 
   get bytesReceived(): number {
@@ -177,8 +179,8 @@ export class PageLane implements Watched {
       if (request === undefined) continue;
       const { pid, page, pages, priority, known } = request;
       const vaddr = BigInt(page) * BigInt(pageBytes);
-      const keeps = keepsFor(request);
-      socket.write(frameTypes.pageRequest, channel, encodePageRequest({ pid, vaddr, pages, priority, known, keeps }));
+      const dense = mayBeDense(request);
+      socket.write(frameTypes.pageRequest, channel, encodePageRequest({ pid, vaddr, pages, priority, known, dense }));
     }
     this.#unwritten.splice(0, written);
     socket.flush();
@@ -213,9 +215,14 @@ export class PageLane implements Watched {
     }
     this.#refusedSince = undefined;
     if (type !== frameTypes.pages) throw new FrameError(`the source sent a frame of type ${type} on a page connection`);
-    if ((flags & pageFlags.marked) !== 0 && !keepsFor(request))
-      throw new FrameError("the source marks pages where it was not told that they are kept");
-    const { pages, spans } = decodeSpans(payload, flags, payload.byteOffset - memory.byteOffset, kept);
+    if ((flags & denseFlags) !== 0 && !mayBeDense(request))
+      throw new FrameError("the source gave a dense answer where it was not asked for one");
+    const { pages, spans } = decodeSpans(
+      payload,
+      flags & ~pageFlags.packed,
+      payload.byteOffset - memory.byteOffset,
+      kept,
+    );
     if (pages > request.pages) throw new FrameError(`${pages} pages arrived where ${request.pages} were asked`);
     const provisional = (flags & pageFlags.provisional) !== 0;
     if (provisional && !request.speculative)
@@ -267,9 +274,9 @@ export class PageLane implements Watched {
     this.#bytesOfLostConnections += this.#socket.bytesReceived;
     this.#socket.close();
     this.#socket = undefined;
-    this.#kept = new ReceivedPages(this.#pool);
+    this.#kept = new ReceivedPages(this.#pool, unpackPayload);
   }
 }
 
 /** Pages that somebody waits for go by another connection, and are to be answered without ado. */
-const keepsFor = ({ priority }: PageRequest): boolean => priority !== 0;
+const mayBeDense = ({ priority }: PageRequest): boolean => priority !== 0;

@@ -32,8 +32,14 @@ export const createTransferSchema = z.strictObject({
   binds: z.array(bindPathSchema).max(64).default([]),
   /** How many threads read the memory, each for a connection of its own. */
   readers: readersSchema.default(1),
-  /** What files are sent as until measurements decide: the plan's guess. */
+  /** What files and memory are sent as until measurements decide: the plan's guess. */
   compression: z.enum(["none", "zstd"]).default("none"),
+  /** So much of the pages that nobody waits for the system may hold that has not left: what it holds faults cannot overtake. */
+  chunkBytes: z
+    .int()
+    .min(4096)
+    .max(4 << 20)
+    .optional(),
   /** What the link was found to carry a while ago: that less arrives may have other reasons then. */
   linkBytesPerSecond: z.number().positive().optional(),
   /** With `plain` the source takes connections of either kind. */

@@ -36,6 +36,11 @@ export function tune(socket: Socket): void {
   setSocketOption(fd, socketOptions.tcpUnsentBytes, unsentBytes);
 }
 
+/** Has the kernel hold less than it would otherwise of what has not left by a connection: `bytes`, where that is less. */
+export function holdLess(fd: number, bytes: number): void {
+  setSocketOption(fd, socketOptions.tcpUnsentBytes, Math.min(bytes, unsentBytes));
+}
+
 interface Failure extends Pick<ConnectOptions, "source" | "identity" | "signal"> {
   /** `signal`, and the time there was. */
   bounded: AbortSignal;

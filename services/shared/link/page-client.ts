@@ -57,7 +57,7 @@ export async function connectPages(options: ConnectPagesOptions): Promise<PageSo
       const { promise, resolve, reject } = Promise.withResolvers<PageRun>();
       lastRequest = (lastRequest + 1) >>> 0;
       waiting.set(lastRequest, { pages, resolve, reject });
-      const request = encodePageRequest({ pid, vaddr, pages, priority, known: false, keeps: false });
+      const request = encodePageRequest({ pid, vaddr, pages, priority, known: false, dense: false });
       link.write(frameTypes.pageRequest, lastRequest, request);
       return promise;
     },

@@ -21,7 +21,7 @@ export interface Preamble {
   role: Role;
 }
 
-export const protocolVersion = 8;
+export const protocolVersion = 9;
 const magic = Buffer.from("DMGL");
 const securities = ["tls", "plain"] as const;
 export const preambleBytes = magic.length + 3;

@@ -4,37 +4,22 @@ import { FrameError, maxPayloadBytes } from "../../shared/core/frames/frame.ts";
 import { allocateJobFrame, jobDataFlags, jobHeaderBytes } from "../../shared/core/frames/job-message.ts";
 import { messageOf } from "../../shared/errors.ts";
 import { CompressionChoice } from "../core/compression-choice.ts";
+import { LinkMeter, type Carried } from "../core/link-meter.ts";
 
 /** Smaller frames are not worth the thread's while. */
 const leastBytes = 4096;
 /** What it must shrink to, or it goes as it is: the other side is spared the work. */
 const worthwhileRatio = 0.9;
-/** The link's rate is measured over at least this long. */
-const measureMs = 50;
 /** Room for all that comes of a frame: zlib works through it in one step, not in many that each change threads. */
 const chunkSize = maxPayloadBytes;
 
-interface Applied {
-  /** Frames wait for the link just now. */
-  waiting: boolean;
-  /** Of these bytes, those that were compressed, as they were before. */
-  unpackedBytes: number;
-  /** Those that were not. */
-  plainBytes: number;
-}
-
-/** The share of bytes that may have gone as they were in a time that tells what compression brings. */
-const mostPlain = 0.1;
-
 export class FrameCompressor {
   readonly #choice: CompressionChoice;
-  #since = performance.now();
-  #bytes = 0;
-  #unpackedBytes = 0;
-  #plainBytes = 0;
+  readonly #meter: LinkMeter;
 
   constructor(wanted: boolean) {
     this.#choice = new CompressionChoice(wanted);
+    this.#meter = new LinkMeter(this.#choice, performance.now());
   }
 
   /** `waiting`: frames wait for the link just now. */
@@ -57,22 +42,9 @@ export class FrameCompressor {
     this.#choice.noteMeasured(bytesPerSecond / 1_000);
   }
 
-  /** So many bytes have crossed the link. */
-  noteApplied(bytes: number, { waiting, unpackedBytes, plainBytes }: Applied): void {
-    const now = performance.now();
-    this.#bytes += bytes;
-    this.#unpackedBytes += unpackedBytes;
-    this.#plainBytes += plainBytes;
-    // A time in which nothing waited says nothing about the link.
-    if (waiting && now - this.#since < measureMs) return;
-    const all = this.#unpackedBytes + this.#plainBytes;
-    const tells = this.#plainBytes <= mostPlain * all;
-    if (waiting)
-      this.#choice.noteLink(this.#bytes, now - this.#since, this.#unpackedBytes > 0, tells ? all : undefined);
-    this.#since = now;
-    this.#bytes = 0;
-    this.#unpackedBytes = 0;
-    this.#plainBytes = 0;
+  /** So much has crossed the link; `waiting`: frames wait for it just now. */
+  noteApplied(carried: Carried, waiting: boolean): void {
+    this.#meter.note(carried, waiting, performance.now());
   }
 }
 

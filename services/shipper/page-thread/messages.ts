@@ -24,9 +24,11 @@ export interface OpenedMemory {
 
 export type Order =
   /** With memory that both threads see: of PageCounters, and of the transfer's PageGate. */
-  | { kind: "begin"; counters: SharedArrayBuffer; gate: SharedArrayBuffer }
+  | { kind: "begin"; counters: SharedArrayBuffer; gate: SharedArrayBuffer; compresses: boolean }
   | ({ kind: "open" } & OpenedMemory)
   | { kind: "lose"; why: string }
+  /** What a connection may carry, as the link was measured. */
+  | { kind: "link"; bytesPerSecond: number }
   /** Frames for the destination that say which pages there are. */
   | { kind: "tell"; frames: readonly Uint8Array[] }
   | { kind: "end" };

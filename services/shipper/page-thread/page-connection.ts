@@ -8,6 +8,7 @@ import type { Connection } from "../../shared/link/connection.ts";
 import { RecordSocket } from "../../shared/link/record-socket.ts";
 import { PageAnswers, type PageAnswersOptions } from "../serve-pages.ts";
 import type { PageCounters } from "./counters.ts";
+import { PagePacker } from "./page-packer.ts";
 
 /**
  * Answers that are made in one turn, and pages that are read for them: 16 MiB, which may all be zero and take a few bytes
@@ -16,8 +17,10 @@ import type { PageCounters } from "./counters.ts";
 const mostAtOnce = 16;
 const mostPagesAtOnce = maxZeroPages;
 
-export interface PageConnectionOptions extends PageAnswersOptions {
+export interface PageConnectionOptions extends Omit<PageAnswersOptions, "packer"> {
   connection: Connection;
+  /** The plan has it that memory is compressed; what is measured decides. */
+  compresses: boolean;
   counters: PageCounters;
   /** It is of no use any more; told once. */
   onLost: (reason: string) => void;
@@ -27,6 +30,7 @@ export class PageConnection implements Watched {
   readonly #options: PageConnectionOptions;
   readonly #socket: RecordSocket;
   readonly #answers: PageAnswers;
+  readonly #packer: PagePacker;
   /** For requests: they are looked at once, and their memory used again. */
   readonly #pool = new PayloadPool();
   #countedBytes = 0;
@@ -35,7 +39,8 @@ export class PageConnection implements Watched {
   constructor(options: PageConnectionOptions) {
     this.#options = options;
     this.#socket = new RecordSocket(options.connection, (bytes) => this.#pool.take(bytes));
-    this.#answers = new PageAnswers(options);
+    this.#packer = new PagePacker(options.compresses);
+    this.#answers = new PageAnswers({ ...options, packer: this.#packer });
   }
 
   /** -1, which poll(2) passes over, while nothing is to be heard of it: that the peer is gone would be told again and again. */
@@ -69,6 +74,11 @@ export class PageConnection implements Watched {
   tell(frames: readonly Buffer[]): void {
     for (const frame of frames) this.#answers.add(1, { type: frameTypes.memoryMap, channel: 0, flags: 0, frame });
     this.goOn();
+  }
+
+  /** The link was measured: it may carry so much. */
+  noteLink(bytesPerSecond: number): void {
+    this.#packer.noteLink(bytesPerSecond);
   }
 
   /** Sends more of what there is to send. */
@@ -105,8 +115,10 @@ export class PageConnection implements Watched {
       release?.();
       this.#socket.flush();
     }
-    counters.bytesSent += this.#socket.bytesSent - this.#countedBytes;
+    const bytes = this.#socket.bytesSent - this.#countedBytes;
     this.#countedBytes = this.#socket.bytesSent;
+    counters.bytesSent += bytes;
+    this.#packer.noteSent(bytes, this.#socket.isWriting || this.#answers.hasNext);
   }
 
   #guard(work: () => void): void {

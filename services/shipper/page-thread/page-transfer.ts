@@ -8,7 +8,8 @@ import type { PageCounters } from "./counters.ts";
 import type { OpenedMemory } from "./messages.ts";
 import { PageConnection } from "./page-connection.ts";
 
-export interface PageTransferOptions extends Omit<PageAnswersOptions, "memory"> {
+export interface PageTransferOptions extends Omit<PageAnswersOptions, "memory" | "packer"> {
+  compresses: boolean;
   counters: PageCounters;
   /** A connection is its owner's again, and why. */
   onClosed: (id: number, reason: string) => void;
@@ -20,6 +21,7 @@ export class PageTransfer {
   readonly #hashes = new PageHashes(this.#hasher);
   #memory: (PageReader & { close: () => void }) | undefined;
   #attached: { id: number; connection: PageConnection } | undefined;
+  #linkBytesPerSecond: number | undefined;
 
   constructor(options: PageTransferOptions) {
     this.#options = options;
@@ -41,8 +43,15 @@ export class PageTransfer {
       }),
     };
     serving.counters.links = 1;
+    if (this.#linkBytesPerSecond !== undefined) this.connection?.noteLink(this.#linkBytesPerSecond);
     // What came with it is not heard of from the system.
     this.connection?.onReady();
+  }
+
+  /** What a connection may carry, as the link was measured. */
+  noteLink(bytesPerSecond: number): void {
+    this.#linkBytesPerSecond = bytesPerSecond;
+    this.connection?.noteLink(bytesPerSecond);
   }
 
   /** Throws `invalid-request` when a process is not the container's. */

@@ -36,7 +36,7 @@ function obey(migrationId: string, order: Order): void {
   if (order.kind === "begin") {
     const [counters, gate] = [new PageCounters(order.counters), new PageGate(order.gate)];
     const onClosed = (id: number, reason: string): void => tell({ kind: "closed", id, reason });
-    transfers.set(migrationId, new PageTransfer({ counters, gate, mostPages, onClosed }));
+    transfers.set(migrationId, new PageTransfer({ counters, gate, mostPages, compresses: order.compresses, onClosed }));
     return;
   }
   const transfer = transfers.get(migrationId);
@@ -47,6 +47,9 @@ function obey(migrationId: string, order: Order): void {
       return;
     case "lose":
       transfer.lose(order.why);
+      return;
+    case "link":
+      transfer.noteLink(order.bytesPerSecond);
       return;
     case "tell":
       transfer.connection?.tell(order.frames.map((frame) => Buffer.from(frame)));

@@ -1,4 +1,5 @@
 /** With real threads, a real source over TLS, and memory of this process as that of the restored one. */
+import { randomFillSync } from "node:crypto";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { BulkAnswer, BulkFilled } from "../../../services/pager/page-daemon/bulk-lane.ts";
 import { BulkLanes, unitPages } from "../../../services/pager/page-daemon/bulk-lanes.ts";
@@ -27,11 +28,11 @@ let region: UserfaultRegion;
 let answers: BulkAnswer[];
 let over: BulkFilled[];
 
-/** Every page begins with its number. */
+/** Every page begins with its number; what follows does not shrink. */
 const memory: PageReader = {
   read: ({ vaddr, pages: count }) => {
     const first = Number(vaddr) / pageBytes;
-    const buffer = Buffer.alloc(bufferBytesOf(count));
+    const buffer = randomFillSync(Buffer.alloc(bufferBytesOf(count)));
     for (let at = 0; at < count; at++) buffer.writeUInt32LE(wordOf(first + at), pageDataOffset + at * pageBytes);
     return { ...encodePages(buffer, count), release: () => undefined };
   },
@@ -46,7 +47,8 @@ beforeEach(async () => {
   // Threads that come later go by what is known then.
   lanes.lock.exclusively(() => lanes.lock.renew());
   const source = { host: "127.0.0.1", port: listener.port };
-  await lanes.connect({ migrationId: "m-0123456789abcdef", secret, source, reconnectMs: 5_000 }, readers, {
+  const link = { migrationId: "m-0123456789abcdef", secret, source, reconnectMs: 5_000, chunkBytes: 256 << 10 };
+  await lanes.connect(link, readers, {
     onAnswer: (answer) => answers.push(answer),
     onFilled: (filled) => over.push(filled),
     onRefused: () => undefined,

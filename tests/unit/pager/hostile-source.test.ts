@@ -5,6 +5,7 @@ import { PageLane, type PageRequest } from "../../../services/pager/page-daemon/
 import {
   allocateFrame,
   frameHeaderBytes,
+  frameOf,
   frameTypes,
   writeFrameHeader,
 } from "../../../services/shared/core/frames/frame.ts";
@@ -19,6 +20,7 @@ import {
   pageErrorFlags,
   pageFlags,
 } from "../../../services/shared/core/frames/page-message.ts";
+import { packFrame } from "../../../services/shared/adapters/packed-pages.ts";
 import { RecordSocket } from "../../../services/shared/link/record-socket.ts";
 import { ciphersOf } from "../../../services/shared/link/connection.ts";
 import { sealRecord } from "../../helpers/cipher-pair.ts";
@@ -146,7 +148,31 @@ test("an answer that somebody waits for has no marks", () => {
   linkOver("tls");
   ask({ priority: 0 });
   answer(1, [{ page: 0, kind: "keep", place: 0 }], { sent: 1 });
-  expect(lost).toEqual([expect.stringContaining("not told that they are kept")]);
+  expect(lost).toEqual([expect.stringContaining("not asked for one")]);
+});
+
+test.each([
+  ["that is no zstd", Buffer.alloc(100, 7), "is broken"],
+  ["of more than a frame can have", packFrame(allocateFrame(8 << 20).fill(0)).subarray(frameHeaderBytes), "is broken"],
+  ["of nothing", packFrame(allocateFrame(0)).subarray(frameHeaderBytes), "too short"],
+])("a compressed answer that is wrong ends the connection: %s", (_what, payload, why) => {
+  linkOver("tls");
+  ask();
+  source.write(frameTypes.pages, 1, frameOf(payload), pageFlags.packed);
+  source.flush();
+  lane.onReady();
+  expect(lost).toEqual([expect.stringContaining(why)]);
+  expect(found).toEqual([]);
+});
+
+test("an answer that somebody waits for is not compressed", () => {
+  linkOver("tls");
+  ask({ priority: 0 });
+  const { frame, flags } = encodePages(Buffer.alloc(bufferBytesOf(1), 1), 1);
+  source.write(frameTypes.pages, 1, packFrame(frame), flags | pageFlags.packed);
+  source.flush();
+  lane.onReady();
+  expect(lost).toEqual([expect.stringContaining("not asked for one")]);
 });
 
 test("pages that an answer refers to find room behind it, however many they are", () => {

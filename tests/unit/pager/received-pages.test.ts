@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { ReceivedPages } from "../../../services/pager/core/received-pages.ts";
 import type { PageAnswer } from "../../../services/pager/page-daemon/page-lane.ts";
+import { unpackPayload } from "../../../services/shared/adapters/packed-pages.ts";
 import { FrameError, frameTypes } from "../../../services/shared/core/frames/frame.ts";
 import { marksBytes, writeMarks } from "../../../services/shared/core/frames/page-marks.ts";
 import {
@@ -97,6 +98,18 @@ test("they are what they were, and few of them travel more than twice", async ()
   expect(lane.bytesReceived).toBeLessThan((pages - source.stats.zeroPages - source.stats.equalPages + 20) * pageBytes);
 });
 
+test("they are what they were where answers are compressed too, and take far less of the link", async () => {
+  const pages = 60 * blockPages;
+  source.compresses = true;
+  source.cut();
+  ask(60, 3);
+  await expect.poll(() => right + wrong, { timeout: 10_000 }).toBe(pages);
+  expect(wrong).toBe(0);
+  expect(source.stats.equalPages).toBeGreaterThan(0);
+  // 64 bytes again and again are in each page.
+  expect(lane.bytesReceived).toBeLessThan((pages * pageBytes) / 20);
+});
+
 test("they are what they were after a connection was lost: the next one begins with none", async () => {
   const blocks = 60;
   ask(blocks, 3);
@@ -121,7 +134,7 @@ test("an answer that somebody waits for has its own pages", async () => {
 
 test("answers of one record have no more room together than there is", () => {
   const pages = new PayloadPool();
-  const received = new ReceivedPages(pages);
+  const received = new ReceivedPages(pages, unpackPayload);
   const all = Array.from({ length: blockPages }, (_each, page) => ({ page, kind: "equal" as const, place: 0 }));
   const payloadBytes = 4 + marksBytes(blockPages);
   const record = pages.take(2 * payloadBytes);

@@ -19,12 +19,12 @@ const connect = (mostPages: number): PageConnection =>
   new PageConnection({
     connection: pair.connections[0],
     memory: () => ({ read: ({ pages }) => ({ ...encodeZeroPages(pages), release: () => undefined }) }),
-    ...{ counters, mostPages, gate },
+    ...{ counters, mostPages, gate, compresses: false },
     onLost: (reason) => lost.push(reason),
   });
 const ask = (requests: number, pages: number, priority: 0 | 2 | 3 = 0): void => {
   for (let channel = 1; channel <= requests; channel++) {
-    const request = encodePageRequest({ pid: 1, vaddr: 0n, pages, priority, known: false, keeps: false });
+    const request = encodePageRequest({ pid: 1, vaddr: 0n, pages, priority, known: false, dense: false });
     destination.write(frameTypes.pageRequest, channel, request);
   }
   destination.flush();

@@ -76,7 +76,7 @@ afterEach(async () => {
 
 const source = (): Endpoint => ({ host: "127.0.0.1", port: listener.port });
 function begin(security: "tls" | "plain" = "tls", id = migrationId, readers = 1): void {
-  threads.begin(id, readers);
+  threads.begin(id, { readers });
   const attach: Attachable["attach"] = (role, connection) => {
     if (role === "files") throw new Error("no files here");
     threads.attach(id, role, connection);

@@ -1,11 +1,12 @@
 /**
  * Payloads of the `pages` connection. The frame's channel is the number of the request.
  *
- *     pageRequest  u64 vaddr, u32 pid, u32 pages, u8 priority, u8 whether earlier contents are known, u8 whether pages are
- *                  kept that the answer says are to be, 5 zero bytes
+ *     pageRequest  u64 vaddr, u32 pid, u32 pages, u8 priority, u8 whether earlier contents are known, u8 whether the answer
+ *                  may be dense, 5 zero bytes
  *     pages        u32 pages, then, unless all are zero: by the frame's flags a bitmap of the zero pages, and one of those
  *                  that are as they were sent before, one bit a page each, and marks (page-marks.ts); then the contents of
- *                  all pages that are neither zero, nor as before, nor equal to one that is kept
+ *                  all pages that are neither zero, nor as before, nor equal to one that is kept. Dense answers may have
+ *                  marks, or zstd around all of this (adapters/packed-pages.ts)
  *     pageError    UTF-8 text; a flag says whether asking again later may help
  */
 import { allocateFrame, FrameError, frameHeaderBytes, frameOf, maxDataBytes } from "./frame.ts";
@@ -18,9 +19,10 @@ export const maxZeroPages = 4096;
 
 /**
  * Of a `pages` frame. `someSame` answers only a request that says that earlier contents are known; `provisional`: read
- * while the container ran, so to be confirmed before use; `marked` answers only a request that says that pages are kept.
+ * while the container ran, so to be confirmed before use; `marked` and `packed` answer only a request for a dense answer.
  */
-export const pageFlags = { allZero: 1, someZero: 2, someSame: 4, provisional: 8, marked: 16 } as const;
+export const pageFlags = { allZero: 1, someZero: 2, someSame: 4, provisional: 8, marked: 16, packed: 32 } as const;
+/** Those that `decodeSpans` knows: it takes an answer once it is unpacked. */
 const knownFlags = 31;
 /** Of a pageError: the memory is not open, but may be soon. Without it the pages are lost. */
 export const pageErrorFlags = { notYet: 1 } as const;
@@ -33,20 +35,20 @@ export interface PageRequest {
   priority: 0 | 2 | 3;
   /** The asker holds what was sent of these pages while the container ran: pages that are the same need not travel. */
   known: boolean;
-  /** The asker keeps pages that it is told to, so that equal ones need not travel. */
-  keeps: boolean;
+  /** The asker keeps pages that it is told to, so that equal ones need not travel, and unpacks what is packed. */
+  dense: boolean;
 }
 
 const requestBytes = 24;
 
-export function encodePageRequest({ pid, vaddr, pages, priority, known, keeps }: PageRequest): Buffer {
+export function encodePageRequest({ pid, vaddr, pages, priority, known, dense }: PageRequest): Buffer {
   const frame = allocateFrame(requestBytes).fill(0, frameHeaderBytes);
   frame.writeBigUInt64LE(vaddr, frameHeaderBytes);
   frame.writeUInt32LE(pid, frameHeaderBytes + 8);
   frame.writeUInt32LE(pages, frameHeaderBytes + 12);
   frame[frameHeaderBytes + 16] = priority;
   frame[frameHeaderBytes + 17] = known ? 1 : 0;
-  frame[frameHeaderBytes + 18] = keeps ? 1 : 0;
+  frame[frameHeaderBytes + 18] = dense ? 1 : 0;
   return frame;
 }
 
@@ -60,8 +62,8 @@ export function decodePageRequest(payload: Buffer): PageRequest {
   if (pages === 0) throw new FrameError("a page request asks for no page");
   if (priority !== 0 && priority !== 2 && priority !== 3)
     throw new FrameError(`a page request has priority ${priority}`);
-  const [known, keeps] = [payload.readUInt8(17) === 1, payload.readUInt8(18) === 1];
-  return { pid: payload.readUInt32LE(8), vaddr, pages, priority, known, keeps };
+  const [known, dense] = [payload.readUInt8(17) === 1, payload.readUInt8(18) === 1];
+  return { pid: payload.readUInt32LE(8), vaddr, pages, priority, known, dense };
 }
 
 const zeroPage = Buffer.alloc(pageBytes);

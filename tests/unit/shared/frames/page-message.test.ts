@@ -37,7 +37,7 @@ function answer(pages: Buffer): ReturnType<typeof encodePages> {
 
 describe("a page request", () => {
   test("has the layout that its module's header says", () => {
-    const request = { pid: 258, vaddr: 0x7f0000001000n, pages: 3, priority: 2, known: true, keeps: true } as const;
+    const request = { pid: 258, vaddr: 0x7f0000001000n, pages: 3, priority: 2, known: true, dense: true } as const;
     const bytes = Buffer.from("00100000007f0000" + "02010000" + "03000000" + "0201010000000000", "hex");
     expect(payloadOf(encodePageRequest(request))).toEqual(bytes);
     expect(decodePageRequest(bytes)).toEqual(request);
@@ -55,14 +55,14 @@ describe("a page request", () => {
       pages: 1,
       priority: 0,
       known: false,
-      keeps: false,
+      dense: false,
       ...change,
     });
     expect(() => decodePageRequest(payloadOf(frame))).toThrow(FrameError);
   });
   test("is refused when it is cut", () => {
     const bytes = payloadOf(
-      encodePageRequest({ pid: 1, vaddr: 0n, pages: 1, priority: 0, known: false, keeps: false }),
+      encodePageRequest({ pid: 1, vaddr: 0n, pages: 1, priority: 0, known: false, dense: false }),
     );
     for (let end = 0; end < bytes.length; end++)
       expect(() => decodePageRequest(bytes.subarray(0, end))).toThrow(FrameError);
