@@ -38,6 +38,7 @@ export function renderMigration(migration: Migration): string {
     ["container", migration.container],
     ["from, to", `${migration.from}, ${migration.to}`],
     ["phase", migration.phase],
+    ...(migration.abandoned.length === 0 ? [] : [["abandoned", migration.abandoned.join(", ")]]),
     ...migration.stages.map(({ name, ms }) => [`  ${name}`, formatMs(ms)]),
     ["downtime", formatMs(migration.downtimeMs)],
     ["total", formatMs(migration.totalMs)],

@@ -1,6 +1,9 @@
 /**
  * After the resume: the rest of the memory follows, then the source is released. Nothing here leads back. Every step
  * is repeated for as long as it takes, and safe to repeat after a restart of the planner.
+ *
+ * An abandoned destination has taken the container with it: the migration fails, and a source that was not released yet stays
+ * as it is, since it is all that is left. An abandoned source is not released.
  */
 import { checkpointSchema } from "../shared/contracts/dumper.ts";
 import { pagerSchema, type Pager } from "../shared/contracts/pager.ts";
@@ -8,8 +11,11 @@ import { restoredContainerSchema, restoreSchema } from "../shared/contracts/rest
 import { deletedTransferSchema } from "../shared/contracts/shipper.ts";
 import { asDmigrateError, DmigrateError } from "../shared/errors.ts";
 import type { LeftoverTable } from "./adapters/leftover-table.ts";
+import { destinationLost } from "./destination-lost.ts";
+import { leftUnreleased } from "./left-behind.ts";
 import { createMeeting } from "./meeting.ts";
 import { memoryLost } from "./memory-lost.ts";
+import { NodeAbandoned, type Peer } from "./peer.ts";
 import { shipLog } from "./ship-log.ts";
 import { anything, insist, pause, stage, Stopped, type Run } from "./run.ts";
 
@@ -40,13 +46,14 @@ async function drain(run: Run): Promise<void> {
   const meeting = createMeeting(run);
   for (;;) {
     const asked = clock.now();
-    const pager = await insist(run, () => destination.pager.get(path, pagerSchema, options), {
+    const pager = await insist(run, destination, () => destination.pager.get(path, pagerSchema, options), {
       doing: `following the drain on node ${destination.name}`,
       isFinal: ({ code }) => code === "not-found",
       until: run.resting,
     }).catch(async (error: unknown) => {
       if (error instanceof DmigrateError && error.code === "not-found")
         throw await memoryLost(run, "its pager is gone: was the node restarted?");
+      if (error instanceof NodeAbandoned) throw await memoryLost(run, error.message);
       throw error;
     });
     const { pagesTotal, pagesFaulted, pagesPrefetched } = pager;
@@ -90,12 +97,18 @@ async function mustNotHaveDied(run: Run): Promise<void> {
   const { id, destination, timing } = run;
   const path = `/restores/${id}/container`;
   const options = { timeoutMs: timing.resumeMs };
-  const container = await insist(run, () => destination.restorer.get(path, restoredContainerSchema, options), {
-    doing: `asking node ${destination.name} whether the container still runs`,
-    isFinal: ({ code }) => code === "not-found" || code === "conflict",
-  }).catch((error: unknown) => {
+  const container = await insist(
+    run,
+    destination,
+    () => destination.restorer.get(path, restoredContainerSchema, options),
+    {
+      doing: `asking node ${destination.name} whether the container still runs`,
+      isFinal: ({ code }) => code === "not-found" || code === "conflict",
+    },
+  ).catch((error: unknown) => {
     if (error instanceof Stopped) throw error;
-    return undefined; // The restore is gone or finished by hand: nothing is known against it.
+    // The restore is gone or finished by hand, or its node is gone for good: nothing is known against it.
+    return undefined;
   });
   if (container === undefined || container.running || container.stopped) return;
   const { exitCode, oomKilled } = container;
@@ -113,12 +126,17 @@ async function commit(run: Run, leftovers: LeftoverTable): Promise<void> {
   const { removeSource, restartPolicy } = journal.job;
   const release = insist(
     run,
+    source,
     () => source.dumper.post(`/checkpoints/${id}/commit`, { removeContainer: removeSource }, checkpointSchema, options),
     {
       doing: `releasing the source on node ${source.name}`,
       isFinal: ({ code }) => code === "not-found" || code === "conflict",
+      until: destination.abandoned,
     },
-  ).catch((error: unknown) => sourceGone(run, error));
+  ).then(
+    () => true,
+    (error: unknown) => sourceGone(run, error),
+  );
   const timed = release.then(() => {
     const totalMs =
       run.startedAt === undefined
@@ -128,6 +146,7 @@ async function commit(run: Run, leftovers: LeftoverTable): Promise<void> {
   });
   const finish = insist(
     run,
+    destination,
     () =>
       destination.restorer.post(
         `/restores/${id}/finish`,
@@ -140,20 +159,35 @@ async function commit(run: Run, leftovers: LeftoverTable): Promise<void> {
       isFinal: ({ code }) => code === "not-found",
     },
   ).catch((error: unknown) => destinationGone(run, error));
-  // Docker has written the last of the log once the container has ended.
-  await Promise.all([timed, finish, cleanUp(run, Promise.all([release, shipLog(run, release)]))]);
-  noteLeftovers(run, leftovers);
+  try {
+    // Docker has written the last of the log once the container has ended.
+    await Promise.all([timed, finish, cleanUp(run, Promise.all([release, shipLog(run, release)]))]);
+  } catch (error) {
+    if (run.stopped.aborted || !destination.abandoned.aborted) throw error;
+    // One that is under way may still end the source.
+    await release.catch(() => undefined);
+    throw await destinationLost(run);
+  }
+  noteLeftovers(run, leftovers, { released: await release });
 }
 
 const noRestart = { Name: "no", MaximumRetryCount: 0 };
 
-/** Not found: the source node was restarted, which ended the frozen container; its restart policy is off. */
-function sourceGone(run: Run, error: unknown): void {
+/**
+ * Not found: the source node was restarted, which ended the frozen container; its restart policy is off. Abandoned: it
+ * runs nothing of it either. False: it was not released.
+ */
+function sourceGone(run: Run, error: unknown): false {
+  if (error instanceof NodeAbandoned && run.source.abandoned.aborted && !run.destination.abandoned.aborted) {
+    run.journal.warn(leftUnreleased(run));
+    return false;
+  }
   if (!(error instanceof DmigrateError) || error.code !== "not-found") throw error;
   run.journal.warn(
     `node ${run.source.name} no longer knows the checkpoint, so there is nothing left to release; ` +
       "look whether its stopped container should be removed",
   );
+  return false;
 }
 
 /** Not found: the container was removed at the destination by someone else after it had run there. */
@@ -164,13 +198,21 @@ function destinationGone(run: Run, error: unknown): void {
   );
 }
 
-/** What a later migration must know: a source container that was left stopped, and one that is no longer in the way. */
-function noteLeftovers({ journal, source, destination }: Run, leftovers: LeftoverTable): void {
+/**
+ * What a later migration must know: a source container that was left stopped, or was to be removed and may not have been, and one
+ * that is no longer in the way.
+ */
+function noteLeftovers(
+  { journal, source, destination }: Run,
+  leftovers: LeftoverTable,
+  { released }: { released: boolean },
+): void {
   const { containerName: name, replaces, removeSource } = journal.job;
   const containerId = journal.migration.sourceContainerId;
   try {
     if (replaces !== undefined) leftovers.delete(destination.name, name);
-    if (!removeSource && containerId !== undefined) leftovers.put({ node: source.name, name, containerId });
+    if (!(removeSource && released) && containerId !== undefined)
+      leftovers.put({ node: source.name, name, containerId });
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
     journal.warn(
@@ -186,21 +228,25 @@ async function cleanUp(run: Run, allSent: Promise<unknown>): Promise<void> {
     if (!(error instanceof DmigrateError) || error.code !== "not-found") throw error;
     return undefined;
   };
-  const remove = <T>(doing: string, call: () => Promise<T>): Promise<T | undefined> =>
-    insist<T | undefined>(run, () => call().catch(gone), { doing });
+  const remove = <T>(node: Peer, doing: string, call: () => Promise<T>): Promise<T | undefined> =>
+    insist<T | undefined>(run, node, () => call().catch(gone), { doing });
+  const unlessAbandoned = (error: unknown): undefined => {
+    if (!(error instanceof NodeAbandoned)) throw error;
+    return undefined;
+  };
   await Promise.all([
-    remove(`ending the pager on node ${destination.name}`, () =>
+    remove(destination, `ending the pager on node ${destination.name}`, () =>
       destination.pager.delete(`/pagers/${id}`, anything, options),
     ),
     allSent.then(() =>
-      remove(`ending the receive on node ${destination.name}`, () =>
+      remove(destination, `ending the receive on node ${destination.name}`, () =>
         destination.shipper.delete(`/receives/${id}`, anything, options),
       ),
     ),
     allSent.then(async () => {
-      const ended = await remove(`ending the transfer on node ${source.name}`, () =>
+      const ended = await remove(source, `ending the transfer on node ${source.name}`, () =>
         source.shipper.delete(`/transfers/${id}`, deletedTransferSchema, options),
-      );
+      ).catch(unlessAbandoned);
       // Without the count the migration is no less done.
       if (ended?.sent === undefined) return;
       const { bytesSent, zeroPages: pagesZero, equalPages: pagesEqual } = ended.sent;

@@ -23,7 +23,7 @@ import { DmigrateError } from "../shared/errors.ts";
 import { recordSpan } from "../shared/telemetry.ts";
 import { shipSealedLog } from "./ship-log.ts";
 import { anything, throwIfCancelled, create, stage, Stopped, together, type Run } from "./run.ts";
-import { settleResume } from "./settle-resume.ts";
+import { ruledOutBecause, settleResume } from "./settle-resume.ts";
 import { moveTimeoutMs } from "./timing.ts";
 
 /**
@@ -53,8 +53,7 @@ export async function freezeAndResume(run: Run, profile: ContainerProfile): Prom
     if (run.stopped.aborted) throw new Stopped();
     if (journal.migration.phase === "resuming") {
       if (call.sent) restore = await settleResume(run);
-      if (restore === undefined)
-        journal.advance("destination-ruled-out", "the container does not run at the destination");
+      if (restore === undefined) journal.advance("destination-ruled-out", ruledOutBecause(run));
     }
     if (restore === undefined) throw error;
   }
@@ -111,8 +110,10 @@ async function commitPoint(run: Run, { restartPolicy }: Checkpoint, failed: Abor
 
 /** Sets `call.sent` right before the resume call: from then on the container may run, whatever the answer. */
 async function resume(run: Run, call: { sent: boolean }): Promise<Restore> {
-  const { id, destination, timing } = run;
+  const { id, source, destination, timing } = run;
   if (run.journal.migration.mode === "stop-and-copy") await allCached(run);
+  // Memory that is still there is lost: what lacks it must not run.
+  else source.abandoned.throwIfAborted();
   if (run.stopped.aborted) throw new Stopped();
   call.sent = true;
   const restore = await destination.restorer.post(`/restores/${id}/resume`, undefined, restoreSchema, {
@@ -125,12 +126,13 @@ async function resume(run: Run, call: { sent: boolean }): Promise<Restore> {
 
 /** Stop-and-copy: waits until the destination has all memory. The source may still be thawed when that fails. */
 async function allCached(run: Run): Promise<void> {
-  const { id, destination, timing, clock } = run;
+  const { id, source, destination, timing, clock } = run;
   const deadline = clock.now() + moveTimeoutMs(timing, run.journal.migration.plan?.expectedBytes ?? 0);
   for (;;) {
     const path = `/pagers/${id}?until=cached&waitMs=${timing.pollMs}`;
     const pager = await destination.pager.get(path, pagerSchema, { timeoutMs: timing.callMs + timing.pollMs });
     if (pager.cached) return;
+    source.abandoned.throwIfAborted();
     if (run.stopped.aborted) throw new Stopped();
     if (pager.state === "failed") throw new DmigrateError("transfer-failed", pager.error ?? "the pager gave no reason");
     if (clock.now() > deadline)

@@ -1,9 +1,9 @@
 /**
  * What has happened to one migration, in memory and in the store. Memory is ahead: writing never stops a migration,
- * since undoing matters more than noting, and what could not be written goes along with the next write. The one
- * exception is the commit point, which must be durable before it counts (`advanceDurably`).
+ * since undoing matters more than noting, and what could not be written goes along with the next write. The
+ * exceptions are the commit point and an abandoned node, which must be durable before they count.
  *
- * While held (from the freeze on), nothing is written: a synced write costs milliseconds of downtime.
+ * While held (from the freeze on), nothing else is written: a synced write costs milliseconds of downtime.
  */
 import type { Migration, MigrationEvent, MigrationPhase } from "../shared/contracts/planner.ts";
 import { DmigrateError } from "../shared/errors.ts";
@@ -27,13 +27,15 @@ export interface Journal {
   advance(step: Step, message: string, patch?: Partial<Migration>): void;
   /** As `advance`, but throws without having changed anything when the store refuses. Ends a hold. */
   advanceDurably(step: Step, message: string, job?: Partial<Job>): void;
+  /** Notes the operator's word that the node is gone for good. Throws without having changed anything when the store refuses. */
+  abandonDurably(node: string, message: string): void;
   stageEnded(name: string, ms: number): void;
   progress(message: string, patch: Partial<Migration>): void;
   warn(message: string): void;
   /** Keeps the first error: what follows is its consequence. */
   failed(error: DmigrateError): void;
   update(patch: Partial<Migration>): void;
-  /** Nothing is written until the next `advanceDurably` or `release`. */
+  /** Nothing but what must be durable is written until the next `advanceDurably` or `release`. */
   hold(): void;
   release(): void;
 }
@@ -100,6 +102,15 @@ export function createJournal(deps: JournalDeps, record: MigrationRecord): Journ
       pending = [];
       held = false;
       deps.log.info({ phase, step }, message);
+      watch.wake(id);
+    },
+    abandonDurably: (node, message) => {
+      const next = { ...migration, abandoned: [...migration.abandoned, node], updatedAt: now() };
+      const events = [...pending, event(next, "warning", message)];
+      table.save({ migration: next, job }, events, { synced: true });
+      migration = next;
+      pending = [];
+      deps.log.warn({ phase: migration.phase, node }, message);
       watch.wake(id);
     },
     stageEnded: (name, ms) => {

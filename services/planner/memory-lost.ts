@@ -2,12 +2,12 @@
  * The rest of the memory cannot follow: what is lost, in what state both sides are, and what can be done. Nothing is
  * done here: which of two damaged containers is worth more, the operator alone knows.
  */
-import { checkpointSchema } from "../shared/contracts/dumper.ts";
 import { restoreSchema } from "../shared/contracts/restorer.ts";
 import { asDmigrateError, DmigrateError } from "../shared/errors.ts";
 import type { Run } from "./run.ts";
+import { wayBack } from "./way-back.ts";
 
-/** The error that the migration ends with. `why` is what the destination's pager said. */
+/** The error that the migration ends with. `why` is what the destination's pager said, or that its node is gone for good. */
 export async function memoryLost(run: Run, why: string): Promise<DmigrateError> {
   const { journal, destination } = run;
   const { pagesTotal, pagesFaulted, pagesPrefetched } = journal.migration;
@@ -22,6 +22,8 @@ export async function memoryLost(run: Run, why: string): Promise<DmigrateError> 
 
 async function destinationState({ id, journal, destination, timing }: Run): Promise<string> {
   const { containerName } = journal.job;
+  if (destination.abandoned.aborted)
+    return `What the container has done since the freeze is lost with node ${destination.name}.`;
   const options = { timeoutMs: timing.callMs };
   const distrust = "threads that need a missing page wait, or have read zeros: do not trust it";
   try {
@@ -32,26 +34,5 @@ async function destinationState({ id, journal, destination, timing }: Run): Prom
     return code === "not-found"
       ? `Node ${destination.name} knows nothing of the container any more.`
       : `Node ${destination.name} does not say what became of container ${containerName} (${message}); where it runs, ${distrust}.`;
-  }
-}
-
-/** What the source still has, and how to go back to it. */
-async function wayBack({ id, journal, source, destination, timing }: Run): Promise<string> {
-  const { containerName } = journal.job;
-  const goBack =
-    `to go back to the moment of the freeze, remove the container on node ${destination.name} (docker rm -f ${containerName}), ` +
-    `then POST /checkpoints/${id}/abort at the dumper of node ${source.name}; to give the source up, POST /checkpoints/${id}/commit there`;
-  try {
-    const { state } = await source.dumper.get(`/checkpoints/${id}`, checkpointSchema, { timeoutMs: timing.callMs });
-    return state === "sealed"
-      ? `Node ${source.name}: the source is still frozen as it was; ${goBack}.`
-      : `Node ${source.name}: the source's checkpoint is ${state}.`;
-  } catch (error) {
-    const { code, message } = asDmigrateError(error, "internal", "asking after the checkpoint failed");
-    return code === "not-found"
-      ? `Node ${source.name} no longer knows the checkpoint: a restart of the node has ended the frozen source. Its files are ` +
-          `there as they were at the freeze: remove the container on node ${destination.name}, and docker start ${containerName} ` +
-          `on node ${source.name} begins anew from them.`
-      : `Node ${source.name} does not say what became of the source (${message}); unless it was restarted it is frozen there as it was: ${goBack}.`;
   }
 }

@@ -1,6 +1,6 @@
 /**
- * All migrations of this planner: takes requests, keeps one migration per container and a few per node, cancels, takes
- * up unfinished ones at the start, and lets them rest at the end.
+ * All migrations of this planner: takes requests, keeps one migration per container and a few per node, cancels, goes on without
+ * nodes that are gone for good, takes up unfinished ones at the start, and lets them rest at the end.
  */
 import { randomBytes } from "node:crypto";
 import type { CreateMigration, Migration, Plan } from "../shared/contracts/planner.ts";
@@ -8,6 +8,7 @@ import type { LinkSecurity } from "../shared/contracts/shipper.ts";
 import { asDmigrateError, DmigrateError, type Refusal } from "../shared/errors.ts";
 import type { Log } from "../shared/log.ts";
 import { contextFrom, withSpan } from "../shared/telemetry.ts";
+import { abandon, roleToAbandon } from "./abandon.ts";
 import type { MigrationRecord } from "./adapters/migration-table.ts";
 import type { NodePool } from "./adapters/node-clients.ts";
 import type { Store } from "./adapters/store.ts";
@@ -19,6 +20,7 @@ import { createJournal } from "./journal.ts";
 import { createLinks } from "./links.ts";
 import type { Measurements } from "./measurements.ts";
 import { migrate } from "./migrate.ts";
+import { createPeer } from "./peer.ts";
 import { attributesOf, newRecord, refused, tooLate } from "./record.ts";
 import { everything, recover } from "./recover.ts";
 import { Stopped, type Resource, type Run } from "./run.ts";
@@ -48,6 +50,11 @@ export interface Migrations {
   list(limit: number): Migration[];
   /** Asks for a roll back. Throws `conflict` from the commit point on. */
   cancel(id: string): Migration;
+  /**
+   * Goes on without a node that is gone for good, by the operator's word. Throws `invalid-request` for a node that has no
+   * part in the migration, `conflict` when nothing waits for the node for ever, or it answers.
+   */
+  abandon(id: string, node: string): Promise<Migration>;
   /** Ids of unfinished migrations that the node takes part in. */
   using(node: string): string[];
   countActive(): number;
@@ -116,11 +123,14 @@ export function createMigrations(deps: MigrationsDeps): Migrations {
       },
       record,
     );
+    const source = createPeer(deps.pool.connect(migration.from));
+    const destination = createPeer(deps.pool.connect(migration.to));
+    for (const peer of [source, destination]) if (migration.abandoned.includes(peer.name)) peer.abandon();
     const run: Run = {
       id: migration.id,
       journal,
-      source: deps.pool.connect(migration.from),
-      destination: deps.pool.connect(migration.to),
+      source,
+      destination,
       links,
       clock,
       timing,
@@ -205,6 +215,13 @@ export function createMigrations(deps: MigrationsDeps): Migrations {
     });
   };
 
+  const get = (id: string): Migration => {
+    const migration = active.get(id)?.run.journal.migration ?? store.migrations.get(id)?.migration;
+    if (migration === undefined)
+      throw new DmigrateError("not-found", `there is no migration ${id}; GET /migrations lists those there are`);
+    return migration;
+  };
+
   return {
     start,
     plan: async (request) => {
@@ -213,18 +230,12 @@ export function createMigrations(deps: MigrationsDeps): Migrations {
       const found = obstacle(request, inspection);
       return found === undefined ? plan : { ...plan, refusals: [...plan.refusals, found] };
     },
-    get: (id) => {
-      const migration = active.get(id)?.run.journal.migration ?? store.migrations.get(id)?.migration;
-      if (migration === undefined)
-        throw new DmigrateError("not-found", `there is no migration ${id}; GET /migrations lists those there are`);
-      return migration;
-    },
+    get,
     list: (limit) =>
       store.migrations.list(limit).map((stored) => active.get(stored.id)?.run.journal.migration ?? stored),
     cancel: (id) => {
       const entry = active.get(id);
-      const migration = entry?.run.journal.migration ?? store.migrations.get(id)?.migration;
-      if (migration === undefined) throw new DmigrateError("not-found", `there is no migration ${id}`);
+      const migration = get(id);
       if (entry !== undefined && isCancellable(migration.phase)) {
         if (!entry.cancel.signal.aborted) {
           entry.cancel.abort(
@@ -236,6 +247,12 @@ export function createMigrations(deps: MigrationsDeps): Migrations {
       }
       if (migration.phase === "aborting" || migration.phase === "aborted") return migration;
       throw new DmigrateError("conflict", tooLate(migration));
+    },
+    abandon: async (id, node) => {
+      const migration = get(id);
+      roleToAbandon(migration, node);
+      const entry = active.get(id);
+      return entry === undefined ? migration : abandon(entry.run, node);
     },
     using,
     countActive: () => active.size,

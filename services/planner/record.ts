@@ -31,7 +31,10 @@ export function tooLate({ id, phase, from, to, error }: Migration): string {
   if (phase === "failed")
     return `migration ${id} has failed after the container had resumed on node ${to}: ${error?.message ?? ""}`;
   if (phase === "resuming")
-    return `migration ${id} is past its commit point: the container may already run on node ${to}`;
+    return (
+      `migration ${id} is past its commit point: the container may already run on node ${to}; ` +
+      `if that node is gone for good, abandon it (dmigrate abandon ${id} --node ${to})`
+    );
   return `migration ${id} is ${phase}: the container already runs on node ${to}; migrate it back to ${from} instead`;
 }
 
@@ -62,6 +65,7 @@ export function newRecord(
       updatedAt: createdAt,
       ...(traceId !== undefined && { traceId }),
       sourceContainerId: profile.id,
+      abandoned: [],
       plan,
       bytesSent: 0,
       pagesTotal: 0,

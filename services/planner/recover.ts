@@ -6,7 +6,7 @@ import { drainAndCommit } from "./drain-and-commit.ts";
 import { giveUp, interrupted } from "./migrate.ts";
 import type { LeftoverTable } from "./adapters/leftover-table.ts";
 import type { Resource, Run } from "./run.ts";
-import { settleResume } from "./settle-resume.ts";
+import { ruledOutBecause, settleResume } from "./settle-resume.ts";
 
 /** What may exist on the nodes after an unknown past: all of it. */
 export const everything: readonly Resource[] = ["transfer", "receive", "restore", "pager", "checkpoint"];
@@ -30,8 +30,8 @@ export async function recover(run: Run, leftovers: LeftoverTable): Promise<void>
     case "resuming": {
       const restore = await settleResume(run);
       if (restore === undefined) {
-        journal.advance("destination-ruled-out", "the container does not run at the destination");
-        return giveUp(run, interrupted(phase));
+        journal.advance("destination-ruled-out", ruledOutBecause(run));
+        return giveUp(run, destination.abandoned.aborted ? destination.abandoned.reason : interrupted(phase));
       }
       const message = `running on node ${destination.name}; the planner was restarted meanwhile`;
       journal.advance("resumed", message, { destinationContainerId: restore.containerId });

@@ -2,6 +2,7 @@
 import { createRoute, z } from "@hono/zod-openapi";
 import { migrationParams } from "../shared/contracts/common.ts";
 import {
+  abandonNodeSchema,
   createMigrationSchema,
   listEventsQuery,
   listMigrationsQuery,
@@ -59,6 +60,29 @@ export function addMigrationRoutes(app: App, migrations: Migrations, streams: Ev
       responses: { 202: json(migrationSchema, "it ends as aborted; follow it by its events"), ...problems },
     }),
     (c) => c.json(migrations.cancel(c.req.valid("param").id), 202),
+  );
+  app.openapi(
+    createRoute({
+      method: "post",
+      path: "/migrations/{id}/abandon",
+      summary:
+        "The operator's word that a node is gone for good: powered off or fenced, it never runs this container again",
+      description:
+        "For a migration that waits for a node for ever. In aborting, what is left on that node is told by an event and not undone. In resuming, " +
+        "with the destination named, the container is taken not to run there, and the source is thawed: if the word is wrong, it may run twice. In " +
+        "resuming, with the source named, the destination decides as before. In draining (the destination only) and committing, without the " +
+        "destination it ends as failed, and its error says what the source still has; without the source it is committed. 409: another phase, or " +
+        "the node's agent answers; the detail says what to do instead.",
+      request: { params: migrationParams, ...jsonBody(abandonNodeSchema) },
+      responses: {
+        202: json(
+          migrationSchema,
+          "it goes on without the node, also after a restart of the planner; follow it by its events",
+        ),
+        ...problems,
+      },
+    }),
+    async (c) => c.json(await migrations.abandon(c.req.valid("param").id, c.req.valid("json").node), 202),
   );
   app.openapi(
     createRoute({

@@ -1,22 +1,23 @@
 /** One migration under way: what its parts share, and the ways in which they call, measure and give up. */
 import { setTimeout as delay } from "node:timers/promises";
 import { z } from "zod";
+import type { AbortCheckpoint } from "../shared/contracts/dumper.ts";
 import type { LinkSecurity } from "../shared/contracts/shipper.ts";
 import { DmigrateError } from "../shared/errors.ts";
 import { withSpan } from "../shared/telemetry.ts";
-import type { NodeClients } from "./adapters/node-clients.ts";
 import type { Journal } from "./journal.ts";
 import type { Links } from "./links.ts";
+import { NodeAbandoned, type Peer } from "./peer.ts";
 import type { Clock, Timing } from "./timing.ts";
 
-/** What a migration creates on the nodes. Only what was attempted is undone. */
+/** What a migration creates on the nodes. Only what was attempted is undone, and forgotten then. */
 export type Resource = "transfer" | "receive" | "restore" | "pager" | "checkpoint";
 
 export interface Run {
   readonly id: string;
   readonly journal: Journal;
-  readonly source: NodeClients;
-  readonly destination: NodeClients;
+  readonly source: Peer;
+  readonly destination: Peer;
   readonly links: Links;
   readonly clock: Clock;
   readonly timing: Timing;
@@ -42,6 +43,13 @@ export class Stopped extends Error {}
 export function restorePath({ id, journal }: Run): string {
   const { destinationContainerId: containerId } = journal.migration;
   return `/restores/${id}${containerId === undefined ? "" : `?containerId=${containerId}`}`;
+}
+
+/** For the checkpoint's end: how the container was, for a source that was restarted and does not know it any more. */
+export function sourceBefore({ journal: { migration, job } }: Run): AbortCheckpoint {
+  const { sourceContainerId: containerId } = migration;
+  const { restartPolicy } = job;
+  return containerId === undefined || restartPolicy === undefined ? {} : { before: { containerId, restartPolicy } };
 }
 
 /** Answers that nobody reads. */
@@ -97,13 +105,10 @@ export async function pauseFor(ms: number, signal: AbortSignal): Promise<void> {
   await delay(ms, undefined, { signal }).catch(() => undefined);
 }
 
-/** Waits; throws `Stopped` when the planner ends meanwhile. */
-export async function pause(run: Run, ms: number): Promise<void> {
-  try {
-    await delay(ms, undefined, { signal: run.stopped });
-  } catch {
-    throw new Stopped();
-  }
+/** Waits, or until one of `others` aborts; throws `Stopped` when the planner ends meanwhile. */
+export async function pause(run: Run, ms: number, ...others: readonly AbortSignal[]): Promise<void> {
+  await pauseFor(ms, AbortSignal.any([run.stopped, ...others]));
+  if (run.stopped.aborted) throw new Stopped();
 }
 
 export interface RetryOptions {
@@ -111,28 +116,40 @@ export interface RetryOptions {
   doing: string;
   /** Errors that no repetition mends; they are thrown. */
   isFinal?: (error: DmigrateError) => boolean;
-  /** When aborted, retrying ends with `Stopped`. */
+  /** When aborted, there is no further attempt: `NodeAbandoned` if that is its reason, else `Stopped`. */
   until?: AbortSignal;
 }
 
 /**
- * Repeats `attempt` for as long as it takes: a node that is down comes back. The first failure and every tenth becomes
- * a warning. Throws `Stopped` when the planner ends, and the error when it is final.
+ * Repeats `attempt`, a call to `node`, for as long as it takes: a node that is down comes back, or is abandoned. The first
+ * failure and every tenth becomes a warning. Throws `Stopped` when the planner ends, `NodeAbandoned` at once when the node
+ * is gone for good, and the error when it is final.
  */
-export async function insist<T>(run: Run, attempt: () => Promise<T>, options: RetryOptions): Promise<T> {
-  const isOver = (): boolean => run.stopped.aborted || options.until?.aborted === true;
+export async function insist<T>(
+  run: Run,
+  { abandoned }: Pick<Peer, "abandoned">,
+  attempt: () => Promise<T>,
+  options: RetryOptions,
+): Promise<T> {
+  const { until } = options;
+  const throwIfOver = (): void => {
+    if (run.stopped.aborted) throw new Stopped();
+    abandoned.throwIfAborted();
+    if (until?.aborted === true) throw until.reason instanceof NodeAbandoned ? until.reason : new Stopped();
+  };
   for (let n = 0; ; n++) {
-    if (isOver()) throw new Stopped();
+    throwIfOver();
     try {
       return await attempt();
     } catch (error) {
-      if (error instanceof Stopped || isOver()) throw new Stopped();
+      throwIfOver();
+      if (error instanceof Stopped) throw error;
       if (error instanceof DmigrateError && options.isFinal?.(error) === true) throw error;
       if (n % 10 === 0) {
         const message = error instanceof Error ? error.message : String(error);
         run.journal.warn(`${options.doing} failed (attempt ${n + 1}), trying again: ${message}`);
       }
     }
-    await pause(run, run.timing.retryMs(n));
+    await pause(run, run.timing.retryMs(n), abandoned, ...(until === undefined ? [] : [until]));
   }
 }

@@ -11,6 +11,7 @@ import { HTTPException } from "hono/http-exception";
 import { routePath } from "hono/route";
 import { Histogram, Registry } from "prom-client";
 import {
+  healthSchema,
   nodeResourcesSchema,
   problemSchema,
   readinessSchema,
@@ -122,7 +123,7 @@ function addCommonRoutes(app: App, { services, resources }: AppOptions): void {
       method: "get",
       path: "/healthz",
       summary: "The process answers",
-      responses: { 200: json(z.object({ status: z.literal("ok"), services: z.array(z.string()) }), "alive") },
+      responses: { 200: json(healthSchema, "alive") },
     }),
     (c) => c.json({ status: "ok" as const, services: services.map(({ name }) => name) }, 200),
   );

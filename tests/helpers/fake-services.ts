@@ -1,7 +1,7 @@
 /** What the four services of a fake node answer, and what that changes in the fake world. */
 import { setTimeout as delay } from "node:timers/promises";
 import type { z } from "zod";
-import { nodeResourcesSchema } from "../../services/shared/contracts/common.ts";
+import { healthSchema, nodeResourcesSchema } from "../../services/shared/contracts/common.ts";
 import { containerProfileSchema } from "../../services/shared/contracts/container.ts";
 import {
   checkpointSchema,
@@ -90,6 +90,7 @@ function demand(condition: boolean, what: string): void {
 const shipped = shippedSchema.parse({ files: 1, bytes: 100, ms: 1 });
 
 const answers: Record<string, Answer> = {
+  "GET /healthz": () => healthSchema.parse({ status: "ok", services: ["dumper", "shipper", "pager", "restorer"] }),
   "GET /resources": ({ node }) => nodeResourcesSchema.parse(node.resources),
   "GET /containers/:ref": ({ world, node }) => {
     if (node.name !== "a") throw new FakeProblem("not-found", "there is no such container");

@@ -111,9 +111,12 @@ function report(io: CliIo, migration: Migration, asJson: boolean): ExitCode {
   return exitCodes.failed;
 }
 
-function errorOf({ id, phase, error }: Migration): DmigrateError {
+function errorOf({ id, phase, error, from, abandoned }: Migration): DmigrateError {
   const code: ErrorCode = error !== undefined && error.code in statusOf ? (error.code as ErrorCode) : "internal";
-  const what = phase === "aborted" ? "was rolled back, the container runs on where it was" : "could not be completed";
+  const undone = abandoned.includes(from)
+    ? `has ended without node ${from}, where the container was`
+    : "was rolled back, the container runs on where it was";
+  const what = phase === "aborted" ? undone : "could not be completed";
   return new DmigrateError(code, `migration ${id} ${what}: ${error?.message ?? phase}`, {
     reasons: error?.reasons ?? [],
   });

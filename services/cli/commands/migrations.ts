@@ -1,4 +1,4 @@
-/** `dmigrate status`, `events` and `cancel`: migrations that have been started. */
+/** `dmigrate status`, `events`, `cancel` and `abandon`: migrations that have been started. */
 import type { Command } from "commander";
 import { migrationListSchema, migrationSchema, type MigrationEvent } from "../../shared/contracts/planner.ts";
 import { DmigrateError } from "../../shared/errors.ts";
@@ -6,7 +6,12 @@ import { migrationIdSchema } from "../../shared/contracts/common.ts";
 import { askPlanner, withPlanner, type CommandContext, type CommonOptions } from "../command.ts";
 import { exitCodes } from "../exit-codes.ts";
 import { printJson } from "../io.ts";
+import { checkNodeName } from "./nodes.ts";
 import { formatMs, renderList, renderMigration, renderTable } from "../table.ts";
+
+interface AbandonOptions extends CommonOptions {
+  node: string;
+}
 
 interface EventsOptions extends CommonOptions {
   follow?: boolean;
@@ -87,7 +92,38 @@ export function addMigrations(program: Command, context: CommandContext): void {
         return undefined;
       }),
     );
+
+  withPlanner(program.command("abandon").description("end a migration that waits for a node which is gone for good"))
+    .argument("<id>", "a migration")
+    .requiredOption(
+      "--node <node>",
+      "its source or destination: powered off or fenced, never to run the container again",
+    )
+    .addHelpText("after", abandonHelp)
+    .action((id: string, options: AbandonOptions) =>
+      askPlanner(context, options, async ({ api }) => {
+        const node = checkNodeName(options.node);
+        const migration = await api.post(`/migrations/${checkId(id)}/abandon`, { node }, migrationSchema);
+        if (options.json === true) printJson(io, migration);
+        else
+          io.stdout.write(
+            `migration ${id} goes on without node ${node} (${migration.phase}); see "dmigrate events ${id} --follow"\n`,
+          );
+        return undefined;
+      }),
+    );
 }
+
+const abandonHelp = `
+Your word that the node is powered off or fenced, and will never run this container again. By the migration's phase:
+  aborting    nothing more is undone there; "dmigrate events" says what is left on it
+  resuming    destination: the container goes on at the source. If your word is wrong, and the
+              destination is only out of the planner's reach, THE CONTAINER MAY RUN TWICE
+              source: the destination decides as before, and what follows does without the source
+  draining    destination: the container is lost with it; the migration ends failed, and its
+              error says how to go back to the source as it was at the freeze
+  committing  destination: as in draining; source: it is not released, and the migration committed
+Refused (exit code 4) in other phases, and while the node answers.`;
 
 const renderEvent = ({ at, type, phase, message }: MigrationEvent): string =>
   `${at}  ${phase.padEnd(10)}  ${type.padEnd(8)}  ${message}\n`;

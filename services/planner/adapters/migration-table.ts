@@ -31,9 +31,9 @@ export type MigrationRecord = z.infer<typeof recordSchema>;
 export interface MigrationTable {
   /**
    * Writes the record, and adds the events to those of the migration. A new record and a new phase are synced to the disk; what
-   * is only told survives the end of the planner, but may be lost with its machine.
+   * is only told survives the end of the planner, but may be lost with its machine, unless it is to be `synced`.
    */
-  save(record: MigrationRecord, events: readonly MigrationEvent[]): void;
+  save(record: MigrationRecord, events: readonly MigrationEvent[], options?: { synced?: boolean }): void;
   get(id: string): MigrationRecord | undefined;
   /** Newest first. */
   list(limit: number): Migration[];
@@ -75,9 +75,9 @@ export function createMigrationTable(db: DatabaseSync, guard: Guard): MigrationT
     if (finished) prune.run();
   };
   return {
-    save: (record, events) =>
+    save: (record, events, { synced = false } = {}) =>
       guard("writing a migration", () => {
-        const isTold = events.length > 0 && events.every(({ type }) => type !== "phase");
+        const isTold = !synced && events.length > 0 && events.every(({ type }) => type !== "phase");
         db.exec(`PRAGMA synchronous = ${isTold ? "NORMAL" : "FULL"}`);
         db.exec("BEGIN IMMEDIATE");
         try {

@@ -16,7 +16,8 @@
  * The commit point is `resume-recorded`: the moment at which `resuming` is durable, before the resume call is sent.
  * - Before it the destination cannot run, whatever happens to the planner: every failure rolls back.
  * - From it on the destination may run. `destination-ruled-out` leads back only once it is certain that the destination
- *   neither runs nor ever will (its restore was deleted there, or the resume call was never sent).
+ *   neither runs nor ever will (its restore was deleted there, the resume call was never sent, or by the operator's word its node
+ *   is gone for good: the one certainty that is not our own).
  * - From `draining` on the source never runs again.
  * So whoever sees `aborting` may thaw the source at once.
  */

@@ -70,6 +70,8 @@ export const checkSchema = z.object({
   fix: z.string().optional(),
 });
 export type Check = z.infer<typeof checkSchema>;
+/** The answer of /healthz, which needs no token. */
+export const healthSchema = z.object({ status: z.literal("ok"), services: z.array(z.string()) });
 export const readinessSchema = z.object({ ready: z.boolean(), checks: z.array(checkSchema) }).openapi("Readiness");
 export type Readiness = z.infer<typeof readinessSchema>;
 

@@ -141,6 +141,8 @@ export const migrationSchema = z
     traceId: z.string().optional(),
     sourceContainerId: containerIdSchema.optional(),
     destinationContainerId: containerIdSchema.optional(),
+    /** Nodes that are gone for good by the operator's word: the migration goes on without them. */
+    abandoned: z.array(nodeNameSchema).default([]),
     plan: planSchema.optional(),
     error: z
       .object({
@@ -165,6 +167,12 @@ export const migrationSchema = z
   })
   .openapi("Migration");
 export type Migration = z.infer<typeof migrationSchema>;
+
+/**
+ * The operator's word that a node is gone for good: powered off or fenced, it will never run this migration's container again.
+ * While `resuming`, a wrong word about the destination may run the container twice.
+ */
+export const abandonNodeSchema = z.strictObject({ node: nodeNameSchema }).openapi("AbandonNode");
 
 export const listMigrationsQuery = z.strictObject({ limit: z.coerce.number().int().min(1).max(500).default(50) });
 export const migrationListSchema = z.object({ migrations: z.array(migrationSchema) }).openapi("MigrationList");

@@ -176,7 +176,7 @@ describe("plan", () => {
   });
 });
 
-describe("status, events, cancel", () => {
+describe("status, events, cancel, abandon", () => {
   test("of one and of all", async () => {
     await using cli = await createCli();
     const { id } = await cli.planner.start();
@@ -204,11 +204,49 @@ describe("status, events, cancel", () => {
     expect((await cli.planner.until(id)).phase).toBe("aborted");
   });
 
+  test("abandon: the migration goes on without the node, and status says so", async () => {
+    await using cli = await createCli();
+    const { planner } = cli;
+    planner.b.fail("POST /restores/:id/resume", { kind: "hung" });
+    const running = cli.run("migrate", "web", "--from", "a", "--to", "b");
+    await expect.poll(() => planner.world.calls).toContain("b POST /restores/:id/resume");
+    const id = /m-[0-9a-f]{16}/.exec((await cli.run("status")).stdout)?.[0] ?? "";
+    const answering = await cli.run("abandon", id, "--node", "b");
+    expect(answering.code).toBe(exitCodes.conflict);
+    expect(answering.stderr).toContain("node b answers");
+    expect((await cli.run("abandon", id, "--node", "c")).code).toBe(exitCodes.usage);
+    await planner.a.down();
+    planner.b.fail("GET /healthz", { kind: "dropped" });
+    const given = await cli.run("abandon", id, "--node", "b");
+    expect(given).toMatchObject({ code: 0, stderr: "" });
+    expect(given.stdout).toContain(`migration ${id} goes on without node b (`);
+    expect((await cli.run("status", id)).stdout).toMatch(/^abandoned +b$/m);
+    const both = await cli.run("abandon", id, "--node", "a", "--json");
+    expect(JSON.parse(both.stdout)).toMatchObject({ id, abandoned: ["b", "a"] });
+    const { code, stderr } = await running;
+    expect(code).toBe(exitCodes.failed);
+    expect(stderr).toContain("has ended without node a, where the container was");
+    const late = await cli.run("abandon", id, "--node", "b");
+    expect(late.code).toBe(exitCodes.conflict);
+    expect(late.stderr).toContain("has ended (aborted)");
+  });
+
+  test("abandon --help says what a wrong word does", async () => {
+    await using cli = await createCli();
+    const { code, stdout } = await cli.run("abandon", "--help");
+    expect(code).toBe(0);
+    expect(stdout).toContain("THE CONTAINER MAY RUN TWICE");
+  });
+
   test.each([
     [["status", "m-0000000000000000"], exitCodes.conflict, "there is no migration"],
     [["events", "m-0000000000000000"], exitCodes.conflict, "there is no migration"],
     [["status", "../nodes"], exitCodes.usage, "no migration id"],
     [["cancel", "42"], exitCodes.usage, "no migration id"],
+    [["abandon", "42", "--node", "a"], exitCodes.usage, "no migration id"],
+    [["abandon", "m-0000000000000000", "--node", "a/b"], exitCodes.usage, "no node name"],
+    [["abandon", "m-0000000000000000"], exitCodes.usage, "--node"],
+    [["abandon", "m-0000000000000000", "--node", "a"], exitCodes.conflict, "there is no migration"],
   ] as const)("%j: %i", async (argv, expected, text) => {
     await using cli = await createCli();
     const { code, stdout, stderr } = await cli.run(...argv);

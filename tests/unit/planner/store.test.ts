@@ -25,6 +25,7 @@ const record = (n: number, phase: MigrationPhase = "preparing"): MigrationRecord
     phase,
     createdAt: "2026-01-01T00:00:00.000Z",
     updatedAt: "2026-01-01T00:00:00.000Z",
+    abandoned: [],
     bytesSent: 0,
     pagesTotal: 0,
     pagesFaulted: 0,
