@@ -5,7 +5,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
 import type { MemoryMap } from "../../shared/core/frames/memory-map.ts";
-import { pageBytes } from "../../shared/core/frames/page-message.ts";
 import { closeBell, makeBell, ring } from "../../shared/adapters/bell.ts";
 import { asDmigrateError, DmigrateError, messageOf } from "../../shared/errors.ts";
 import type { DialOptions } from "../../shared/link/dial.ts";
@@ -80,8 +79,6 @@ export interface BulkLink extends Omit<DialOptions, "signal"> {
   role: ReaderRole;
   /** How long a lost link may stay away. */
   reconnectMs: number;
-  /** Most bytes of one answer; a page at least. */
-  chunkBytes: number;
 }
 
 const restartPauseMs = 100;
@@ -124,13 +121,12 @@ export class BulkLane {
   }
 
   /** Connects to a source. Throws `unavailable`, `unauthorized` or `cancelled`. */
-  async connect({ reconnectMs, chunkBytes, ...link }: BulkLink, events: BulkLaneEvents): Promise<void> {
+  async connect({ reconnectMs, ...link }: BulkLink, events: BulkLaneEvents): Promise<void> {
     this.#events = events;
-    const chunkPages = Math.max(1, Math.floor(chunkBytes / pageBytes));
     this.#dialer = new PageDialer({
       ...{ ...link, reconnectMs, signal: this.#abort.signal },
       onConnection: (connection) => {
-        this.#post({ kind: "connection", connection, patienceMs: reconnectMs, chunkPages });
+        this.#post({ kind: "connection", connection, patienceMs: reconnectMs });
         this.flush();
       },
       onLink: events.onLink,

@@ -43,8 +43,8 @@ export interface Answered {
 }
 
 export type ToBulk =
-  /** To use from now on, for answers of so many pages at most; its descriptor stays the sender's to close, once it is told to be lost. */
-  | { kind: "connection"; connection: Connection; patienceMs: number; chunkPages: number }
+  /** To use from now on; its descriptor stays the sender's to close, once it is told to be lost. */
+  | { kind: "connection"; connection: Connection; patienceMs: number }
   /** Ask the source; with a placement, fill in what comes. */
   | { kind: "ask"; id: number; request: BulkRequest; placement: Placement | undefined }
   /** Fill in pages from `image` on. The memory stays the sender's. */

@@ -51,8 +51,6 @@ const bytesReceived = new BigUint64Array(shared, board.receivedAt, 1);
 const waited = new Int32Array(shared, board.waitedAt, 1);
 const processorWait = new ProcessorWait();
 let waitLookedAt = 0;
-/** Most pages of one answer. */
-let chunkPages = blockPages;
 const pool = new PayloadPool((bytes) => Buffer.from(new SharedArrayBuffer(bytes)));
 let reports: FromBulk[] = [];
 const report = (message: FromBulk): void => void reports.push(message);
@@ -103,7 +101,7 @@ function ask(id: number, { ranges, ...request }: BulkRequest, placement: Placeme
   for (const { page, pages } of ranges) {
     // What is kept is kept by blocks.
     for (let at = page; at < page + pages;) {
-      const end = Math.min(page + pages, at - (at % blockPages) + blockPages, at + chunkPages);
+      const end = Math.min(page + pages, at - (at % blockPages) + blockPages);
       batch.unanswered++;
       const asked: Asked = { ...request, page: at, pages: end - at, batch };
       lane.request(asked);
@@ -115,7 +113,6 @@ function ask(id: number, { ranges, ...request }: BulkRequest, placement: Placeme
 function obey(message: ToBulk): void {
   switch (message.kind) {
     case "connection":
-      chunkPages = message.chunkPages;
       lane.use(message.connection, message.patienceMs);
       return;
     case "ask":

@@ -36,8 +36,6 @@ export interface StartDaemon {
   readers: number;
   /** Most bytes asked for in the background and not yet there. */
   windowBytes: number;
-  /** Most bytes of one answer in the background. */
-  chunkBytes: number;
   /** Most bytes of announced pages that may be here before their process. */
   earlyBytes: number;
   /** Fetch everything before the restore (stop-and-copy). */

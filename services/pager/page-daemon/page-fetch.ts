@@ -105,8 +105,8 @@ export class PageFetch {
   /** Connects to the source. Throws `unavailable`, `unauthorized` or `cancelled`. */
   async connect(): Promise<void> {
     const { bulk, onLink, onFailure, start } = this.#options;
-    const { migrationId, secret, source, readers, reconnectMs, chunkBytes } = start;
-    const connecting = bulk.connect({ migrationId, secret, source, reconnectMs, chunkBytes }, readers, {
+    const { migrationId, secret, source, readers, reconnectMs } = start;
+    const connecting = bulk.connect({ migrationId, secret, source, reconnectMs }, readers, {
       onAnswer: (answer) => {
         if (!this.#attempts.make(() => this.#bulkArrived(answer))) this.#askOnceMore(answer.request);
       },

@@ -38,7 +38,7 @@ export async function rehearse(bulk: BulkLanes, signal: AbortSignal): Promise<vo
     const [port] = (await once(worker, "message", { signal: AbortSignal.timeout(roundTimeoutMs) })) as [number];
     const start: StartDaemon = {
       ...{ migrationId: "rehearsal", secret, source: { host: "127.0.0.1", port }, workDir: "." },
-      ...{ readers: 1, windowBytes: 8 << 20, chunkBytes: 256 << 10, earlyBytes: 0, whole: false, reconnectMs: 0 },
+      ...{ readers: 1, windowBytes: 8 << 20, earlyBytes: 0, whole: false, reconnectMs: 0 },
     };
     for (let round = 0; round < rounds && !signal.aborted; round++) await inTime(playRound(start, bulk, signal));
   } finally {

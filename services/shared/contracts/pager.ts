@@ -15,7 +15,7 @@ export const createPagerSchema = z.strictObject({
     .int()
     .min(1 << 20)
     .optional(),
-  /** Largest answer to a request that nobody waits for, bytes: small keeps faults quick on a slow link. */
+  /** Largest answer to a background request of CRIU, bytes; small keeps faults quick. */
   chunkBytes: z
     .int()
     .min(4096)

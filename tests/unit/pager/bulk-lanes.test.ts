@@ -47,7 +47,7 @@ beforeEach(async () => {
   // Threads that come later go by what is known then.
   lanes.lock.exclusively(() => lanes.lock.renew());
   const source = { host: "127.0.0.1", port: listener.port };
-  const link = { migrationId: "m-0123456789abcdef", secret, source, reconnectMs: 5_000, chunkBytes: 256 << 10 };
+  const link = { migrationId: "m-0123456789abcdef", secret, source, reconnectMs: 5_000 };
   await lanes.connect(link, readers, {
     onAnswer: (answer) => answers.push(answer),
     onFilled: (filled) => over.push(filled),

@@ -64,7 +64,7 @@ beforeEach(async () => {
         readers: 1,
         earlyBytes: 1 << 30,
       },
-      ...{ windowBytes: 1 << 20, chunkBytes: 256 << 10, reconnectMs: 5_000 },
+      ...{ windowBytes: 1 << 20, reconnectMs: 5_000 },
     },
     ...{ bulk, signal: stop.signal, hear: nothing, onProgress: nothing, onCached: nothing, onLink: nothing },
     spaces,
