@@ -18,11 +18,11 @@ import { filesBytes, memoryBytes } from "./adapters/container-size.ts";
 import { watchesUnknownFiles } from "./adapters/watched-files.ts";
 import { measureLog } from "./adapters/log-size.ts";
 import type { Engine, Inspected } from "./adapters/engine.ts";
-import { toAttachment, toSpec, toVolume } from "./core/container-spec.ts";
+import { toAttachment, toSpec, toVolume, type InspectedEndpoint } from "./core/container-spec.ts";
 import { isHealthProbe } from "./core/health-probe.ts";
 import { findRefusals, type ContainerFacts, type OtherContainer } from "./core/refusals.ts";
 
-/** Networks that every node has; a container is attached to them by its network mode. */
+/** Networks that every node has; a container is attached to them by its network mode, unless it has options there. */
 const builtInNetworks = new Set(["bridge", "host", "none"]);
 const swarmLabel = "com.docker.swarm.service.id";
 
@@ -116,14 +116,18 @@ function readProcesses(initPid: number): ProcessStatus[] {
   }
 }
 
-function readNetworks(engine: Engine, { Id, NetworkSettings }: Inspected): Promise<NetworkAttachment[]> {
-  const all = Object.entries(NetworkSettings.Networks);
+async function readNetworks(engine: Engine, { Id, NetworkSettings }: Inspected): Promise<NetworkAttachment[]> {
+  const all = Object.entries<InspectedEndpoint & { NetworkID: string }>(NetworkSettings.Networks);
+  const hasOptions = ({ DriverOpts }: InspectedEndpoint): boolean => Object.keys(DriverOpts ?? {}).length > 0;
   // Once a network is named, Docker attaches what is named and nothing else.
-  const own = all.some(([name]) => !builtInNetworks.has(name)) ? all : [];
+  const isNamed = all.some(([name, endpoint]) => !builtInNetworks.has(name) || hasOptions(endpoint));
+  if (!isNamed) return [];
+  const chosenMacs = await engine.chosenMacs(Id);
   return Promise.all(
-    own.map(async ([name, endpoint]) =>
-      toAttachment(Id, name, await engine.networkDriver(endpoint.NetworkID || name), endpoint),
-    ),
+    all.map(async ([name, endpoint]) => {
+      const driver = await engine.networkDriver(endpoint.NetworkID || name);
+      return toAttachment(Id, { name, driver, chosenMac: chosenMacs.get(name) }, endpoint);
+    }),
   );
 }
 
