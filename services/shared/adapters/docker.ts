@@ -17,6 +17,15 @@ export interface DockerInfo {
   DriverStatus?: string[][] | null;
   DockerRootDir: string;
   CgroupVersion?: string;
+  CgroupDriver?: string;
+  NCPU?: number;
+  /** False where the kernel lacks the limit. */
+  MemoryLimit?: boolean;
+  CpuCfsQuota?: boolean;
+  CPUShares?: boolean;
+  CPUSet?: boolean;
+  PidsLimit?: boolean;
+  OomKillDisable?: boolean;
   Runtimes?: Record<string, { path?: string }>;
   SecurityOptions?: string[] | null;
   /** From Docker 28 on. */
