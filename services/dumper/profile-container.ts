@@ -63,7 +63,6 @@ export async function profileContainer(
   const open = processes.flatMap(({ hostPid }) => openFiles(hostPid));
   const nameless = namelessFiles(open);
   const facts = factsOf(container, {
-    memoryBytes: memory,
     usersRemapped,
     showsLayer: layer !== undefined || !container.State.Running,
     imagePresent: image !== undefined,
@@ -141,7 +140,6 @@ async function readExecs(engine: Engine, { ExecIDs, Config }: Inspected): Promis
 interface Seen {
   watchesUnknownFiles: boolean;
   namelessFiles: readonly NamelessFile[];
-  memoryBytes: number;
   usersRemapped: boolean;
   showsLayer: boolean;
   imagePresent: boolean;
@@ -161,8 +159,6 @@ function factsOf(container: Inspected, seen: Seen): ContainerFacts {
     name: Name.replace(/^\//, ""),
     state: { running: State.Running, paused: State.Paused, restarting: State.Restarting },
     tty: Config.Tty,
-    memoryBytes: seen.memoryBytes,
-    memoryLimitBytes: HostConfig.Memory ?? 0,
     privileged: HostConfig.Privileged ?? false,
     runtime: HostConfig.Runtime ?? "",
     networkMode: HostConfig.NetworkMode ?? "",

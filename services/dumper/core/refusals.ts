@@ -15,9 +15,6 @@ export interface ContainerFacts {
   name: string;
   state: { running: boolean; paused: boolean; restarting: boolean };
   tty: boolean;
-  /** What its memory comes to at the destination; and its limit, 0 for none. */
-  memoryBytes: number;
-  memoryLimitBytes: number;
   privileged: boolean;
   runtime: string;
   networkMode: string;
@@ -97,7 +94,6 @@ export function findRefusals(facts: ContainerFacts): Refusal[] {
     ...management(facts),
     ...storage(facts),
     ...sharing(facts),
-    ...memory(facts),
     ...inside(facts),
   ];
 }
@@ -205,17 +201,6 @@ function storage({ name, storageDriver, showsLayer, imagePresent, mounts }: Cont
     }
   }
   return refusals;
-}
-
-/** A container beyond its limit is killed by the kernel in the midst of its drain. */
-function memory({ name, memoryBytes, memoryLimitBytes }: ContainerFacts): Refusal[] {
-  if (memoryLimitBytes === 0 || memoryBytes <= memoryLimitBytes) return [];
-  const mib = (bytes: number): string => `${Math.ceil(bytes / (1 << 20))} MiB`;
-  const message =
-    `${name} would need ${mib(memoryBytes)} at the destination, beyond its limit of ${mib(memoryLimitBytes)}: what its processes ` +
-    "share since a fork becomes each one's own there, and what is swapped out comes back; wait until such a child has ended " +
-    `(a background save, for one), or raise the limit (docker update --memory BYTES ${name})`;
-  return [{ code: "memory-limit", message }];
 }
 
 /** What would be torn apart: another container stays here with its half. */

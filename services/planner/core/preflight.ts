@@ -8,6 +8,7 @@ import type { MigrationMode } from "../../shared/contracts/planner.ts";
 import { bindPathProblem } from "../../shared/core/bind-path.ts";
 import type { Refusal } from "../../shared/errors.ts";
 import { missingFlags } from "./cpu-flags.ts";
+import { findBeyondLimit } from "./memory-limit.ts";
 import { findNoRoom } from "./room.ts";
 import { compareVersions, isOlder, parseVersion, type Version } from "./versions.ts";
 
@@ -41,6 +42,7 @@ export function findRefusals(input: PreflightInput): Refusal[] {
     ...kernels(input),
     ...criu(input),
     ...docker(input),
+    ...findBeyondLimit(input),
     ...findNoRoom(input),
     ...input.destinationRefusals,
   ];

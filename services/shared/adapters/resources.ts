@@ -97,11 +97,17 @@ async function readCpu(): Promise<NodeResources["cpu"]> {
   return { vendor: field("vendor_id", "CPU implementer"), model: field("model name", "CPU part"), flags };
 }
 
-async function readMemory(): Promise<{ memoryTotalBytes: number; memoryAvailableBytes: number }> {
+async function readMemory(): Promise<
+  Pick<NodeResources, "memoryTotalBytes" | "memoryAvailableBytes" | "swapFreeBytes">
+> {
   const text = await readFile("/proc/meminfo", "utf8");
   const bytes = (name: string): number =>
     Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, "m").exec(text)?.[1] ?? 0) * 1024;
-  return { memoryTotalBytes: bytes("MemTotal"), memoryAvailableBytes: bytes("MemAvailable") };
+  return {
+    memoryTotalBytes: bytes("MemTotal"),
+    memoryAvailableBytes: bytes("MemAvailable"),
+    swapFreeBytes: bytes("SwapFree"),
+  };
 }
 
 async function readPressure(): Promise<NodeResources["pressureSomeAvg10"]> {
