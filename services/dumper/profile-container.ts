@@ -181,6 +181,7 @@ function factsOf(container: Inspected, seen: Seen): ContainerFacts {
       driver: Driver,
       options: options.get(volume) ?? {},
     })),
+    subpathMounts: subpathMounts(HostConfig.Mounts),
     movedBinds: seen.movedBinds,
     inheritedBinds: inheritedBinds(container),
     links: (HostConfig.Links as string[] | null | undefined) ?? [],
@@ -209,6 +210,12 @@ function inheritedBinds({ Mounts, HostConfig }: Inspected): string[] {
   const mounts = HostConfig.Mounts ?? [];
   const own = new Set([...binds.map(bindTarget), ...mounts.map(({ Target }) => cleanTarget(Target))]);
   return Mounts.flatMap(({ Type, Destination }) => (Type === "bind" && !own.has(Destination) ? [Destination] : []));
+}
+
+function subpathMounts(mounts: unknown): string[] {
+  if (!Array.isArray(mounts)) return [];
+  const known = mounts as { Target: string; VolumeOptions?: { Subpath?: string } | null }[];
+  return known.flatMap(({ Target, VolumeOptions }) => (VolumeOptions?.Subpath ? [Target] : []));
 }
 
 function devicePaths(devices: unknown): string[] {

@@ -32,6 +32,8 @@ export interface ContainerFacts {
   showsLayer: boolean;
   imagePresent: boolean;
   mounts: readonly MountFacts[];
+  /** Targets of volumes of which it mounts only a directory. */
+  subpathMounts: readonly string[];
   /** Sources of the bind mounts that are to move with it. */
   movedBinds: readonly string[];
   /** Targets of bind mounts that it has from another container. */
@@ -174,8 +176,12 @@ function management({ name, swarmManaged, runtime, links, inheritedBinds }: Cont
   return refusals;
 }
 
-function storage({ name, storageDriver, showsLayer, imagePresent, mounts }: ContainerFacts): Refusal[] {
+function storage({ name, storageDriver, showsLayer, imagePresent, mounts, subpathMounts }: ContainerFacts): Refusal[] {
   const refusals: Refusal[] = [];
+  for (const target of subpathMounts) {
+    const message = `${name} mounts a directory of a volume at ${target} (volume-subpath), which Docker at the destination would look for before it is copied; mount the whole volume`;
+    refusals.push({ code: "volume-subpath", message });
+  }
   if (!showsLayer) {
     const message = `Docker on this node stores ${name} with ${storageDriver}, which does not show its changed files; use the storage driver overlay2, or the containerd image store with the snapshotter overlayfs`;
     refusals.push({ code: "storage-driver", message });
