@@ -14,7 +14,7 @@ import { repoDigestSchema } from "../shared/contracts/common.ts";
 import type { ContainerProfile, NetworkAttachment, Volume } from "../shared/contracts/container.ts";
 import { bindTarget, cleanTarget } from "../shared/core/mount-target.ts";
 import { DmigrateError } from "../shared/errors.ts";
-import { filesBytes, memoryBytes } from "./adapters/container-size.ts";
+import { filesBytes, memoryBytes, sum } from "./adapters/container-size.ts";
 import { watchesUnknownFiles } from "./adapters/watched-files.ts";
 import { measureLog } from "./adapters/log-size.ts";
 import type { Engine, Inspected } from "./adapters/engine.ts";
@@ -22,7 +22,7 @@ import { toAttachment, toSpec, toVolume, type InspectedEndpoint } from "./core/c
 import { isHealthProbe } from "./core/health-probe.ts";
 import { findRefusals, type ContainerFacts, type OtherContainer } from "./core/refusals.ts";
 
-/** Networks that every node has; a container is attached to them by its network mode, unless it has options there. */
+/** Networks that every node has; a container is attached to them by its network mode, unless it has settings there. */
 const builtInNetworks = new Set(["bridge", "host", "none"]);
 const swarmLabel = "com.docker.swarm.service.id";
 
@@ -46,19 +46,21 @@ export async function profileContainer(
     directory: isDirectory(Source),
   }));
   const moved = bindMounts.filter(({ source, directory }) => directory && moveBinds.includes(source));
-  const volumeDirs = volumeMounts.filter(({ Driver }) => (Driver ?? "local") === "local").map(({ Source }) => Source);
-  const [image, volumes, networks, execs, usersRemapped, others, writableLayerBytes, volumeBytes, log] =
-    await Promise.all([
-      engine.image(container.Image),
-      Promise.all(volumeMounts.map(async (mount) => toVolume(mount, await engine.volume(mount.Name ?? "")))),
-      readNetworks(engine, container),
-      readExecs(engine, container),
-      engine.remapsUsers(),
-      engine.othersRunning(container.Id),
-      filesBytes(layer === undefined ? [] : [layer.upper]),
-      filesBytes([...volumeDirs, ...new Set(moved.map(({ source }) => source))]),
-      measureLog(container, Date.now()),
-    ]);
+  const localMounts = volumeMounts.filter(({ Driver }) => (Driver ?? "local") === "local");
+  // Each once, at however many places it is mounted.
+  const volumeDirs = new Map(localMounts.map(({ Name = "", Source }) => [Name, Source]));
+  const bindDirs = [...new Set(moved.map(({ source }) => source))];
+  const [image, volumes, networks, execs, usersRemapped, others, layerBytes, dirBytes, log] = await Promise.all([
+    engine.image(container.Image),
+    Promise.all(volumeMounts.map(async (mount) => toVolume(mount, await engine.volume(mount.Name ?? "")))),
+    readNetworks(engine, container),
+    readExecs(engine, container),
+    engine.remapsUsers(),
+    engine.othersRunning(container.Id),
+    filesBytes(layer === undefined ? [] : [layer.upper]),
+    filesBytes([...volumeDirs.values(), ...bindDirs]),
+    measureLog(container, Date.now()),
+  ]);
   const memory = initPid === undefined ? 0 : memoryBytes(initPid, processes);
   const open = processes.flatMap(({ hostPid }) => openFiles(hostPid));
   const nameless = namelessFiles(open);
@@ -79,8 +81,10 @@ export async function profileContainer(
     running: container.State.Running,
     spec: toSpec(container, volumes, networks),
     bindMounts,
-    writableLayerBytes,
-    volumeBytes,
+    writableLayerBytes: sum(layerBytes),
+    volumeBytes: sum(dirBytes),
+    bytesByVolume: named([...volumeDirs.keys()], dirBytes),
+    bytesByBind: named(bindDirs, dirBytes.slice(volumeDirs.size)),
     imageBytes: image?.bytes ?? 0,
     imageLayers: image?.layers ?? [],
     repoDigests: (image?.repoDigests ?? []).filter((ref) => repoDigestSchema.safeParse(ref).success).slice(0, 64),
@@ -92,6 +96,10 @@ export async function profileContainer(
     refusals: findRefusals(facts),
   };
 }
+
+/** The sizes by these names, in the order of both. */
+const named = (names: readonly string[], sizes: readonly number[]): Record<string, number> =>
+  Object.fromEntries(names.map((name, at) => [name, sizes[at] ?? 0]));
 
 /** Whether it is one by this very path, not by a link. */
 function isDirectory(path: string): boolean {
@@ -117,11 +125,11 @@ function readProcesses(initPid: number): ProcessStatus[] {
 
 async function readNetworks(engine: Engine, { Id, NetworkSettings }: Inspected): Promise<NetworkAttachment[]> {
   const all = Object.entries<InspectedEndpoint & { NetworkID: string }>(NetworkSettings.Networks);
-  const hasOptions = ({ DriverOpts }: InspectedEndpoint): boolean => Object.keys(DriverOpts ?? {}).length > 0;
-  // Once a network is named, Docker attaches what is named and nothing else.
-  const isNamed = all.some(([name, endpoint]) => !builtInNetworks.has(name) || hasOptions(endpoint));
-  if (!isNamed) return [];
   const chosenMacs = await engine.chosenMacs(Id);
+  const isNamed = ([name, { DriverOpts }]: (typeof all)[number]): boolean =>
+    !builtInNetworks.has(name) || chosenMacs.has(name) || Object.keys(DriverOpts ?? {}).length > 0;
+  // Once a network is named, Docker attaches what is named and nothing else.
+  if (!all.some(isNamed)) return [];
   return Promise.all(
     all.map(async ([name, endpoint]) => {
       const driver = await engine.networkDriver(endpoint.NetworkID || name);

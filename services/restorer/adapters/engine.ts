@@ -14,6 +14,7 @@ import {
   dockerStatus,
   endOf,
   hasContainerdStore,
+  layersDir,
 } from "../../shared/adapters/docker.ts";
 import { presentBlobs } from "../../shared/adapters/image-blobs.ts";
 import { DmigrateError } from "../../shared/errors.ts";
@@ -41,6 +42,8 @@ export interface EngineInfo extends Pick<LimitFacts, "cpus" | "cgroupDriver" | "
 export interface Engine {
   /** As it was a moment ago, if it was asked then. */
   info(): Promise<EngineInfo>;
+  /** Docker's own directory, and where it keeps layers. */
+  directories(): Promise<{ root: string; layers: string }>;
   /** Whether this Docker, as those before 28 do, attaches a container's network in a hook. */
   attachesByHook(): Promise<boolean>;
   /** Id that a reference or id resolves to; undefined when there is no such image. */
@@ -117,6 +120,10 @@ export function createEngine(docker: Docker): Engine {
         cgroupDriver: info.CgroupDriver,
         lackingLimits: kernelLimits.filter((limit) => info[limit] === false),
       };
+    },
+    async directories() {
+      const info = await ask("Docker", dockerInfo(docker, aMomentMs));
+      return { root: info.DockerRootDir, layers: layersDir(info) };
     },
     async attachesByHook() {
       const { ServerVersion } = await ask("Docker", dockerInfo(docker, aMomentMs));

@@ -3,7 +3,7 @@ import { access, readdir, readFile, statfs } from "node:fs/promises";
 import { arch, availableParallelism, loadavg, release } from "node:os";
 import type Docker from "dockerode";
 import type { NodeResources } from "../contracts/common.ts";
-import { dockerError, dockerInfo, hasContainerdStore, type DockerInfo } from "./docker.ts";
+import { containerdRootDir, dockerError, dockerInfo, hasContainerdStore, type DockerInfo } from "./docker.ts";
 import { migrationsDir } from "../node-paths.ts";
 import { run } from "./run.ts";
 
@@ -57,9 +57,6 @@ export function createResourceProbe(deps: ResourceProbeDeps): () => Promise<Node
     };
   };
 }
-
-/** Where containerd keeps images and layers unless its configuration says otherwise. */
-const containerdRootDir = "/var/lib/containerd";
 
 /** Volumes and logs are Docker's; layers may be containerd's, on a file system of their own. */
 async function freeForDocker(info: DockerInfo): Promise<number> {

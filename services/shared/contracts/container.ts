@@ -81,6 +81,9 @@ export const containerProfileSchema = z
     writableLayerBytes: countSchema,
     /** Of the volumes, and of those bind mounts that were asked for. */
     volumeBytes: countSchema,
+    /** The same of each, by the volume's name and by the bind mount's source; absent from a dumper that does not tell. */
+    bytesByVolume: z.record(z.string(), countSchema).optional(),
+    bytesByBind: z.record(z.string(), countSchema).optional(),
     imageBytes: countSchema,
     /** Digests of its layers as they are unpacked (diff ids), the lowest first. */
     imageLayers: imageLayersSchema,

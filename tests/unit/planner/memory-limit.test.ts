@@ -46,7 +46,7 @@ test("the refusal is one of the plan's, and says what there is", () => {
   const profile = profileOf(500, { Memory, MemorySwap: 400 * MiB });
   const node = { ...fakeResources(), swapFreeBytes: 50 * MiB };
   const ends = { from: "a", to: "b", source: fakeResources(), destination: node };
-  const rest = { sharedPaths: [], moveBinds: [], shipImage: false, destinationRefusals: [] };
+  const rest = { sharedPaths: [], moveBinds: [], shipImage: false, places: undefined, destinationRefusals: [] };
   const refusals = findRefusals({ ...ends, ...rest, profile, mode: "post-copy" });
   expect(refusals.map(({ code }) => code)).toEqual(["memory-limit"]);
   expect(refusals[0]?.message).toMatch(
