@@ -14,15 +14,15 @@ import { repoDigestSchema } from "../shared/contracts/common.ts";
 import type { ContainerProfile, NetworkAttachment, Volume } from "../shared/contracts/container.ts";
 import { bindTarget, cleanTarget } from "../shared/core/mount-target.ts";
 import { DmigrateError } from "../shared/errors.ts";
-import { filesBytes, memoryBytes } from "./adapters/container-size.ts";
+import { filesBytes, memoryBytes, sum } from "./adapters/container-size.ts";
 import { watchesUnknownFiles } from "./adapters/watched-files.ts";
 import { measureLog } from "./adapters/log-size.ts";
 import type { Engine, Inspected } from "./adapters/engine.ts";
-import { toAttachment, toSpec, toVolume } from "./core/container-spec.ts";
+import { toAttachment, toSpec, toVolume, type InspectedEndpoint } from "./core/container-spec.ts";
 import { isHealthProbe } from "./core/health-probe.ts";
 import { findRefusals, type ContainerFacts, type OtherContainer } from "./core/refusals.ts";
 
-/** Networks that every node has; a container is attached to them by its network mode. */
+/** Networks that every node has; a container is attached to them by its network mode, unless it has settings there. */
 const builtInNetworks = new Set(["bridge", "host", "none"]);
 const swarmLabel = "com.docker.swarm.service.id";
 
@@ -46,24 +46,25 @@ export async function profileContainer(
     directory: isDirectory(Source),
   }));
   const moved = bindMounts.filter(({ source, directory }) => directory && moveBinds.includes(source));
-  const volumeDirs = volumeMounts.filter(({ Driver }) => (Driver ?? "local") === "local").map(({ Source }) => Source);
-  const [image, volumes, networks, execs, usersRemapped, others, writableLayerBytes, volumeBytes, log] =
-    await Promise.all([
-      engine.image(container.Image),
-      Promise.all(volumeMounts.map(async (mount) => toVolume(mount, await engine.volume(mount.Name ?? "")))),
-      readNetworks(engine, container),
-      readExecs(engine, container),
-      engine.remapsUsers(),
-      engine.othersRunning(container.Id),
-      filesBytes(layer === undefined ? [] : [layer.upper]),
-      filesBytes([...volumeDirs, ...new Set(moved.map(({ source }) => source))]),
-      measureLog(container, Date.now()),
-    ]);
+  const localMounts = volumeMounts.filter(({ Driver }) => (Driver ?? "local") === "local");
+  // Each once, at however many places it is mounted.
+  const volumeDirs = new Map(localMounts.map(({ Name = "", Source }) => [Name, Source]));
+  const bindDirs = [...new Set(moved.map(({ source }) => source))];
+  const [image, volumes, networks, execs, usersRemapped, others, layerBytes, dirBytes, log] = await Promise.all([
+    engine.image(container.Image),
+    Promise.all(volumeMounts.map(async (mount) => toVolume(mount, await engine.volume(mount.Name ?? "")))),
+    readNetworks(engine, container),
+    readExecs(engine, container),
+    engine.remapsUsers(),
+    engine.othersRunning(container.Id),
+    filesBytes(layer === undefined ? [] : [layer.upper]),
+    filesBytes([...volumeDirs.values(), ...bindDirs]),
+    measureLog(container, Date.now()),
+  ]);
   const memory = initPid === undefined ? 0 : memoryBytes(initPid, processes);
   const open = processes.flatMap(({ hostPid }) => openFiles(hostPid));
   const nameless = namelessFiles(open);
   const facts = factsOf(container, {
-    memoryBytes: memory,
     usersRemapped,
     showsLayer: layer !== undefined || !container.State.Running,
     imagePresent: image !== undefined,
@@ -80,8 +81,10 @@ export async function profileContainer(
     running: container.State.Running,
     spec: toSpec(container, volumes, networks),
     bindMounts,
-    writableLayerBytes,
-    volumeBytes,
+    writableLayerBytes: sum(layerBytes),
+    volumeBytes: sum(dirBytes),
+    bytesByVolume: named([...volumeDirs.keys()], dirBytes),
+    bytesByBind: named(bindDirs, dirBytes.slice(volumeDirs.size)),
     imageBytes: image?.bytes ?? 0,
     imageLayers: image?.layers ?? [],
     repoDigests: (image?.repoDigests ?? []).filter((ref) => repoDigestSchema.safeParse(ref).success).slice(0, 64),
@@ -93,6 +96,10 @@ export async function profileContainer(
     refusals: findRefusals(facts),
   };
 }
+
+/** The sizes by these names, in the order of both. */
+const named = (names: readonly string[], sizes: readonly number[]): Record<string, number> =>
+  Object.fromEntries(names.map((name, at) => [name, sizes[at] ?? 0]));
 
 /** Whether it is one by this very path, not by a link. */
 function isDirectory(path: string): boolean {
@@ -116,14 +123,18 @@ function readProcesses(initPid: number): ProcessStatus[] {
   }
 }
 
-function readNetworks(engine: Engine, { Id, NetworkSettings }: Inspected): Promise<NetworkAttachment[]> {
-  const all = Object.entries(NetworkSettings.Networks);
+async function readNetworks(engine: Engine, { Id, NetworkSettings }: Inspected): Promise<NetworkAttachment[]> {
+  const all = Object.entries<InspectedEndpoint & { NetworkID: string }>(NetworkSettings.Networks);
+  const chosenMacs = await engine.chosenMacs(Id);
+  const isNamed = ([name, { DriverOpts }]: (typeof all)[number]): boolean =>
+    !builtInNetworks.has(name) || chosenMacs.has(name) || Object.keys(DriverOpts ?? {}).length > 0;
   // Once a network is named, Docker attaches what is named and nothing else.
-  const own = all.some(([name]) => !builtInNetworks.has(name)) ? all : [];
+  if (!all.some(isNamed)) return [];
   return Promise.all(
-    own.map(async ([name, endpoint]) =>
-      toAttachment(Id, name, await engine.networkDriver(endpoint.NetworkID || name), endpoint),
-    ),
+    all.map(async ([name, endpoint]) => {
+      const driver = await engine.networkDriver(endpoint.NetworkID || name);
+      return toAttachment(Id, { name, driver, chosenMac: chosenMacs.get(name) }, endpoint);
+    }),
   );
 }
 
@@ -137,7 +148,6 @@ async function readExecs(engine: Engine, { ExecIDs, Config }: Inspected): Promis
 interface Seen {
   watchesUnknownFiles: boolean;
   namelessFiles: readonly NamelessFile[];
-  memoryBytes: number;
   usersRemapped: boolean;
   showsLayer: boolean;
   imagePresent: boolean;
@@ -157,8 +167,6 @@ function factsOf(container: Inspected, seen: Seen): ContainerFacts {
     name: Name.replace(/^\//, ""),
     state: { running: State.Running, paused: State.Paused, restarting: State.Restarting },
     tty: Config.Tty,
-    memoryBytes: seen.memoryBytes,
-    memoryLimitBytes: HostConfig.Memory ?? 0,
     privileged: HostConfig.Privileged ?? false,
     runtime: HostConfig.Runtime ?? "",
     networkMode: HostConfig.NetworkMode ?? "",
@@ -181,6 +189,7 @@ function factsOf(container: Inspected, seen: Seen): ContainerFacts {
       driver: Driver,
       options: options.get(volume) ?? {},
     })),
+    subpathMounts: subpathMounts(HostConfig.Mounts),
     movedBinds: seen.movedBinds,
     inheritedBinds: inheritedBinds(container),
     links: (HostConfig.Links as string[] | null | undefined) ?? [],
@@ -209,6 +218,12 @@ function inheritedBinds({ Mounts, HostConfig }: Inspected): string[] {
   const mounts = HostConfig.Mounts ?? [];
   const own = new Set([...binds.map(bindTarget), ...mounts.map(({ Target }) => cleanTarget(Target))]);
   return Mounts.flatMap(({ Type, Destination }) => (Type === "bind" && !own.has(Destination) ? [Destination] : []));
+}
+
+function subpathMounts(mounts: unknown): string[] {
+  if (!Array.isArray(mounts)) return [];
+  const known = mounts as { Target: string; VolumeOptions?: { Subpath?: string } | null }[];
+  return known.flatMap(({ Target, VolumeOptions }) => (VolumeOptions?.Subpath ? [Target] : []));
 }
 
 function devicePaths(devices: unknown): string[] {

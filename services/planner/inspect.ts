@@ -3,7 +3,7 @@ import type { NodeResources } from "../shared/contracts/common.ts";
 import { nodeResourcesSchema } from "../shared/contracts/common.ts";
 import { containerProfileSchema, type ContainerProfile } from "../shared/contracts/container.ts";
 import type { CreateMigration, Plan } from "../shared/contracts/planner.ts";
-import { restoreCheckSchema } from "../shared/contracts/restorer.ts";
+import { restoreCheckSchema, type RestoreCheck } from "../shared/contracts/restorer.ts";
 import type { LeftoverTable } from "./adapters/leftover-table.ts";
 import type { NodeClients, NodePool } from "./adapters/node-clients.ts";
 import { linkSpeed, type LinkSpeed, type MeasuredLink } from "./core/link-speed.ts";
@@ -60,7 +60,7 @@ export async function inspect(deps: InspectDeps, request: CreateMigration): Prom
   ]);
   const replaces = leftovers.find(request.to, profile.spec.name);
   // On its own node the container's name is taken by itself: nothing to be learnt from asking there.
-  const check =
+  const check: RestoreCheck =
     request.from === request.to
       ? { imagePresent: true, layersPresent: [], refusals: [] }
       : await destination.restorer.post(
@@ -75,7 +75,7 @@ export async function inspect(deps: InspectDeps, request: CreateMigration): Prom
           restoreCheckSchema,
           options,
         );
-  const { layersPresent } = check;
+  const { layersPresent, places } = check;
   const shipImage = !check.imagePresent;
   const { from, to, mode } = request;
   const ends = { from, to, source: here, destination: there };
@@ -96,6 +96,7 @@ export async function inspect(deps: InspectDeps, request: CreateMigration): Prom
     sharedPaths: request.sharedPaths,
     moveBinds,
     shipImage,
+    places,
     destinationRefusals: check.refusals,
   });
   const plan: Plan = {
@@ -114,6 +115,6 @@ export async function inspect(deps: InspectDeps, request: CreateMigration): Prom
     ...before,
     ...computePlan({ ...facts, link: speed(link), open: before }),
   });
-  const needs = needsOf({ profile, mode, shipImage });
+  const needs = needsOf({ profile, mode, shipImage, places, destination: there });
   return { plan, planAnew, profile, source, destination, replaces, needs, layersPresent, resources: there };
 }

@@ -63,6 +63,7 @@ export const fakeResources = (): NodeResources => ({
   pressureSomeAvg10: { cpu: 1, io: 0, memory: 0 },
   memoryTotalBytes: 8192 * MiB,
   memoryAvailableBytes: 4096 * MiB,
+  swapFreeBytes: 0,
   diskFreeBytes: 20_480 * MiB,
   stateFreeBytes: 1024 * MiB,
   docker: {

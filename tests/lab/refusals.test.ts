@@ -28,6 +28,9 @@ describe("a migration that cannot be done", () => {
     await startContainer(a, "taken", sleeper);
     await startContainer(a, "bound", sleeper, { HostConfig: { Binds: ["/srv:/mnt"] } });
     await startContainer(a, "watching", watching("/srv"));
+    await startContainer(a, "stored", ["sh", "-c", "head -c 40000000 /dev/urandom >/data/big; exec sleep infinity"], {
+      Volumes: { "/data": {} },
+    });
     before = await stateOfBoth();
   });
 
@@ -104,6 +107,17 @@ describe("a migration that cannot be done", () => {
       expect(codesOf(error).join()).toMatch(/disk/);
     } finally {
       await b.exec(["umount", "/var/lib/docker"]);
+    }
+  });
+
+  it("refuses a destination whose file system for volumes has no room, whatever there is in Docker's directory", async () => {
+    await b.exec(["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", "/var/lib/docker/volumes"]);
+    try {
+      const error = await refusalOf({ container: "stored", from: "a", to: "b" });
+      expect(codesOf(error)).toEqual(["disk"]);
+      expect(error.reasons[0]?.message).toMatch(/at \/var\/lib\/docker\/volumes, .* needed for volume /);
+    } finally {
+      await b.exec(["umount", "/var/lib/docker/volumes"]);
     }
   });
 

@@ -10,11 +10,11 @@ import { treeBytes } from "./tree-bytes.ts";
 const walkTimeoutMs = 60_000;
 
 /**
- * Bytes that all files beneath these directories take on the disk, mounts in them left out: a hole takes none, a file of a
- * few bytes a whole block. Throws `timeout` after a minute.
+ * Bytes that all files beneath each of these directories take on the disk, mounts in them left out: a hole takes none, a file of
+ * a few bytes a whole block. What lies in two of them counts in the first. Throws `timeout` after a minute.
  */
-export async function filesBytes(dirs: readonly string[]): Promise<number> {
-  if (dirs.length === 0) return 0;
+export async function filesBytes(dirs: readonly string[]): Promise<number[]> {
+  if (dirs.length === 0) return [];
   const args = ["--summarize", "--block-size=1", "--one-file-system", "--", ...dirs];
   const { stdout } = await run("du", args, { timeoutMs: walkTimeoutMs });
   // Files that vanish while it walks make it fail, but it counts the rest.
@@ -23,7 +23,7 @@ export async function filesBytes(dirs: readonly string[]): Promise<number> {
     .filter(Boolean)
     .map((line) => Number.parseInt(line, 10));
   const told = sizes.length === dirs.length && !sizes.some(Number.isNaN);
-  return sum(told ? sizes : await walkAll(dirs));
+  return told ? sizes : walkAll(dirs);
 }
 
 /** What `du` could not: a directory that was swapped for a link under its feet makes it abort. */
@@ -41,7 +41,7 @@ async function walkAll(dirs: readonly string[]): Promise<number[]> {
   }
 }
 
-const sum = (sizes: readonly number[]): number => sizes.reduce((total, size) => total + size, 0);
+export const sum = (sizes: readonly number[]): number => sizes.reduce((total, size) => total + size, 0);
 
 /**
  * Bytes of anonymous and shared memory that would move. What processes share since a fork counts once for each: at the

@@ -11,6 +11,7 @@ import {
 import { layerBlobs } from "../../shared/adapters/image-blobs.ts";
 import { DmigrateError, messageOf } from "../../shared/errors.ts";
 import type { RestartPolicy } from "../../shared/contracts/common.ts";
+import { readChosenMacs } from "./chosen-macs.ts";
 
 export type Inspected = Docker.ContainerInspectInfo;
 
@@ -30,6 +31,8 @@ export interface Engine {
   /** Undefined when Docker has no such image. `layers`: their digests as in an archive of it, where they can be told. */
   image(imageId: string): Promise<{ bytes: number; layers: string[]; repoDigests: string[] } | undefined>;
   networkDriver(networkId: string): Promise<string>;
+  /** Hardware addresses that the user chose, by the network's name; none where it cannot be told. */
+  chosenMacs(containerId: string): Promise<Map<string, string>>;
   volume(name: string): Promise<Docker.VolumeInspectInfo>;
   /** Commands of those `docker exec` sessions that run now. */
   runningExecs(execIds: readonly string[]): Promise<Docker.ExecInspectInfo["ProcessConfig"][]>;
@@ -87,6 +90,10 @@ export function createEngine(docker: Docker): Engine {
       return { bytes: found.Size, layers, repoDigests: digests ?? [] };
     },
     networkDriver: async (id) => (await call(`network ${id}`, docker.getNetwork(id).inspect())).Driver,
+    chosenMacs: async (id) => {
+      const { DockerRootDir } = await call("docker info", dockerInfo(docker, aMomentMs));
+      return readChosenMacs(DockerRootDir, id);
+    },
     volume: (volume) => call(`volume ${volume}`, docker.getVolume(volume).inspect()),
     runningExecs: async (ids) => {
       // A session that has ended is forgotten soon.

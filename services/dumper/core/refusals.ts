@@ -15,9 +15,6 @@ export interface ContainerFacts {
   name: string;
   state: { running: boolean; paused: boolean; restarting: boolean };
   tty: boolean;
-  /** What its memory comes to at the destination; and its limit, 0 for none. */
-  memoryBytes: number;
-  memoryLimitBytes: number;
   privileged: boolean;
   runtime: string;
   networkMode: string;
@@ -35,6 +32,8 @@ export interface ContainerFacts {
   showsLayer: boolean;
   imagePresent: boolean;
   mounts: readonly MountFacts[];
+  /** Targets of volumes of which it mounts only a directory. */
+  subpathMounts: readonly string[];
   /** Sources of the bind mounts that are to move with it. */
   movedBinds: readonly string[];
   /** Targets of bind mounts that it has from another container. */
@@ -97,7 +96,6 @@ export function findRefusals(facts: ContainerFacts): Refusal[] {
     ...management(facts),
     ...storage(facts),
     ...sharing(facts),
-    ...memory(facts),
     ...inside(facts),
   ];
 }
@@ -178,8 +176,12 @@ function management({ name, swarmManaged, runtime, links, inheritedBinds }: Cont
   return refusals;
 }
 
-function storage({ name, storageDriver, showsLayer, imagePresent, mounts }: ContainerFacts): Refusal[] {
+function storage({ name, storageDriver, showsLayer, imagePresent, mounts, subpathMounts }: ContainerFacts): Refusal[] {
   const refusals: Refusal[] = [];
+  for (const target of subpathMounts) {
+    const message = `${name} mounts a directory of a volume at ${target} (volume-subpath), which Docker at the destination would look for before it is copied; mount the whole volume`;
+    refusals.push({ code: "volume-subpath", message });
+  }
   if (!showsLayer) {
     const message = `Docker on this node stores ${name} with ${storageDriver}, which does not show its changed files; use the storage driver overlay2, or the containerd image store with the snapshotter overlayfs`;
     refusals.push({ code: "storage-driver", message });
@@ -205,17 +207,6 @@ function storage({ name, storageDriver, showsLayer, imagePresent, mounts }: Cont
     }
   }
   return refusals;
-}
-
-/** A container beyond its limit is killed by the kernel in the midst of its drain. */
-function memory({ name, memoryBytes, memoryLimitBytes }: ContainerFacts): Refusal[] {
-  if (memoryLimitBytes === 0 || memoryBytes <= memoryLimitBytes) return [];
-  const mib = (bytes: number): string => `${Math.ceil(bytes / (1 << 20))} MiB`;
-  const message =
-    `${name} would need ${mib(memoryBytes)} at the destination, beyond its limit of ${mib(memoryLimitBytes)}: what its processes ` +
-    "share since a fork becomes each one's own there, and what is swapped out comes back; wait until such a child has ended " +
-    `(a background save, for one), or raise the limit (docker update --memory BYTES ${name})`;
-  return [{ code: "memory-limit", message }];
 }
 
 /** What would be torn apart: another container stays here with its half. */

@@ -5,9 +5,11 @@
 import type { NodeResources } from "../../shared/contracts/common.ts";
 import type { ContainerProfile } from "../../shared/contracts/container.ts";
 import type { MigrationMode } from "../../shared/contracts/planner.ts";
+import type { Places } from "../../shared/contracts/restorer.ts";
 import { bindPathProblem } from "../../shared/core/bind-path.ts";
 import type { Refusal } from "../../shared/errors.ts";
 import { missingFlags } from "./cpu-flags.ts";
+import { findBeyondLimit } from "./memory-limit.ts";
 import { findNoRoom } from "./room.ts";
 import { compareVersions, isOlder, parseVersion, type Version } from "./versions.ts";
 
@@ -23,6 +25,8 @@ export interface PreflightInput {
   /** Sources of bind mounts that are to be moved. */
   moveBinds: readonly string[];
   shipImage: boolean;
+  /** Where the parts would be written there, as its restorer told. */
+  places: Places | undefined;
   /** What the restorer at the destination said. */
   destinationRefusals: readonly Refusal[];
 }
@@ -41,6 +45,7 @@ export function findRefusals(input: PreflightInput): Refusal[] {
     ...kernels(input),
     ...criu(input),
     ...docker(input),
+    ...findBeyondLimit(input),
     ...findNoRoom(input),
     ...input.destinationRefusals,
   ];

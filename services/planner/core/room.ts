@@ -1,24 +1,21 @@
-/** What a migration needs at the destination, and whether it is there: memory, disk, room for CRIU's images. Pure. */
+/** What a migration needs at the destination, and whether it is there: memory, disks, room for CRIU's images. Pure. */
 import type { NodeResources } from "../../shared/contracts/common.ts";
-import type { ContainerProfile } from "../../shared/contracts/container.ts";
 import type { Migration, MigrationMode } from "../../shared/contracts/planner.ts";
 import type { Refusal } from "../../shared/errors.ts";
-import { planLogRoom } from "./log-room.ts";
-import { criuImageBytes, logBytes } from "./plan.ts";
+import { findDiskNeeds, type DiskNeed, type DiskNeedsInput } from "./disk-needs.ts";
+import { criuImageBytes } from "./plan.ts";
 import { size } from "./plan-text.ts";
 
 export interface Needs {
   memoryBytes: number;
-  /** Where Docker keeps its files. */
-  diskBytes: number;
+  /** Of each file system that files come to. */
+  disks: readonly DiskNeed[];
   /** In the state directory of either node. */
   stateBytes: number;
 }
 
-export interface NeedsInput {
-  profile: ContainerProfile;
+export interface NeedsInput extends DiskNeedsInput {
   mode: MigrationMode;
-  shipImage: boolean;
 }
 
 export interface RoomInput extends NeedsInput {
@@ -33,21 +30,20 @@ const MiB = 1024 * 1024;
 /** With a tenth and a little more to spare: a node filled to the brim fails in worse places than here. */
 const withMargin = (bytes: number, extra: number): number => Math.ceil(bytes * 1.1) + extra;
 
-export function needsOf({ profile, mode, shipImage }: NeedsInput): Needs {
+export function needsOf(input: NeedsInput): Needs {
+  const { profile, mode } = input;
   // Memory that is there before its process is there twice while it is put in its place.
   const copies = mode === "stop-and-copy" ? 2 : 1;
-  const logs = logBytes(profile) + (planLogRoom(profile).log?.roomBytes ?? 0);
-  const files = profile.writableLayerBytes + profile.volumeBytes + logs + (shipImage ? profile.imageBytes : 0);
   return {
     memoryBytes: withMargin(profile.memoryBytes * copies, 64 * MiB),
-    diskBytes: withMargin(files, 64 * MiB),
+    disks: findDiskNeeds(input),
     stateBytes: withMargin(criuImageBytes(profile.processes) + profile.namelessBytes, 24 * MiB),
   };
 }
 
 /** Why the nodes have no room for the migration, were it the only one. */
 export function findNoRoom(input: RoomInput): Refusal[] {
-  const { from, to, source, destination, mode, shipImage } = input;
+  const { from, to, source, destination, mode } = input;
   const needs = needsOf(input);
   const refusals: Refusal[] = [];
   if (destination.memoryAvailableBytes < needs.memoryBytes) {
@@ -55,9 +51,9 @@ export function findNoRoom(input: RoomInput): Refusal[] {
     const message = `node ${to} has ${size(destination.memoryAvailableBytes)} of memory available, and ${size(needs.memoryBytes)} are needed${instead}`;
     refusals.push({ code: "memory", message });
   }
-  if (destination.diskFreeBytes < needs.diskBytes) {
-    const what = shipImage ? "image, writable layer, volumes and log" : "writable layer, volumes and log";
-    const message = `node ${to} has ${size(destination.diskFreeBytes)} of disk free at ${destination.docker.rootDir}, and ${size(needs.diskBytes)} are needed for ${what}`;
+  for (const { path, freeBytes, neededBytes, parts } of needs.disks) {
+    if (freeBytes >= neededBytes) continue;
+    const message = `node ${to} has ${size(freeBytes)} of disk free at ${path}, and ${size(neededBytes)} are needed for ${parts.join(", ")}`;
     refusals.push({ code: "disk", message });
   }
   for (const [name, node] of [
@@ -88,12 +84,19 @@ export function findCrowding(
   const here = claims.filter(({ migration }) => migration.to === to);
   // Files come before the freeze, memory after it.
   const copying = here.filter(({ migration: { phase } }) => phase === "planning" || phase === "preparing");
-  const sum = (of: readonly Claim[], key: keyof Needs): number =>
-    of.reduce((total, claim) => total + (claim.needs?.[key] ?? 0), 0);
+  const sum = (key: "memoryBytes" | "stateBytes"): number =>
+    here.reduce((total, claim) => total + (claim.needs?.[key] ?? 0), 0);
+  const sumOn = (fileSystem: string): number =>
+    copying
+      .flatMap((claim) => claim.needs?.disks ?? [])
+      .reduce((total, disk) => total + (disk.fileSystem === fileSystem ? disk.neededBytes : 0), 0);
   const checks = [
-    ["memory", destination.memoryAvailableBytes, needs.memoryBytes, sum(here, "memoryBytes")],
-    ["disk", destination.diskFreeBytes, needs.diskBytes, sum(copying, "diskBytes")],
-    ["room for CRIU images", destination.stateFreeBytes, needs.stateBytes, sum(here, "stateBytes")],
+    ["memory", destination.memoryAvailableBytes, needs.memoryBytes, sum("memoryBytes")],
+    ...needs.disks.map(
+      ({ path, freeBytes, neededBytes, fileSystem }) =>
+        [`disk at ${path}`, freeBytes, neededBytes, sumOn(fileSystem)] as const,
+    ),
+    ["room for CRIU images", destination.stateFreeBytes, needs.stateBytes, sum("stateBytes")],
   ] as const;
   for (const [what, free, own, others] of checks) {
     if (others === 0 || free >= own + others) continue;

@@ -14,10 +14,12 @@ import {
   dockerStatus,
   endOf,
   hasContainerdStore,
+  layersDir,
 } from "../../shared/adapters/docker.ts";
 import { presentBlobs } from "../../shared/adapters/image-blobs.ts";
 import { DmigrateError } from "../../shared/errors.ts";
 import type { PresentContainer, PresentVolume } from "../core/refuse.ts";
+import type { KernelLimit, LimitFacts } from "../core/refuse-limits.ts";
 
 export interface SeenContainer {
   running: boolean;
@@ -30,9 +32,18 @@ export interface SeenContainer {
   oomKilled: boolean;
 }
 
+export interface EngineInfo extends Pick<LimitFacts, "cpus" | "cgroupDriver" | "lackingLimits"> {
+  version: string;
+  runtimes: string[];
+  runtimePath?: string;
+  seccomp: boolean;
+}
+
 export interface Engine {
   /** As it was a moment ago, if it was asked then. */
-  info(): Promise<{ version: string; runtimes: string[]; runtimePath?: string; seccomp: boolean }>;
+  info(): Promise<EngineInfo>;
+  /** Docker's own directory, and where it keeps layers. */
+  directories(): Promise<{ root: string; layers: string }>;
   /** Whether this Docker, as those before 28 do, attaches a container's network in a hook. */
   attachesByHook(): Promise<boolean>;
   /** Id that a reference or id resolves to; undefined when there is no such image. */
@@ -105,7 +116,14 @@ export function createEngine(docker: Docker): Engine {
         runtimes: Object.keys(info.Runtimes ?? {}),
         ...(path !== undefined && { runtimePath: path }),
         seccomp: info.SecurityOptions?.some((option) => option.includes("name=seccomp")) ?? false,
+        cpus: info.NCPU,
+        cgroupDriver: info.CgroupDriver,
+        lackingLimits: kernelLimits.filter((limit) => info[limit] === false),
       };
+    },
+    async directories() {
+      const info = await ask("Docker", dockerInfo(docker, aMomentMs));
+      return { root: info.DockerRootDir, layers: layersDir(info) };
     },
     async attachesByHook() {
       const { ServerVersion } = await ask("Docker", dockerInfo(docker, aMomentMs));
@@ -145,7 +163,7 @@ export function createEngine(docker: Docker): Engine {
     },
     async containers() {
       const list = await ask("the list of containers", docker.listContainers({ all: true }));
-      return list.map(({ Id, Names, State, Ports, Mounts }) => ({
+      return list.map(({ Id, Names, State, Ports, Mounts, NetworkSettings }) => ({
         id: Id,
         name: (Names.find((name) => name.lastIndexOf("/") === 0) ?? "").slice(1),
         running: State !== "exited" && State !== "created" && State !== "dead",
@@ -153,6 +171,7 @@ export function createEngine(docker: Docker): Engine {
           // Docker leaves PublicPort out for a port that is exposed only; its types do not know.
           (PublicPort as number | undefined) === undefined ? [] : [{ ip: IP, port: PublicPort, protocol: Type }],
         ),
+        networks: Object.keys((NetworkSettings.Networks as object | null) ?? {}),
         binds: Mounts.flatMap(({ Type, Source, RW }) => (Type === "bind" ? [{ path: Source, writable: RW }] : [])),
         volumes: Mounts.flatMap(({ Type, Name }) => (Type === "volume" && Name !== undefined ? [Name] : [])),
       }));
@@ -226,6 +245,15 @@ export function createEngine(docker: Docker): Engine {
     removeVolume: (name) => exists(`removing volume ${name}`, docker.getVolume(name).remove()),
   };
 }
+
+const kernelLimits: readonly KernelLimit[] = [
+  "MemoryLimit",
+  "CpuCfsQuota",
+  "CPUShares",
+  "CPUSet",
+  "PidsLimit",
+  "OomKillDisable",
+];
 
 /** When Docker says that something happened which did not: the zero of its clock. */
 const never = "0001-";

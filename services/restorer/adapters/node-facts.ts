@@ -1,6 +1,9 @@
 /** Reads what this node has that matters to a container about to come: the input of core/refuse.ts. */
 import { access, readFile } from "node:fs/promises";
+import { join } from "node:path";
 import type { ContainerSpec } from "../../shared/contracts/container.ts";
+import { findControllerMount } from "../../shared/core/cgroup-path.ts";
+import { limitedDevices } from "../core/limited-devices.ts";
 import { listeningPorts } from "../core/listening.ts";
 import type { NodeFacts, PortUse } from "../core/refuse.ts";
 import { lookAtBindDirectory } from "./bind-directories.ts";
@@ -11,20 +14,39 @@ export async function readNodeFacts(
   spec: ContainerSpec,
   { moveBinds, sharedBinds }: { moveBinds: readonly string[]; sharedBinds: readonly string[] },
 ): Promise<NodeFacts> {
-  const [info, containers, networks, volumes, binds, absentShares, listening, appArmorProfiles] = await Promise.all([
-    engine.info(),
-    engine.containers(),
-    engine.networks(),
-    Promise.all(spec.volumes.map(({ name }) => engine.volume(name))),
-    Promise.all(moveBinds.map(async (path) => ({ path, is: await lookAtBindDirectory(path) }))),
-    absent(sharedBinds),
-    readListening(),
-    readAppArmorProfiles(),
-  ]);
-  const { runtimes, seccomp } = info;
-  const present = volumes.filter((volume) => volume !== undefined);
-  const places = { volumes: present, binds, absentShares };
-  return { runtimes, seccomp, containers, networks, ...places, listening, appArmorProfiles };
+  const [info, containers, networks, volumes, cpuset, binds, absentShares, absentDevices, ...kernel] =
+    await Promise.all([
+      engine.info(),
+      engine.containers(),
+      engine.networks(),
+      Promise.all(spec.volumes.map(({ name }) => engine.volume(name))),
+      readCpuset(),
+      Promise.all(moveBinds.map(async (path) => ({ path, is: await lookAtBindDirectory(path) }))),
+      absent(sharedBinds),
+      absent(limitedDevices(spec.hostConfig)),
+      readListening(),
+      readAppArmorProfiles(),
+    ]);
+  const [listening, appArmorProfiles] = kernel;
+  const { version, runtimes, seccomp, cpus, cgroupDriver, lackingLimits } = info;
+  return {
+    ...{ dockerMajor: Number.parseInt(version), runtimes, seccomp, containers, networks },
+    ...{ volumes: volumes.filter((volume) => volume !== undefined), binds, absentShares },
+    ...{ cpus, cpuset, cgroupDriver, lackingLimits, absentDevices },
+    ...{ listening, appArmorProfiles },
+  };
+}
+
+/** What Docker goes by: the root of the control groups, as far as it is mounted here. */
+async function readCpuset(): Promise<NodeFacts["cpuset"]> {
+  const mount = findControllerMount("cpuset", await readFile("/proc/self/mountinfo", "utf8"));
+  const read = async (kind: "cpus" | "mems"): Promise<string | undefined> => {
+    if (mount === undefined) return undefined;
+    const name = mount.version === 1 ? `cpuset.${kind}` : `cpuset.${kind}.effective`;
+    return readFile(join(mount.dir, name), "utf8").catch(() => undefined);
+  };
+  const [cpus, mems] = await Promise.all([read("cpus"), read("mems")]);
+  return { cpus, mems };
 }
 
 /** Those of the paths where there is nothing. */

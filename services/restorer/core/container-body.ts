@@ -51,18 +51,26 @@ const bindOf = ({ name, target, readOnly }: Volume): string => `${name}:${target
 /** A network named by its id on the source is unknown here: the first attachment stands for it. */
 function networkMode(value: unknown, networks: readonly NetworkAttachment[]): string {
   const mode = typeof value === "string" ? value : "default";
+  // Docker's own bridge by another name, under which it would not find the settings that are for it.
+  if (mode === "default" && networks.some(({ name }) => name === "bridge")) return "bridge";
   if (ownNetworkModes.has(mode) || networks.some(({ name }) => name === mode)) return mode;
   return networks[0]?.name ?? mode;
 }
 
-function endpoint({ aliases, ipv4Address, ipv6Address, macAddress }: NetworkAttachment): DockerObject {
+function endpoint(network: NetworkAttachment): DockerObject {
+  const { aliases, macAddress, links, driverOptions, gatewayPriority } = network;
+  const { ipv4Address, ipv6Address, linkLocalAddresses } = network;
   const fixed = {
     ...(ipv4Address !== undefined && { IPv4Address: ipv4Address }),
     ...(ipv6Address !== undefined && { IPv6Address: ipv6Address }),
+    ...(linkLocalAddresses !== undefined && { LinkLocalIPs: linkLocalAddresses }),
   };
   return {
     Aliases: aliases,
     ...(Object.keys(fixed).length > 0 && { IPAMConfig: fixed }),
     ...(macAddress !== undefined && { MacAddress: macAddress }),
+    ...(links !== undefined && { Links: links }),
+    ...(driverOptions !== undefined && { DriverOpts: driverOptions }),
+    ...(gatewayPriority !== undefined && { GwPriority: gatewayPriority }),
   };
 }

@@ -2,6 +2,9 @@
 import type { ContainerSpec } from "../../shared/contracts/container.ts";
 import { pathsOverlap } from "../../shared/core/bind-path.ts";
 import type { Refusal } from "../../shared/errors.ts";
+import { refuseLimits, type LimitFacts } from "./refuse-limits.ts";
+import { refuseNetworks, type NetworkFacts } from "./refuse-networks.ts";
+import { refuseForVersion } from "./refuse-version.ts";
 
 export interface PresentContainer {
   id: string;
@@ -9,6 +12,8 @@ export interface PresentContainer {
   running: boolean;
   ports: readonly PortUse[];
   volumes: readonly string[];
+  /** Those that it is attached to, by name. */
+  networks: readonly string[];
   /** Its bind mounts, by their directories on the host. */
   binds: readonly { path: string; writable: boolean }[];
 }
@@ -37,10 +42,11 @@ export interface PresentVolume {
 }
 
 /** What the node has, as far as it matters to this container. */
-export interface NodeFacts {
+export interface NodeFacts extends NetworkFacts, LimitFacts {
+  /** Major version of Docker; NaN for one that has no number. */
+  dockerMajor: number;
   runtimes: readonly string[];
   containers: readonly PresentContainer[];
-  networks: ReadonlyMap<string, string>;
   volumes: readonly PresentVolume[];
   /** Of each bind mount that comes along. */
   binds: readonly BindDirectory[];
@@ -66,6 +72,8 @@ export function refuse(
     ...refuseName(spec, replaces, facts),
     ...refusePorts(spec, facts),
     ...refuseNetworks(spec, facts),
+    ...refuseForVersion(spec, facts.dockerMajor),
+    ...refuseLimits(spec, facts),
     ...refuseVolumes(spec, replaces, facts),
     ...refuseBinds(replaces, facts),
     ...refuseShares(facts),
@@ -130,18 +138,6 @@ const everywhere = new Set(["", "0.0.0.0", "::"]);
 function overlap(a: PortUse, b: PortUse): boolean {
   if (a.port !== b.port || a.protocol !== b.protocol) return false;
   return a.ip === b.ip || everywhere.has(a.ip) || everywhere.has(b.ip);
-}
-
-function refuseNetworks({ networks }: ContainerSpec, facts: NodeFacts): Refusal[] {
-  return networks.flatMap(({ name, driver }) => {
-    const present = facts.networks.get(name);
-    if (present === driver) return [];
-    const message =
-      present === undefined
-        ? `network ${name} does not exist on the destination: docker network create --driver ${driver} ${name}`
-        : `network ${name} has the driver ${present} on the destination, and ${driver} on the source`;
-    return [{ code: "network", message }];
-  });
 }
 
 /** A volume with data may be written over only when the replaced container alone uses it. */

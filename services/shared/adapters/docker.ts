@@ -1,4 +1,5 @@
 /** The node's Docker Engine, and its errors in our terms. */
+import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import Docker from "dockerode";
 import { readEnd, type ContainerEnd } from "../core/container-events.ts";
@@ -17,6 +18,15 @@ export interface DockerInfo {
   DriverStatus?: string[][] | null;
   DockerRootDir: string;
   CgroupVersion?: string;
+  CgroupDriver?: string;
+  NCPU?: number;
+  /** False where the kernel lacks the limit. */
+  MemoryLimit?: boolean;
+  CpuCfsQuota?: boolean;
+  CPUShares?: boolean;
+  CPUSet?: boolean;
+  PidsLimit?: boolean;
+  OomKillDisable?: boolean;
   Runtimes?: Record<string, { path?: string }>;
   SecurityOptions?: string[] | null;
   /** From Docker 28 on. */
@@ -26,6 +36,13 @@ export interface DockerInfo {
 /** Whether containerd keeps Docker's images, rather than Docker itself. */
 export const hasContainerdStore = ({ DriverStatus }: DockerInfo): boolean =>
   DriverStatus?.some(([name, value]) => name === "driver-type" && value === "io.containerd.snapshotter.v1") ?? false;
+
+/** Where containerd keeps images and layers unless its configuration says otherwise. */
+export const containerdRootDir = "/var/lib/containerd";
+
+/** Where images and writable layers are kept. */
+export const layersDir = (info: DockerInfo): string =>
+  hasContainerdStore(info) ? containerdRootDir : join(info.DockerRootDir, info.Driver);
 
 /**
  * How old an answer may be where it was asked for just before: to give it takes Docker some 10 ms. A plan begins with the

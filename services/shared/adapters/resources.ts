@@ -3,7 +3,7 @@ import { access, readdir, readFile, statfs } from "node:fs/promises";
 import { arch, availableParallelism, loadavg, release } from "node:os";
 import type Docker from "dockerode";
 import type { NodeResources } from "../contracts/common.ts";
-import { dockerError, dockerInfo, hasContainerdStore, type DockerInfo } from "./docker.ts";
+import { containerdRootDir, dockerError, dockerInfo, hasContainerdStore, type DockerInfo } from "./docker.ts";
 import { migrationsDir } from "../node-paths.ts";
 import { run } from "./run.ts";
 
@@ -58,9 +58,6 @@ export function createResourceProbe(deps: ResourceProbeDeps): () => Promise<Node
   };
 }
 
-/** Where containerd keeps images and layers unless its configuration says otherwise. */
-const containerdRootDir = "/var/lib/containerd";
-
 /** Volumes and logs are Docker's; layers may be containerd's, on a file system of their own. */
 async function freeForDocker(info: DockerInfo): Promise<number> {
   const free = await freeBytes(info.DockerRootDir);
@@ -97,11 +94,17 @@ async function readCpu(): Promise<NodeResources["cpu"]> {
   return { vendor: field("vendor_id", "CPU implementer"), model: field("model name", "CPU part"), flags };
 }
 
-async function readMemory(): Promise<{ memoryTotalBytes: number; memoryAvailableBytes: number }> {
+async function readMemory(): Promise<
+  Pick<NodeResources, "memoryTotalBytes" | "memoryAvailableBytes" | "swapFreeBytes">
+> {
   const text = await readFile("/proc/meminfo", "utf8");
   const bytes = (name: string): number =>
     Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, "m").exec(text)?.[1] ?? 0) * 1024;
-  return { memoryTotalBytes: bytes("MemTotal"), memoryAvailableBytes: bytes("MemAvailable") };
+  return {
+    memoryTotalBytes: bytes("MemTotal"),
+    memoryAvailableBytes: bytes("MemAvailable"),
+    swapFreeBytes: bytes("SwapFree"),
+  };
 }
 
 async function readPressure(): Promise<NodeResources["pressureSomeAvg10"]> {

@@ -92,6 +92,8 @@ export const nodeResourcesSchema = z
     }),
     memoryTotalBytes: countSchema,
     memoryAvailableBytes: countSchema,
+    /** Unused swap space; 0 for an agent that does not tell. */
+    swapFreeBytes: countSchema.default(0),
     /** Free bytes where Docker keeps layers and volumes. */
     diskFreeBytes: countSchema,
     /** Free bytes under the state directory, which holds CRIU images. */

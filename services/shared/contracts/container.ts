@@ -23,7 +23,13 @@ export const networkAttachmentSchema = z.strictObject({
   aliases: z.array(z.string().max(255)),
   ipv4Address: z.string().max(64).optional(),
   ipv6Address: z.string().max(64).optional(),
+  linkLocalAddresses: z.array(z.string().max(64)).max(64).optional(),
   macAddress: z.string().max(64).optional(),
+  /** `container:alias`, of other containers of the network. */
+  links: z.array(z.string().max(512)).max(64).optional(),
+  driverOptions: z.record(z.string().max(255), z.string().max(4096)).optional(),
+  /** Of the default route, the highest wins; 0 where it is not said. */
+  gatewayPriority: z.int().optional(),
 });
 export type NetworkAttachment = z.infer<typeof networkAttachmentSchema>;
 
@@ -75,6 +81,9 @@ export const containerProfileSchema = z
     writableLayerBytes: countSchema,
     /** Of the volumes, and of those bind mounts that were asked for. */
     volumeBytes: countSchema,
+    /** The same of each, by the volume's name and by the bind mount's source; absent from a dumper that does not tell. */
+    bytesByVolume: z.record(z.string(), countSchema).optional(),
+    bytesByBind: z.record(z.string(), countSchema).optional(),
     imageBytes: countSchema,
     /** Digests of its layers as they are unpacked (diff ids), the lowest first. */
     imageLayers: imageLayersSchema,

@@ -98,11 +98,33 @@ export const checkRestoreSchema = z.strictObject({
 export type CheckRestore = Pick<CreateRestore, "container" | "moveBinds" | "replaces"> & {
   sharedBinds?: readonly string[];
 };
+
+/** A place on this node that files come to. */
+export const placeSchema = z.object({
+  /** Equal for places that share their room. */
+  fileSystem: z.string().max(64),
+  path: z.string().max(8192),
+  freeBytes: countSchema,
+});
+export type Place = z.infer<typeof placeSchema>;
+export const placesSchema = z.object({
+  /** Of image and writable layer; of the log. */
+  layers: placeSchema,
+  log: placeSchema,
+  /** By name. */
+  volumes: z.record(z.string(), placeSchema),
+  /** Of bind mounts that come along, by source. */
+  binds: z.record(z.string(), placeSchema),
+});
+export type Places = z.infer<typeof placesSchema>;
+
 export const restoreCheckSchema = z
   .object({
     imagePresent: z.boolean(),
     /** Those of the missing image's layers that are here already: they need not be sent. */
     layersPresent: imageLayersSchema,
+    /** Where each part would be written; absent from a restorer that does not tell. */
+    places: placesSchema.optional(),
     refusals: z.array(z.object({ code: z.string(), message: z.string() })),
   })
   .openapi("RestoreCheck");

@@ -35,6 +35,15 @@ export function locateCgroup(controller: string, procCgroup: string, mountInfo: 
   return undefined;
 }
 
+/** Where the hierarchy that has this controller is mounted: the one of version 1, or else the unified one. */
+export function findControllerMount(controller: string, mountInfo: string): CgroupLocation | undefined {
+  const mounts = parseMounts(mountInfo);
+  const found =
+    mounts.find(({ version, controllers }) => version === 1 && controllers.includes(controller)) ??
+    mounts.find(({ version }) => version === 2);
+  return found && { version: found.version, dir: found.mountPoint };
+}
+
 /** `path` below `root`, with a leading slash (empty for `root` itself); undefined when it lies elsewhere. */
 function below(root: string, path: string): string | undefined {
   if (path.split("/").includes("..")) return undefined;

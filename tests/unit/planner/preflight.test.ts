@@ -16,6 +16,7 @@ const input = (changes: Partial<PreflightInput> = {}): PreflightInput => ({
   sharedPaths: [],
   moveBinds: [],
   shipImage: false,
+  places: undefined,
   destinationRefusals: [],
   ...changes,
 });

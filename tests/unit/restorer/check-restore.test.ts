@@ -4,10 +4,11 @@ import type { Engine } from "../../../services/restorer/adapters/engine.ts";
 import { checkRestore } from "../../../services/restorer/check-restore.ts";
 import { fakeProfile } from "../../helpers/fake-world.ts";
 
+const info = { runtimes: [], seccomp: true, cpus: 2, cgroupDriver: "systemd", lackingLimits: [] };
 const engineWith = (present: string[][], inContainerd?: string[]): Engine =>
   ({
     imageId: () => Promise.resolve(undefined),
-    info: () => Promise.resolve({ version: "26", runtimes: [], seccomp: true }),
+    info: () => Promise.resolve({ ...info, version: "26" }),
     containers: () => Promise.resolve([]),
     networks: () => Promise.resolve(new Map()),
     volume: () => Promise.resolve(undefined),

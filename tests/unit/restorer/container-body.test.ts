@@ -85,3 +85,30 @@ test("attaches every network with its aliases and fixed addresses; a network nam
     back: { Aliases: [], MacAddress: "02:00:00:00:00:01" },
   });
 });
+
+test("keeps what else is set of each endpoint, in Docker's words", () => {
+  const second = {
+    name: "back",
+    driver: "bridge",
+    aliases: [],
+    ipv6Address: "fd00::7",
+    linkLocalAddresses: ["169.254.7.7"],
+    macAddress: "02:00:00:00:00:02",
+    links: ["db:store"],
+    driverOptions: { "com.docker.network.endpoint.ifname": "lan0" },
+    gatewayPriority: 5,
+  };
+  const body = bodyOf({ networks: [{ name: "bridge", driver: "bridge", aliases: [] }, second] });
+  expect(body.HostConfig["NetworkMode"]).toBe("bridge");
+  expect(body.NetworkingConfig["EndpointsConfig"]).toEqual({
+    bridge: { Aliases: [] },
+    back: {
+      Aliases: [],
+      IPAMConfig: { IPv6Address: "fd00::7", LinkLocalIPs: ["169.254.7.7"] },
+      MacAddress: "02:00:00:00:00:02",
+      Links: ["db:store"],
+      DriverOpts: { "com.docker.network.endpoint.ifname": "lan0" },
+      GwPriority: 5,
+    },
+  });
+});

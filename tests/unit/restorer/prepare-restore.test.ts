@@ -20,7 +20,15 @@ afterEach(() => void process.off("unhandledRejection", note));
 
 test("a start that fails at once, while Docker is slow to say what it is, is a failure of the restore alone", async () => {
   const engine: Partial<Engine> = {
-    info: () => Promise.resolve({ version: "27.0.0", runtimes: ["dmigrate"], seccomp: true }),
+    info: () =>
+      Promise.resolve({
+        version: "27.0.0",
+        runtimes: ["dmigrate"],
+        seccomp: true,
+        cpus: 2,
+        cgroupDriver: "cgroupfs",
+        lackingLimits: [],
+      }),
     containers: () => Promise.resolve([]),
     networks: () => Promise.resolve(new Map()),
     imageId: () => Promise.resolve(imageId),

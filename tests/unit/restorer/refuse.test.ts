@@ -14,6 +14,7 @@ const container = (changes: Partial<PresentContainer>): PresentContainer => ({
   running: true,
   ports: [],
   volumes: [],
+  networks: [],
   binds: [],
   ...changes,
 });
@@ -32,6 +33,7 @@ const codes = (changes: Partial<ContainerSpec> = {}, facts: Partial<NodeFacts> =
     spec(changes),
     replaces,
     {
+      dockerMajor: 28,
       runtimes: ["runc", "dmigrate"],
       containers: [],
       networks: new Map([["bridge", "bridge"]]),
@@ -41,6 +43,11 @@ const codes = (changes: Partial<ContainerSpec> = {}, facts: Partial<NodeFacts> =
       listening: [],
       appArmorProfiles: undefined,
       seccomp: true,
+      cpus: 4,
+      cpuset: { cpus: "0-3\n", mems: "0\n" },
+      lackingLimits: [],
+      cgroupDriver: "cgroupfs",
+      absentDevices: [],
       ...facts,
     },
     "dmigrate",
@@ -167,4 +174,20 @@ test.each<[string, boolean, string[]]>([
 
 test("storage that both nodes are said to see must be here", () => {
   expect(codes({}, { absentShares: ["/mnt/nfs/a", "/mnt/nfs/b"] })).toEqual(["shared-path", "shared-path"]);
+});
+
+test("networks, limits and the version of Docker are looked at too", () => {
+  const networks = [
+    { name: "n", driver: "bridge", aliases: [], links: ["db2:db"], gatewayPriority: 1 },
+    { name: "m", driver: "bridge", aliases: [] },
+  ];
+  const found = new Map(["n", "m"].map((name) => [name, "bridge"]));
+  const hostConfig = { NanoCpus: 5e9 };
+  expect(codes({ networks, hostConfig }, { networks: found, dockerMajor: 26 })).toEqual([
+    "links",
+    "docker-too-old",
+    "cpus",
+  ]);
+  const linked = container({ name: "db2", networks: ["n"] });
+  expect(codes({ networks }, { networks: found, containers: [linked] })).toEqual([]);
 });

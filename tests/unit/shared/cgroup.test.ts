@@ -4,7 +4,17 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { openFreezer } from "../../../services/shared/adapters/cgroup.ts";
 import { parseStatus, strangersTo } from "../../../services/shared/adapters/processes.ts";
-import { locateCgroup } from "../../../services/shared/core/cgroup-path.ts";
+import { findControllerMount, locateCgroup } from "../../../services/shared/core/cgroup-path.ts";
+
+describe("findControllerMount", () => {
+  const v2 = "30 24 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
+  const v1 = "31 24 0:27 /docker/x /sys/fs/cgroup/cpuset rw - cgroup cgroup rw,cpuset\n";
+  it("prefers the hierarchy that has the controller by itself", () => {
+    expect(findControllerMount("cpuset", v2 + v1)).toEqual({ version: 1, dir: "/sys/fs/cgroup/cpuset" });
+    expect(findControllerMount("memory", v2 + v1)).toEqual({ version: 2, dir: "/sys/fs/cgroup" });
+    expect(findControllerMount("memory", v1)).toBeUndefined();
+  });
+});
 
 describe("locateCgroup", () => {
   const v1 = "6:freezer:/docker/node/docker/c1\n5:memory,cpu:/docker/node/docker/c1\n0::/docker/node\n";
