@@ -58,8 +58,10 @@ const KiB = 1024;
 const MiB = 1024 * KiB;
 const GiB = 1024 * MiB;
 
-/** What one TCP stream of ours moves, bytes per second (measured 1.6 GB/s; a little less under load). */
+/** What one TCP stream of ours moves at most, bytes per second (measured 1.6 GB/s; a little less under load). */
 const streamBytesPerSecond = 1.25e9;
+/** How often either end copies what a stream moves: out of the process or the socket, through the cipher, into the socket or the process. */
+const copiesPerStream = 4;
 /** What zstd at its fastest level makes of memory per core, bytes per second of input. */
 const zstdBytesPerSecond = 3e8;
 /** Above this share of time spent waiting (PSI), a node has no CPU or memory to give away. */
@@ -171,12 +173,17 @@ function planStreams({ source, destination, open }: PlanInput, link: number | un
   const cores = Math.min(source.cores, destination.cores);
   const active = Math.max(source.activeMigrations, destination.activeMigrations);
   // One stream more than the bulk needs, so that an urgent frame never waits for it.
-  const bulk = link === undefined ? 1 : Math.ceil(link / streamBytesPerSecond);
+  const memory = Math.min(...[source, destination].map((node) => node.memoryBytesPerSecond ?? Infinity));
+  const perStream = Math.min(streamBytesPerSecond, memory / copiesPerStream);
+  const bulk = link === undefined ? 1 : Math.ceil(link / perStream);
   const value = 1 + clamp(Math.floor(bulk / (active + 1)), 1, clamp(cores - 1, 1, 7));
   const speed = link === undefined ? "a link of unknown speed" : rate(link);
+  const copied = memory === Infinity ? "" : `, memory is copied at ${size(memory)}/s,`;
   return {
     value,
-    reason: `${count(value, "stream")}: ${value - 1} for bulk over ${speed} with ${cores} cores at the smaller end, and 1 kept for urgent frames`,
+    reason:
+      `${count(value, "stream")}: ${value - 1} for bulk over ${speed}, of which one moves ${rate(perStream)}${copied} with ` +
+      `${cores} cores at the smaller end, and 1 kept for urgent frames`,
   };
 }
 

@@ -5,6 +5,7 @@ import type Docker from "dockerode";
 import type { NodeResources } from "../contracts/common.ts";
 import { containerdRootDir, dockerError, dockerInfo, hasContainerdStore, type DockerInfo } from "./docker.ts";
 import { migrationsDir } from "../node-paths.ts";
+import { measureMemoryBandwidth } from "./memory-bandwidth.ts";
 import { run } from "./run.ts";
 
 /** The runtime's name in daemon.json. */
@@ -15,8 +16,9 @@ export interface ResourceProbeDeps {
   stateDir: string;
 }
 
-/** A function that measures now. Versions of tools are asked once: they need a process each. */
+/** A function that measures now. Versions of tools are asked once: they need a process each. The memory's speed is measured here, once. */
 export function createResourceProbe(deps: ResourceProbeDeps): () => Promise<NodeResources> {
+  const memoryBytesPerSecond = measureMemoryBandwidth();
   let versions: Promise<{ criuVersion?: string; runcVersion?: string }> | undefined;
   return async () => {
     const info = await dockerInfo(deps.docker).catch((error: unknown) => {
@@ -40,6 +42,7 @@ export function createResourceProbe(deps: ResourceProbeDeps): () => Promise<Node
       loadAverage1m: loadavg()[0] ?? 0,
       pressureSomeAvg10,
       ...memory,
+      memoryBytesPerSecond,
       diskFreeBytes,
       stateFreeBytes,
       ...(linkMbitPerSecond !== undefined && { linkMbitPerSecond }),

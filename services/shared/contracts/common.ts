@@ -92,6 +92,8 @@ export const nodeResourcesSchema = z
     }),
     memoryTotalBytes: countSchema,
     memoryAvailableBytes: countSchema,
+    /** What one thread copies, measured once; absent for an agent that does not tell. */
+    memoryBytesPerSecond: z.number().positive().optional(),
     /** Unused swap space; 0 for an agent that does not tell. */
     swapFreeBytes: countSchema.default(0),
     /** Free bytes where Docker keeps layers and volumes. */

@@ -137,6 +137,14 @@ describe("link", () => {
     expect(over(400_000, { cores: 1 }).streams).toBe(2);
     expect(over(undefined).streams).toBe(2);
   });
+  test("more where memory is slow: what a stream moves is copied several times", () => {
+    const slow = node({ cores: 16, linkMbitPerSecond: 10_000, memoryBytesPerSecond: 2e9 });
+    const plan = computePlan(input({ source: slow, destination: node({ cores: 16 }) }));
+    expect(plan.streams).toBe(4);
+    expect(plan.reasons.join("\n")).toMatch(
+      /3 for bulk over 10 Gbit\/s, of which one moves 4 Gbit\/s, memory is copied at 1.9 GiB\/s/,
+    );
+  });
   test("a chunk is about a millisecond of the link", () => {
     expect(over(10).chunkBytes).toBe(16 * KiB);
     expect(over(1_000).chunkBytes).toBe(64 * KiB);
