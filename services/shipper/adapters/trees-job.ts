@@ -5,7 +5,8 @@ import type { TreeName } from "../../shared/core/frames/job-message.ts";
 import { FrameError } from "../../shared/core/frames/frame.ts";
 import { noSmallFile } from "../../shared/core/frames/small-file.ts";
 import { RecordReader, type TreeRecord } from "../../shared/core/frames/tree-record.ts";
-import { DmigrateError, hasErrno, messageOf } from "../../shared/errors.ts";
+import { DmigrateError, messageOf } from "../../shared/errors.ts";
+import { asNoRoom, noRoom } from "../core/no-room.ts";
 import { breathe } from "./breathe.ts";
 import { LayerLeftovers } from "./layer-leftovers.ts";
 import { Origins } from "./origins.ts";
@@ -161,20 +162,20 @@ export class TreesJob {
     await this.#close();
   }
 
-  #explain(error: unknown, { place, writer }: OpenTree): unknown {
+  #explain(error: unknown, { place, writer, room }: OpenTree): unknown {
     if (error instanceof DmigrateError || error instanceof FrameError) return error;
     const where = `${place.label}: ${writer.where()}`;
-    if (hasErrno(error, "ENOSPC", "EDQUOT")) return noRoom(where, error);
-    return new DmigrateError("transfer-failed", `${where} could not be written: ${messageOf(error)}`, { cause: error });
+    return (
+      asNoRoom(error, where, () => room.shortageNow()) ??
+      new DmigrateError("transfer-failed", `${where} could not be written: ${messageOf(error)}`, { cause: error })
+    );
   }
 
   #claimRoom({ room, place, writer }: OpenTree, bytes: number, entries: number): void {
-    if (!room.hasRoomAfter(bytes, entries)) throw noRoom(`${place.label}: ${writer.where()}`);
+    const shortage = room.shortageAfter(bytes, entries);
+    if (shortage !== undefined) throw noRoom(`${place.label}: ${writer.where()}`, shortage);
   }
 }
-
-const noRoom = (where: string, cause?: unknown): DmigrateError =>
-  new DmigrateError("transfer-failed", `no room left for ${where}; make room and migrate again`, { cause });
 
 /** What a record makes of the disk: a few bytes may stand for many. */
 function bytesOf(record: TreeRecord): number {
