@@ -14,7 +14,7 @@ import { repoDigestSchema } from "../shared/contracts/common.ts";
 import type { ContainerProfile, NetworkAttachment, Volume } from "../shared/contracts/container.ts";
 import { bindTarget, cleanTarget } from "../shared/core/mount-target.ts";
 import { DmigrateError } from "../shared/errors.ts";
-import { filesBytes, memoryBytes } from "./adapters/container-size.ts";
+import { filesSize, memoryBytes } from "./adapters/container-size.ts";
 import { watchesUnknownFiles } from "./adapters/watched-files.ts";
 import { measureLog } from "./adapters/log-size.ts";
 import type { Engine, Inspected } from "./adapters/engine.ts";
@@ -47,18 +47,17 @@ export async function profileContainer(
   }));
   const moved = bindMounts.filter(({ source, directory }) => directory && moveBinds.includes(source));
   const volumeDirs = volumeMounts.filter(({ Driver }) => (Driver ?? "local") === "local").map(({ Source }) => Source);
-  const [image, volumes, networks, execs, usersRemapped, others, writableLayerBytes, volumeBytes, log] =
-    await Promise.all([
-      engine.image(container.Image),
-      Promise.all(volumeMounts.map(async (mount) => toVolume(mount, await engine.volume(mount.Name ?? "")))),
-      readNetworks(engine, container),
-      readExecs(engine, container),
-      engine.remapsUsers(),
-      engine.othersRunning(container.Id),
-      filesBytes(layer === undefined ? [] : [layer.upper]),
-      filesBytes([...volumeDirs, ...new Set(moved.map(({ source }) => source))]),
-      measureLog(container, Date.now()),
-    ]);
+  const [image, volumes, networks, execs, usersRemapped, others, layerSize, volumesSize, log] = await Promise.all([
+    engine.image(container.Image),
+    Promise.all(volumeMounts.map(async (mount) => toVolume(mount, await engine.volume(mount.Name ?? "")))),
+    readNetworks(engine, container),
+    readExecs(engine, container),
+    engine.remapsUsers(),
+    engine.othersRunning(container.Id),
+    filesSize(layer === undefined ? [] : [layer.upper]),
+    filesSize([...volumeDirs, ...new Set(moved.map(({ source }) => source))]),
+    measureLog(container, Date.now()),
+  ]);
   const memory = initPid === undefined ? 0 : memoryBytes(initPid, processes);
   const open = processes.flatMap(({ hostPid }) => openFiles(hostPid));
   const nameless = namelessFiles(open);
@@ -80,8 +79,9 @@ export async function profileContainer(
     running: container.State.Running,
     spec: toSpec(container, volumes, networks),
     bindMounts,
-    writableLayerBytes,
-    volumeBytes,
+    writableLayerBytes: layerSize.bytes,
+    volumeBytes: volumesSize.bytes,
+    inodes: layerSize.inodes + volumesSize.inodes,
     imageBytes: image?.bytes ?? 0,
     imageLayers: image?.layers ?? [],
     repoDigests: (image?.repoDigests ?? []).filter((ref) => repoDigestSchema.safeParse(ref).success).slice(0, 64),

@@ -64,6 +64,7 @@ export const fakeResources = (): NodeResources => ({
   memoryTotalBytes: 8192 * MiB,
   memoryAvailableBytes: 4096 * MiB,
   diskFreeBytes: 20_480 * MiB,
+  diskFreeInodes: 1_000_000,
   stateFreeBytes: 1024 * MiB,
   docker: {
     version: "28.5.1",
@@ -94,6 +95,7 @@ export const fakeProfile = (): ContainerProfile => ({
   bindMounts: [],
   writableLayerBytes: MiB,
   volumeBytes: MiB,
+  inodes: 100,
   imageBytes: 50 * MiB,
   imageLayers: [],
   repoDigests: [],

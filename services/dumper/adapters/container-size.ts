@@ -5,34 +5,45 @@ import { findCgroup } from "../../shared/adapters/cgroup.ts";
 import type { ProcessStatus } from "../../shared/adapters/processes.ts";
 import { run } from "../../shared/adapters/run.ts";
 import { DmigrateError } from "../../shared/errors.ts";
-import { treeBytes } from "./tree-bytes.ts";
+import { treeSize, type TreeSize } from "./tree-size.ts";
 
 const walkTimeoutMs = 60_000;
 
 /**
- * Bytes that all files beneath these directories take on the disk, mounts in them left out: a hole takes none, a file of a
- * few bytes a whole block. Throws `timeout` after a minute.
+ * What all that is beneath these directories takes, mounts in them left out: bytes on the disk, where a hole takes none and a
+ * file of a few bytes a whole block, and inodes. Throws `timeout` after a minute.
  */
-export async function filesBytes(dirs: readonly string[]): Promise<number> {
-  if (dirs.length === 0) return 0;
-  const args = ["--summarize", "--block-size=1", "--one-file-system", "--", ...dirs];
-  const { stdout } = await run("du", args, { timeoutMs: walkTimeoutMs });
+export async function filesSize(dirs: readonly string[]): Promise<TreeSize> {
+  if (dirs.length === 0) return { bytes: 0, inodes: 0 };
+  // What one of them makes the kernel look up is there for the other.
+  const [bytes, inodes] = await Promise.all([askDu("--block-size=1", dirs), askDu("--inodes", dirs)]);
+  return bytes !== undefined && inodes !== undefined ? { bytes, inodes } : walkAll(dirs);
+}
+
+/** A sum over the directories; undefined where `du` could not tell. */
+async function askDu(unit: string, dirs: readonly string[]): Promise<number | undefined> {
+  const { stdout } = await run("du", ["--summarize", unit, "--one-file-system", "--", ...dirs], {
+    timeoutMs: walkTimeoutMs,
+  });
   // Files that vanish while it walks make it fail, but it counts the rest.
   const sizes = stdout
     .split("\n")
     .filter(Boolean)
     .map((line) => Number.parseInt(line, 10));
-  const told = sizes.length === dirs.length && !sizes.some(Number.isNaN);
-  return sum(told ? sizes : await walkAll(dirs));
+  return sizes.length === dirs.length && !sizes.some(Number.isNaN) ? sum(sizes) : undefined;
 }
 
 /** What `du` could not: a directory that was swapped for a link under its feet makes it abort. */
-async function walkAll(dirs: readonly string[]): Promise<number[]> {
+async function walkAll(dirs: readonly string[]): Promise<TreeSize> {
   const signal = AbortSignal.timeout(walkTimeoutMs);
   try {
-    const sizes: number[] = [];
-    for (const dir of dirs) sizes.push(await treeBytes(dir, signal));
-    return sizes;
+    const total = { bytes: 0, inodes: 0 };
+    for (const dir of dirs) {
+      const { bytes, inodes } = await treeSize(dir, signal);
+      total.bytes += bytes;
+      total.inodes += inodes;
+    }
+    return total;
   } catch (error) {
     if (!signal.aborted) throw error;
     throw new DmigrateError("timeout", `measuring ${dirs.join(", ")} took more than ${walkTimeoutMs} ms`, {

@@ -11,6 +11,8 @@ export interface Needs {
   memoryBytes: number;
   /** Where Docker keeps its files. */
   diskBytes: number;
+  /** There, for the container's own files: of an image, how many it unpacks to is not known. */
+  diskInodes: number;
   /** In the state directory of either node. */
   stateBytes: number;
 }
@@ -31,7 +33,10 @@ export interface RoomInput extends NeedsInput {
 const MiB = 1024 * 1024;
 
 /** With a tenth and a little more to spare: a node filled to the brim fails in worse places than here. */
-const withMargin = (bytes: number, extra: number): number => Math.ceil(bytes * 1.1) + extra;
+const withMargin = (needed: number, extra: number): number => Math.ceil(needed * 1.1) + extra;
+
+/** A file system that does not count its inodes has enough. */
+const freeInodes = ({ diskFreeInodes = Infinity }: NodeResources): number => diskFreeInodes;
 
 export function needsOf({ profile, mode, shipImage }: NeedsInput): Needs {
   // Memory that is there before its process is there twice while it is put in its place.
@@ -41,6 +46,7 @@ export function needsOf({ profile, mode, shipImage }: NeedsInput): Needs {
   return {
     memoryBytes: withMargin(profile.memoryBytes * copies, 64 * MiB),
     diskBytes: withMargin(files, 64 * MiB),
+    diskInodes: withMargin(profile.inodes, 8192),
     stateBytes: withMargin(criuImageBytes(profile.processes) + profile.namelessBytes, 24 * MiB),
   };
 }
@@ -59,6 +65,12 @@ export function findNoRoom(input: RoomInput): Refusal[] {
     const what = shipImage ? "image, writable layer, volumes and log" : "writable layer, volumes and log";
     const message = `node ${to} has ${size(destination.diskFreeBytes)} of disk free at ${destination.docker.rootDir}, and ${size(needs.diskBytes)} are needed for ${what}`;
     refusals.push({ code: "disk", message });
+  }
+  if (freeInodes(destination) < needs.diskInodes) {
+    const message =
+      `node ${to} has ${freeInodes(destination)} inodes free at ${destination.docker.rootDir}, and ${needs.diskInodes} are ` +
+      "needed for writable layer and volumes; remove files there, or use a file system with more inodes";
+    refusals.push({ code: "inodes", message });
   }
   for (const [name, node] of [
     [from, source],
@@ -91,15 +103,16 @@ export function findCrowding(
   const sum = (of: readonly Claim[], key: keyof Needs): number =>
     of.reduce((total, claim) => total + (claim.needs?.[key] ?? 0), 0);
   const checks = [
-    ["memory", destination.memoryAvailableBytes, needs.memoryBytes, sum(here, "memoryBytes")],
-    ["disk", destination.diskFreeBytes, needs.diskBytes, sum(copying, "diskBytes")],
-    ["room for CRIU images", destination.stateFreeBytes, needs.stateBytes, sum(here, "stateBytes")],
+    ["of memory", destination.memoryAvailableBytes, needs.memoryBytes, sum(here, "memoryBytes"), size],
+    ["of disk", destination.diskFreeBytes, needs.diskBytes, sum(copying, "diskBytes"), size],
+    ["inodes", freeInodes(destination), needs.diskInodes, sum(copying, "diskInodes"), String],
+    ["of room for CRIU images", destination.stateFreeBytes, needs.stateBytes, sum(here, "stateBytes"), size],
   ] as const;
-  for (const [what, free, own, others] of checks) {
+  for (const [what, free, own, others, text] of checks) {
     if (others === 0 || free >= own + others) continue;
     const message =
-      `node ${to} has ${size(free)} of ${what} free, of which migrations under way may need ${size(others)}, and ` +
-      `${size(own)} are needed; try again when they have ended`;
+      `node ${to} has ${text(free)} ${what} free, of which migrations under way may need ${text(others)}, and ` +
+      `${text(own)} are needed; try again when they have ended`;
     return { code: "node-full", message };
   }
   return undefined;

@@ -75,6 +75,8 @@ export const containerProfileSchema = z
     writableLayerBytes: countSchema,
     /** Of the volumes, and of those bind mounts that were asked for. */
     volumeBytes: countSchema,
+    /** Files, directories and all else that has a name, in the writable layer and what `volumeBytes` counts. */
+    inodes: countSchema.default(0),
     imageBytes: countSchema,
     /** Digests of its layers as they are unpacked (diff ids), the lowest first. */
     imageLayers: imageLayersSchema,

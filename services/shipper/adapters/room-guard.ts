@@ -8,8 +8,10 @@ import type { Shortage } from "../core/no-room.ts";
 /** Written between two looks; a file or directory counts as a block. */
 const stretchBytes = 16 << 20;
 const entryBytes = 4096;
-/** What stays free: this much, or this part of a small file system. Of files as many parts. */
+/** What stays free: this much, or this part of a small file system. */
 const mostKeptBytes = 16 << 20;
+/** The same of inodes: what a stretch takes at most. */
+const mostKeptInodes = stretchBytes / entryBytes;
 const keptPart = 64;
 
 type FileSystem = Pick<StatsFs, "bavail" | "bsize" | "blocks" | "files" | "ffree">;
@@ -34,7 +36,7 @@ export class RoomGuard {
     const { bavail, bsize, blocks, files, ffree } = this.#look(this.#path);
     if (bavail * bsize < Math.min(mostKeptBytes, (blocks * bsize) / keptPart)) return "bytes";
     // Some file systems do not count files.
-    return files === 0 || ffree >= files / keptPart ? undefined : "inodes";
+    return files === 0 || ffree >= Math.min(mostKeptInodes, files / keptPart) ? undefined : "inodes";
   }
 
   /** What has run out, once the file system has said ENOSPC. */

@@ -8,11 +8,14 @@ const destination = { ...fakeResources(), memoryAvailableBytes: 10 * GiB, diskFr
 
 const claim = (phase: MigrationPhase, bytes: Partial<Claim["needs"]>, to = "b"): Claim => ({
   migration: { to, phase },
-  needs: { memoryBytes: 0, diskBytes: 0, stateBytes: 0, ...bytes },
+  needs: { memoryBytes: 0, diskBytes: 0, diskInodes: 0, stateBytes: 0, ...bytes },
 });
 const crowding = (claims: Claim[], bytes: Partial<Claim["needs"]>): string | undefined =>
-  findCrowding(claims, { to: "b", destination, needs: { memoryBytes: 0, diskBytes: 0, stateBytes: 0, ...bytes } })
-    ?.message;
+  findCrowding(claims, {
+    to: "b",
+    destination,
+    needs: { memoryBytes: 0, diskBytes: 0, diskInodes: 0, stateBytes: 0, ...bytes },
+  })?.message;
 
 test("two that fit each by itself do not fit both at once", () => {
   const six = 6 * GiB;
@@ -22,6 +25,16 @@ test("two that fit each by itself do not fit both at once", () => {
   );
   expect(crowding([claim("preparing", { diskBytes: six })], { diskBytes: 4 * GiB })).toBeUndefined();
   expect(crowding([claim("draining", { memoryBytes: six })], { memoryBytes: six })).toContain("of memory free");
+});
+
+test("inodes are counted as room is, where the file system counts them", () => {
+  const most = { diskInodes: 600_000 };
+  expect(crowding([claim("preparing", most)], most)).toContain("node b has 1000000 inodes free");
+  expect(crowding([claim("draining", most)], most)).toBeUndefined();
+  const { diskFreeInodes, ...uncounted } = destination;
+  expect(diskFreeInodes).toBe(1_000_000);
+  const needs = { memoryBytes: 0, diskBytes: 0, stateBytes: 0, ...most };
+  expect(findCrowding([claim("preparing", most)], { to: "b", destination: uncounted, needs })).toBeUndefined();
 });
 
 test("files that have come, other nodes and migrations of which nothing is known claim nothing", () => {
