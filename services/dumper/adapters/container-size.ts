@@ -11,20 +11,18 @@ const walkTimeoutMs = 60_000;
 
 /**
  * What all that is beneath these directories takes, mounts in them left out: bytes on the disk, where a hole takes none and a
- * file of a few bytes a whole block, and inodes. Throws `timeout` after a minute.
+ * file of a few bytes a whole block, and inodes, where a file counts once for each of its names. Throws `timeout` after a minute.
  */
 export async function filesSize(dirs: readonly string[]): Promise<TreeSize> {
   if (dirs.length === 0) return { bytes: 0, inodes: 0 };
-  // What one of them makes the kernel look up is there for the other.
-  const [bytes, inodes] = await Promise.all([askDu("--block-size=1", dirs), askDu("--inodes", dirs)]);
-  return bytes !== undefined && inodes !== undefined ? { bytes, inodes } : walkAll(dirs);
+  const [bytes, inodes] = await Promise.all([addUp(dirs), countNames(dirs)]);
+  return bytes !== undefined && inodes > 0 ? { bytes, inodes } : walkAll(dirs);
 }
 
-/** A sum over the directories; undefined where `du` could not tell. */
-async function askDu(unit: string, dirs: readonly string[]): Promise<number | undefined> {
-  const { stdout } = await run("du", ["--summarize", unit, "--one-file-system", "--", ...dirs], {
-    timeoutMs: walkTimeoutMs,
-  });
+/** Bytes; undefined where `du` could not tell. */
+async function addUp(dirs: readonly string[]): Promise<number | undefined> {
+  const args = ["--summarize", "--block-size=1", "--one-file-system", "--", ...dirs];
+  const { stdout } = await run("du", args, { timeoutMs: walkTimeoutMs });
   // Files that vanish while it walks make it fail, but it counts the rest.
   const sizes = stdout
     .split("\n")
@@ -33,7 +31,14 @@ async function askDu(unit: string, dirs: readonly string[]): Promise<number | un
   return sizes.length === dirs.length && !sizes.some(Number.isNaN) ? sum(sizes) : undefined;
 }
 
-/** What `du` could not: a directory that was swapped for a link under its feet makes it abort. */
+/** By `find`, which looks at no file for that: `du` does, and takes more than twice as long. None where it could not tell. */
+async function countNames(dirs: readonly string[]): Promise<number> {
+  const script = 'find "$@" -xdev -printf . | wc -c';
+  const { stdout } = await run("sh", ["-c", script, "sh", ...dirs], { timeoutMs: walkTimeoutMs });
+  return Number.parseInt(stdout, 10) || 0;
+}
+
+/** What these could not: a directory that was swapped for a link under its feet makes them abort. */
 async function walkAll(dirs: readonly string[]): Promise<TreeSize> {
   const signal = AbortSignal.timeout(walkTimeoutMs);
   try {
