@@ -69,6 +69,11 @@ export class TreePasses {
     for (const watch of this.#watches.splice(0)) watch.close();
   }
 
+  /** What the link is known to carry: where that is little, the source has time to look what it has sent before. */
+  noteLink(bytesPerSecond: number): void {
+    this.#jobs.noteLink(bytesPerSecond);
+  }
+
   /** The first pass; with what it has sent, the second one. */
   async pass(previous?: SentTrees): Promise<Pass> {
     const done =

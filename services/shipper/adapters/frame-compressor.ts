@@ -57,6 +57,11 @@ export class FrameCompressor {
     this.#choice.noteMeasured(bytesPerSecond / 1_000);
   }
 
+  /** Whether small files of so many bytes wait for the link rather than for processors. */
+  linkHoldsUp(bytes: number): boolean {
+    return this.#choice.linkHoldsUp(bytes);
+  }
+
   /** So many bytes have crossed the link. */
   noteApplied(bytes: number, { waiting, unpackedBytes, plainBytes }: Applied): void {
     const now = performance.now();

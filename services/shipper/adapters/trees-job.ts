@@ -1,7 +1,7 @@
 /** A job of trees on the destination: routes each tree's records to where that tree belongs here. */
 import { statfsSync } from "node:fs";
 import { close, descriptorPath, openTrustedDirectory } from "../../shared/adapters/linux.ts";
-import type { TreeName } from "../../shared/core/frames/job-message.ts";
+import type { JobDone, TreeName } from "../../shared/core/frames/job-message.ts";
 import { FrameError } from "../../shared/core/frames/frame.ts";
 import { noSmallFile } from "../../shared/core/frames/small-file.ts";
 import { RecordReader, type TreeRecord } from "../../shared/core/frames/tree-record.ts";
@@ -75,10 +75,11 @@ export class TreesJob {
     }
   }
 
-  async finish(): Promise<{ files: number }> {
+  async finish(): Promise<JobDone> {
     await this.#end();
     this.#origins.close();
-    return { files: this.#files };
+    const missing = [...this.#origins.missing];
+    return { files: this.#files, ...(missing.length > 0 && { missing }) };
   }
 
   /** Closes what is open; what was written stays. */
@@ -104,6 +105,7 @@ export class TreesJob {
     const place = await this.#find(name);
     if (this.#aborted) throw new DmigrateError("cancelled", "the job was ended");
     const rootFd = openTrustedDirectory(place.path);
+    this.#origins.noteTree(index, place.path);
     let leftovers: LayerLeftovers | undefined;
     try {
       if (place.layer !== undefined && statfsSync(descriptorPath(rootFd)).type !== overlayMagic)
@@ -180,5 +182,5 @@ export class TreesJob {
 /** What a record makes of the disk: a few bytes may stand for many. */
 function bytesOf(record: TreeRecord): number {
   if (record.type === "chunk") return record.bytes.length;
-  return record.type === "zeros" || record.type === "copy" ? record.length : 0;
+  return record.type === "zeros" || record.type === "copy" || record.type === "same" ? record.length : 0;
 }
