@@ -106,6 +106,11 @@ export class FileJobs {
     return this.#compressor.linkHoldsUp(bytes);
   }
 
+  /** Frames wait for the link just now. */
+  get linkIsBusy(): boolean {
+    return this.#scheduler.waiting > 0;
+  }
+
   close(reason: Error): void {
     for (const link of [...this.#scheduler.links]) link.close(reason);
     this.#failAll(reason);

@@ -4,7 +4,8 @@
  * make itself (SHA-256), and copies nothing that has another one. What it then lacks counts as uncertain, and goes with
  * the exact pass.
  *
- * Only where the link is what holds small files up: elsewhere the processors have no time for it.
+ * Contents are noted where the link is slow enough to be what holds small files up, and referred to while it does: frames
+ * wait for it then, and processors have the time that a reference takes of them. It takes more than contents do.
  */
 import { hash } from "node:crypto";
 import type { JobDone } from "../../shared/core/frames/job-message.ts";
@@ -25,19 +26,22 @@ const referenceBytes = 64;
 const hasher = new GmacHasher();
 const hashed = Buffer.from(hasher.hash.buffer);
 
-/** As far as is known by now. */
-export interface LinkSpeed {
+/** What the decision rests on (FileJobs). */
+export interface LinkState {
+  /** Whether it takes longer for so many bytes of a small file than processors do, as far as is known by now. */
   linkHoldsUp: (bytes: number) => boolean;
+  /** Frames wait for it just now. */
+  readonly linkIsBusy: boolean;
 }
 
 export class ContentCopies {
-  readonly #link: LinkSpeed;
+  readonly #link: LinkState;
   readonly #sent = new SentContents();
   /** What goes as a reference, in that order. */
   readonly #references: TreeEntry[] = [];
   #tree = 0;
 
-  constructor(link: LinkSpeed) {
+  constructor(link: LinkState) {
     this.#link = link;
   }
 
@@ -52,8 +56,8 @@ export class ContentCopies {
   }
 
   /**
-   * What is sent instead of these bytes, which are all that is in a file; it must be sent then. Undefined when they must go
-   * themselves, and are noted as this entry's.
+   * What is sent instead of these bytes, which are all that is in a file; it must be sent then. Undefined when they are to go
+   * themselves; they are noted as this entry's, if no other is known to have them.
    */
   find(bytes: Buffer, entry: TreeEntry): SameRecord | undefined {
     hasher.take(bytes, 0, bytes.length);
@@ -63,6 +67,7 @@ export class ContentCopies {
       this.#sent.note(key, { tree: this.#tree, entry });
       return undefined;
     }
+    if (!this.#link.linkIsBusy) return undefined;
     const path = pathOf(found.entry);
     if (2 * (path.length + referenceBytes) > bytes.length) return undefined;
     this.#references.push(entry);

@@ -116,7 +116,7 @@ export class CompressionChoice {
   }
 
   /**
-   * Whether the link clearly takes longer for a small file of so many bytes than the processors do, which then have time to see
+   * Whether the link clearly takes longer for a small file of so many bytes than idle processors do, which then have time to see
    * whether it was sent before. False until the link's speed is known.
    */
   linkHoldsUp(bytes: number): boolean {

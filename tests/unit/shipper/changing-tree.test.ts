@@ -104,7 +104,7 @@ describe("a tree that changes during the first pass", () => {
       change(victim);
     };
     using copies = new BlockCopies();
-    const contents = new ContentCopies({ linkHoldsUp: () => false });
+    const contents = new ContentCopies({ linkHoldsUp: () => false, linkIsBusy: false });
     const { root } = await sendFirstPass({
       tree: tree(),
       writers: writers(),
@@ -171,7 +171,7 @@ test("a tree of more entries than there is memory for is refused, and says so", 
   const refusal = { code: "not-migratable", message: expect.stringContaining("more than 20 files") as string };
   await expect(takeSnapshot({ ...options, exact: true })).rejects.toMatchObject(refusal);
   using copies = new BlockCopies();
-  const contents = new ContentCopies({ linkHoldsUp: () => false });
+  const contents = new ContentCopies({ linkHoldsUp: () => false, linkIsBusy: false });
   const { writer } = recorder();
   await expect(sendFirstPass({ ...options, writer, copies, contents, onEntry: () => undefined })).rejects.toMatchObject(
     refusal,
@@ -192,7 +192,7 @@ describe("a block that was sent before", () => {
       if (seen.length === 2) change(seen[0] ?? "");
     };
     using copies = new BlockCopies();
-    const contents = new ContentCopies({ linkHoldsUp: () => false });
+    const contents = new ContentCopies({ linkHoldsUp: () => false, linkIsBusy: false });
     await sendFirstPass({ tree: tree(), writers: writers(), writer, copies, contents, onEntry, signal });
     return (await sent()).length;
   }

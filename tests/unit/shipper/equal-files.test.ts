@@ -67,16 +67,17 @@ describe("equal contents", () => {
     expect(bytes).toBeLessThan(distinctBytes + 120 * 250);
   });
 
-  test("are not looked at where the link is fast, or not known", async () => {
-    fill();
-    await settle();
-    trees.noteLink(fast);
-    // Blocks of 64 KB and more are shared all the same.
-    expect(await sentBy(() => trees.pass())).toBeGreaterThan(29 * (1_024 + 5_000 + 70_000));
+  test.each<[string, () => void]>([
+    ["is fast", () => trees.noteLink(fast)],
+    ["is slow, but nothing waits for it", () => trees.noteLink(slow, false)],
+    ["is not known", () => undefined],
+  ])("travel as often as they are there where the link %s", async (_what, note) => {
     trees.close();
     trees = new TreePasses("reports", others);
-    fill();
-    expect(await sentBy(() => trees.pass())).toBeGreaterThan(29 * (1_024 + 5_000 + 70_000));
+    note();
+    for (let at = 0; at < 50; at++) writeFileSync(trees.inSource(`f${at}`), Buffer.alloc(20_000, "x"));
+    await settle();
+    expect(await sentBy(() => trees.pass())).toBeGreaterThan(50 * 20_000);
     expectSame();
   });
 
