@@ -14,7 +14,7 @@ import { repoDigestSchema } from "../shared/contracts/common.ts";
 import type { ContainerProfile, NetworkAttachment, Volume } from "../shared/contracts/container.ts";
 import { bindTarget, cleanTarget } from "../shared/core/mount-target.ts";
 import { DmigrateError } from "../shared/errors.ts";
-import { filesBytes, memoryBytes, sum } from "./adapters/container-size.ts";
+import { filesSize, memoryBytes, sum } from "./adapters/container-size.ts";
 import { watchesUnknownFiles } from "./adapters/watched-files.ts";
 import { measureLog } from "./adapters/log-size.ts";
 import type { Engine, Inspected } from "./adapters/engine.ts";
@@ -50,15 +50,15 @@ export async function profileContainer(
   // Each once, at however many places it is mounted.
   const volumeDirs = new Map(localMounts.map(({ Name = "", Source }) => [Name, Source]));
   const bindDirs = [...new Set(moved.map(({ source }) => source))];
-  const [image, volumes, networks, execs, usersRemapped, others, layerBytes, dirBytes, log] = await Promise.all([
+  const [image, volumes, networks, execs, usersRemapped, others, layerSize, dirsSize, log] = await Promise.all([
     engine.image(container.Image),
     Promise.all(volumeMounts.map(async (mount) => toVolume(mount, await engine.volume(mount.Name ?? "")))),
     readNetworks(engine, container),
     readExecs(engine, container),
     engine.remapsUsers(),
     engine.othersRunning(container.Id),
-    filesBytes(layer === undefined ? [] : [layer.upper]),
-    filesBytes([...volumeDirs.values(), ...bindDirs]),
+    filesSize(layer === undefined ? [] : [layer.upper]),
+    filesSize([...volumeDirs.values(), ...bindDirs]),
     measureLog(container, Date.now()),
   ]);
   const memory = initPid === undefined ? 0 : memoryBytes(initPid, processes);
@@ -81,10 +81,11 @@ export async function profileContainer(
     running: container.State.Running,
     spec: toSpec(container, volumes, networks),
     bindMounts,
-    writableLayerBytes: sum(layerBytes),
-    volumeBytes: sum(dirBytes),
-    bytesByVolume: named([...volumeDirs.keys()], dirBytes),
-    bytesByBind: named(bindDirs, dirBytes.slice(volumeDirs.size)),
+    writableLayerBytes: sum(layerSize.bytes),
+    volumeBytes: sum(dirsSize.bytes),
+    bytesByVolume: named([...volumeDirs.keys()], dirsSize.bytes),
+    bytesByBind: named(bindDirs, dirsSize.bytes.slice(volumeDirs.size)),
+    inodes: layerSize.inodes + dirsSize.inodes,
     imageBytes: image?.bytes ?? 0,
     imageLayers: image?.layers ?? [],
     repoDigests: (image?.repoDigests ?? []).filter((ref) => repoDigestSchema.safeParse(ref).success).slice(0, 64),

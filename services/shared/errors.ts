@@ -2,6 +2,7 @@
  * The one error type that crosses a module boundary, and its one map to HTTP.
  * Adapters translate foreign errors into it once; routes render it once, as RFC 9457 problem+json.
  */
+import { constants } from "node:os";
 
 /** Every kind of failure a caller can tell apart, and the HTTP status it is answered with. */
 export const statusOf = {
@@ -63,9 +64,19 @@ export function messageOf(error: unknown): string {
   return (error instanceof Error ? error.message : String(error)).replaceAll(/\s*\n\s*/g, "; ");
 }
 
-/** True for an error of Node's own with this `code` (`ENOENT`, `EPIPE` …). */
+/** By name; of all of the system's, also those that Node's own errors have no name for. */
+const errnos: Readonly<Record<string, number>> = constants.errno;
+
+/**
+ * True for an error of Node's own, or a LinuxError, with one of these codes (`ENOENT`, `EPIPE` …). Node names some "Unknown
+ * system error" (EDQUOT is one): those are told by their number.
+ */
 export function hasErrno(error: unknown, ...codes: string[]): boolean {
-  return error instanceof Error && "code" in error && codes.includes(String(error.code));
+  if (!(error instanceof Error) || !("code" in error)) return false;
+  if (codes.includes(String(error.code))) return true;
+  // Node has it negative.
+  const errno = "errno" in error && typeof error.errno === "number" ? -error.errno : 0;
+  return errno > 0 && codes.some((code) => errnos[code] === errno);
 }
 
 /** Wraps anything thrown that is not ours yet; a DmigrateError passes unchanged. */

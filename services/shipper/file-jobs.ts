@@ -17,6 +17,7 @@ import {
   decodeState,
   encodeJob,
   numberJobFrame,
+  type JobDone,
   type JobSpec,
 } from "../shared/core/frames/job-message.ts";
 import { asDmigrateError, DmigrateError, messageOf } from "../shared/errors.ts";
@@ -29,7 +30,7 @@ import { StreamScheduler } from "./stream-scheduler.ts";
 
 interface Running {
   frames: JobFrames;
-  resolve: (files: number) => void;
+  resolve: (done: JobDone) => void;
   reject: (error: Error) => void;
 }
 
@@ -100,20 +101,31 @@ export class FileJobs {
     this.#compressor.noteLink(bytesPerSecond);
   }
 
+  /** Whether small files of so many bytes wait for the link rather than for processors, as far as is known by now. */
+  linkHoldsUp(bytes: number): boolean {
+    return this.#compressor.linkHoldsUp(bytes);
+  }
+
+  /** Frames wait for the link just now. */
+  get linkIsBusy(): boolean {
+    return this.#scheduler.waiting > 0;
+  }
+
   close(reason: Error): void {
     for (const link of [...this.#scheduler.links]) link.close(reason);
     this.#failAll(reason);
   }
 
   /**
-   * Runs a job to its end. Answers how many files the destination has written. Throws `transfer-failed`, `cancelled`
-   * when `signal` is aborted, or what `work` throws.
+   * Runs a job to its end. Answers how many files the destination has written; `onDone` is told all that it says of them.
+   * Throws `transfer-failed`, `cancelled` when `signal` is aborted, or what `work` or `onDone` throws.
    */
   async run(
     spec: JobSpec,
     priority: Priority,
     signal: AbortSignal,
     work: (job: JobWork) => Promise<void>,
+    onDone?: (done: JobDone) => void,
   ): Promise<number> {
     signal.throwIfAborted();
     this.#lastJob++;
@@ -126,7 +138,7 @@ export class FileJobs {
       priority,
     });
     const stop = new AbortController();
-    const { promise: done, resolve, reject } = Promise.withResolvers<number>();
+    const { promise: done, resolve, reject } = Promise.withResolvers<JobDone>();
     // What ended the job first is why it failed; what follows from it is not told.
     const failure: { first?: Error } = {};
     const fail = (error: Error): void => {
@@ -160,7 +172,9 @@ export class FileJobs {
       // A failure of the destination ends the job at once, whatever the work is waiting for.
       await Promise.race([work(job), done]);
       await frames.send(frameTypes.jobEnd, allocateJobFrame(0));
-      return await done;
+      const ended = await done;
+      onDone?.(ended);
+      return ended.files;
     } catch (error) {
       fail(asDmigrateError(error, "transfer-failed", "sending files"));
       if (this.#running.delete(channel) || signal.aborted) this.#cancelThere(channel, priority);
@@ -184,7 +198,7 @@ export class FileJobs {
   }
 
   #finish({ frames, resolve, reject }: Running, channel: number, type: FrameType, payload: Buffer): void {
-    if (type === frameTypes.jobDone) resolve(decodeDone(payload).files);
+    if (type === frameTypes.jobDone) resolve(decodeDone(payload));
     else if (type === frameTypes.jobFailed)
       reject(new DmigrateError("transfer-failed", `the destination: ${decodeFailed(payload).message}`));
     else throw new FrameError(`a frame of type ${type} on the file connection`);

@@ -2,6 +2,7 @@
  * A file job whose data may come before there is a place for it: files travel while Docker still gets the image, or makes
  * the container. Until then its frames wait on disk, as far as there is room, and after that the source waits.
  */
+import type { JobDone } from "../shared/core/frames/job-message.ts";
 import { DmigrateError } from "../shared/errors.ts";
 import type { Spool } from "./adapters/spool.ts";
 import type { JobSink } from "./receive-jobs.ts";
@@ -42,7 +43,7 @@ export class HeldJob implements JobSink {
     await this.#options.job.write(bytes, release);
   }
 
-  async finish(): Promise<{ files: number }> {
+  async finish(): Promise<JobDone> {
     await this.#catchUp();
     return this.#options.job.finish();
   }

@@ -13,6 +13,7 @@ import {
   jobDataFlags,
   maxUnappliedBytes,
   readJobPayload,
+  type JobDone,
   type JobSpec,
 } from "../shared/core/frames/job-message.ts";
 import { PayloadPool } from "../shared/core/frames/payload-pool.ts";
@@ -26,7 +27,7 @@ import { Arrivals } from "./core/arrivals.ts";
 export interface JobSink {
   /** `release` is called once the bytes are not looked at any more; never, if that can't be told. */
   write: (bytes: Buffer, release: () => void) => Promise<void>;
-  finish: () => Promise<{ files: number }>;
+  finish: () => Promise<JobDone>;
   /** Ends it early; safe after `finish` too. */
   abort: () => Promise<void>;
 }
@@ -178,10 +179,10 @@ export class ReceiveJobs {
       }
       return false;
     }
-    const { files } = await sink.finish();
+    const done = await sink.finish();
     if (!this.#running.delete(channel)) return true;
-    this.#options.onDone(files);
-    this.#answer(channel, { type: frameTypes.jobDone, frame: () => encodeDone({ files }) });
+    this.#options.onDone(done.files);
+    this.#answer(channel, { type: frameTypes.jobDone, frame: () => encodeDone(done) });
     return true;
   }
 

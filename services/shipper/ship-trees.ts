@@ -7,6 +7,7 @@ import type { Span } from "@opentelemetry/api";
 import { withSpan } from "../shared/telemetry.ts";
 import { statDescriptor } from "../shared/adapters/linux.ts";
 import { BlockCopies } from "./adapters/block-copies.ts";
+import { ContentCopies } from "./adapters/content-copies.ts";
 import type { SourceTrees } from "./adapters/container-trees.ts";
 import { RecordWriter } from "./adapters/record-writer.ts";
 import { closeRoots, openRoots, takeSnapshot, type LookOptions, type Snapshot } from "./adapters/snapshot.ts";
@@ -55,13 +56,15 @@ export async function shipAll(options: PassOptions): Promise<Pass> {
     }
     const writers = scanWriters(() => freezer.processes());
     const roots: TreeEntry[] = [];
-    const files = await send(options, async (writer, job, span) => {
+    const contents = new ContentCopies(options.jobs);
+    const files = await send(options, contents, async (writer, job, span) => {
       using copies = new BlockCopies();
       let entries = 0;
       for (const [index, { tree }] of trees.entries()) {
         const onEntry = noting(indexes[index], watch);
+        contents.beginTree(index);
         await writer.write({ type: "tree", index });
-        const pass = await sendFirstPass({ tree, writers, writer, copies, onEntry, signal: job.signal });
+        const pass = await sendFirstPass({ tree, writers, writer, copies, contents, onEntry, signal: job.signal });
         roots.push(pass.root);
         entries += pass.entries;
       }
@@ -94,7 +97,8 @@ export async function shipAgain(
   if ([...names.map((each) => each?.size ?? 0), ...files.map(({ length }) => length)].every((n) => n === 0))
     return undefined;
   const writers = scanWriters(() => options.freezer.processes());
-  const written = await send(options, async (writer, job) => {
+  const contents = new ContentCopies(options.jobs);
+  const written = await send(options, contents, async (writer, job) => {
     const { signal } = job;
     using copies = new BlockCopies();
     for (const [index, { tree }] of options.trees.entries()) {
@@ -102,12 +106,14 @@ export async function shipAgain(
       if (root === undefined) continue;
       const onEntry = noting(indexes[index], watch);
       const onGone = (entry: TreeEntry): void => indexes[index]?.forget(entry);
+      contents.beginTree(index);
       const common = { tree, index, root, writer, signal };
       await sendChangesPass({
         ...common,
         names: names[index] ?? new Map<TreeEntry, Set<string>>(),
         writers,
         copies,
+        contents,
         onEntry,
         onGone,
       });
@@ -209,7 +215,7 @@ function namesOf(index: TreeIndex, changes: Changes, others: readonly TreeEntry[
 
 /** Sends what the snapshots mark. */
 function sendMarked(options: PassOptions, snapshots: readonly Snapshot[]): Promise<number> {
-  return send(options, async (writer, job) => {
+  return send(options, undefined, async (writer, job) => {
     for (const [index, { tree }] of options.trees.entries()) {
       const snapshot = snapshots[index];
       if (snapshot?.root.send !== true) continue;
@@ -219,18 +225,28 @@ function sendMarked(options: PassOptions, snapshots: readonly Snapshot[]): Promi
   });
 }
 
-/** Runs a job that sends records of trees. */
+/** Runs a job that sends records of trees; of those by `contents` the destination may lack some in the end. */
 function send(
   { jobs, trees, priority, signal }: PassOptions,
+  contents: ContentCopies | undefined,
   work: (writer: RecordWriter, job: JobWork, span: Span) => Promise<void>,
 ): Promise<number> {
   const names = trees.map(({ name }) => name);
   return withSpan("send files", {}, (span) =>
-    jobs.run({ kind: "trees", trees: names }, priority, signal, async (job) => {
-      const writer = new RecordWriter(job);
-      await work(writer, job, span);
-      await writer.flush();
-    }),
+    jobs.run(
+      { kind: "trees", trees: names },
+      priority,
+      signal,
+      async (job) => {
+        const writer = new RecordWriter(job);
+        await work(writer, job, span);
+        await writer.flush();
+      },
+      (done) => {
+        contents?.noteMissing(done);
+        if (done.missing !== undefined) span.setAttribute("missing", done.missing.length);
+      },
+    ),
   );
 }
 

@@ -65,6 +65,7 @@ export const fakeResources = (): NodeResources => ({
   memoryAvailableBytes: 4096 * MiB,
   swapFreeBytes: 0,
   diskFreeBytes: 20_480 * MiB,
+  diskFreeInodes: 1_000_000,
   stateFreeBytes: 1024 * MiB,
   docker: {
     version: "28.5.1",
@@ -95,6 +96,7 @@ export const fakeProfile = (): ContainerProfile => ({
   bindMounts: [],
   writableLayerBytes: MiB,
   volumeBytes: MiB,
+  inodes: 100,
   imageBytes: 50 * MiB,
   imageLayers: [],
   repoDigests: [],

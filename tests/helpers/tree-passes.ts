@@ -69,6 +69,12 @@ export class TreePasses {
     for (const watch of this.#watches.splice(0)) watch.close();
   }
 
+  /** What the link is known to carry: where that is little, and frames wait for it, the source looks what it has sent before. */
+  noteLink(bytesPerSecond: number, isBusy = true): void {
+    this.#jobs.noteLink(bytesPerSecond);
+    Object.defineProperty(this.#jobs, "linkIsBusy", { value: isBusy, configurable: true });
+  }
+
   /** The first pass; with what it has sent, the second one. */
   async pass(previous?: SentTrees): Promise<Pass> {
     const done =

@@ -121,6 +121,17 @@ describe("a migration that cannot be done", () => {
     }
   });
 
+  it("refuses a destination that has room for all bytes and not for all files", async () => {
+    await b.exec(["mount", "-t", "tmpfs", "-o", "size=4g,nr_inodes=2000", "tmpfs", "/var/lib/docker"]);
+    try {
+      const error = await refusalOf({ container: "movable", from: "a", to: "b" });
+      expect(error.code).toBe("not-migratable");
+      expect(codesOf(error).join()).toMatch(/inodes/);
+    } finally {
+      await b.exec(["umount", "/var/lib/docker"]);
+    }
+  });
+
   it("refuses a destination without the runtime wrapper, and says what to do", async () => {
     await withRuntimes(false);
     try {

@@ -25,8 +25,11 @@ describe("a transfer under bad conditions", () => {
   });
 
   /** Starts a container with a file of random bytes in its volume. */
-  async function startWithFile(name: string, bytes: number): Promise<void> {
-    const script = `head -c ${bytes} /dev/urandom >/data/big; : >/data/ready; exec sleep infinity`;
+  const startWithFile = (name: string, bytes: number): Promise<void> =>
+    startWith(name, `head -c ${bytes} /dev/urandom >/data/big`);
+
+  async function startWith(name: string, make: string): Promise<void> {
+    const script = `${make}; : >/data/ready; exec sleep infinity`;
     await startContainer(a, name, ["sh", "-c", script], {
       HostConfig: { Mounts: [{ Type: "volume", Source: `${name}-data`, Target: "/data" }] },
     });
@@ -79,6 +82,24 @@ describe("a transfer under bad conditions", () => {
     }
     expect(await Promise.all([a, b].map(readNodeState))).toEqual(before);
     expect((await a.docker.getContainer("full").inspect()).State).toMatchObject({ Running: true, Paused: false });
+  });
+
+  it("rolls back when the destination runs out of inodes, and says that it is those", async () => {
+    await lab.loadWorkload(b);
+    await startWith("many", "i=0; while [ $i -lt 3000 ]; do : >/data/f$i; i=$((i+1)); done");
+    const before = await Promise.all([a, b].map(readNodeState));
+    await must(b, `mount -t tmpfs -o size=64m,nr_inodes=1000 tmpfs ${volumes}`);
+    try {
+      const { id } = await user.post({ container: "many", from: "a", to: "b" });
+      const { phase, error } = await user.waitForEnd(id);
+      expect(phase).toBe("aborted");
+      expect(error?.message).toMatch(/no inodes left for volume many-data: \/f\d+; remove files/);
+      expect(await must(b, `ls ${volumes}`)).toBe("");
+    } finally {
+      await must(b, `umount ${volumes}`);
+    }
+    expect(await Promise.all([a, b].map(readNodeState))).toEqual(before);
+    expect((await a.docker.getContainer("many").inspect()).State).toMatchObject({ Running: true, Paused: false });
   });
 
   it("moves a small container over 100 Mbit/s", async () => {

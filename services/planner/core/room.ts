@@ -10,6 +10,8 @@ export interface Needs {
   memoryBytes: number;
   /** Of each file system that files come to. */
   disks: readonly DiskNeed[];
+  /** Where Docker keeps its files, for the container's own files: of an image, how many it unpacks to is not known. */
+  diskInodes: number;
   /** In the state directory of either node. */
   stateBytes: number;
 }
@@ -28,7 +30,10 @@ export interface RoomInput extends NeedsInput {
 const MiB = 1024 * 1024;
 
 /** With a tenth and a little more to spare: a node filled to the brim fails in worse places than here. */
-const withMargin = (bytes: number, extra: number): number => Math.ceil(bytes * 1.1) + extra;
+const withMargin = (needed: number, extra: number): number => Math.ceil(needed * 1.1) + extra;
+
+/** A file system that does not count its inodes has enough. */
+const freeInodes = ({ diskFreeInodes = Infinity }: NodeResources): number => diskFreeInodes;
 
 export function needsOf(input: NeedsInput): Needs {
   const { profile, mode } = input;
@@ -37,6 +42,7 @@ export function needsOf(input: NeedsInput): Needs {
   return {
     memoryBytes: withMargin(profile.memoryBytes * copies, 64 * MiB),
     disks: findDiskNeeds(input),
+    diskInodes: withMargin(profile.inodes, 8192),
     stateBytes: withMargin(criuImageBytes(profile.processes) + profile.namelessBytes, 24 * MiB),
   };
 }
@@ -55,6 +61,12 @@ export function findNoRoom(input: RoomInput): Refusal[] {
     if (freeBytes >= neededBytes) continue;
     const message = `node ${to} has ${size(freeBytes)} of disk free at ${path}, and ${size(neededBytes)} are needed for ${parts.join(", ")}`;
     refusals.push({ code: "disk", message });
+  }
+  if (freeInodes(destination) < needs.diskInodes) {
+    const message =
+      `node ${to} has ${freeInodes(destination)} inodes free at ${destination.docker.rootDir}, and ${needs.diskInodes} are ` +
+      "needed for writable layer and volumes; remove files there, or use a file system with more inodes";
+    refusals.push({ code: "inodes", message });
   }
   for (const [name, node] of [
     [from, source],
@@ -84,25 +96,26 @@ export function findCrowding(
   const here = claims.filter(({ migration }) => migration.to === to);
   // Files come before the freeze, memory after it.
   const copying = here.filter(({ migration: { phase } }) => phase === "planning" || phase === "preparing");
-  const sum = (key: "memoryBytes" | "stateBytes"): number =>
-    here.reduce((total, claim) => total + (claim.needs?.[key] ?? 0), 0);
+  const sum = (of: readonly Claim[], key: "memoryBytes" | "stateBytes" | "diskInodes"): number =>
+    of.reduce((total, claim) => total + (claim.needs?.[key] ?? 0), 0);
   const sumOn = (fileSystem: string): number =>
     copying
       .flatMap((claim) => claim.needs?.disks ?? [])
       .reduce((total, disk) => total + (disk.fileSystem === fileSystem ? disk.neededBytes : 0), 0);
   const checks = [
-    ["memory", destination.memoryAvailableBytes, needs.memoryBytes, sum("memoryBytes")],
+    ["of memory", destination.memoryAvailableBytes, needs.memoryBytes, sum(here, "memoryBytes"), size],
     ...needs.disks.map(
       ({ path, freeBytes, neededBytes, fileSystem }) =>
-        [`disk at ${path}`, freeBytes, neededBytes, sumOn(fileSystem)] as const,
+        [`of disk at ${path}`, freeBytes, neededBytes, sumOn(fileSystem), size] as const,
     ),
-    ["room for CRIU images", destination.stateFreeBytes, needs.stateBytes, sum("stateBytes")],
+    ["inodes", freeInodes(destination), needs.diskInodes, sum(copying, "diskInodes"), String],
+    ["of room for CRIU images", destination.stateFreeBytes, needs.stateBytes, sum(here, "stateBytes"), size],
   ] as const;
-  for (const [what, free, own, others] of checks) {
+  for (const [what, free, own, others, text] of checks) {
     if (others === 0 || free >= own + others) continue;
     const message =
-      `node ${to} has ${size(free)} of ${what} free, of which migrations under way may need ${size(others)}, and ` +
-      `${size(own)} are needed; try again when they have ended`;
+      `node ${to} has ${text(free)} ${what} free, of which migrations under way may need ${text(others)}, and ` +
+      `${text(own)} are needed; try again when they have ended`;
     return { code: "node-full", message };
   }
   return undefined;

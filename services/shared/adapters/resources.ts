@@ -25,12 +25,12 @@ export function createResourceProbe(deps: ResourceProbeDeps): () => Promise<Node
       throw dockerError(error, "reading the node's Docker");
     });
     versions ??= readVersions();
-    const [cpu, memory, pressureSomeAvg10, diskFreeBytes, stateFreeBytes, linkMbitPerSecond] = await Promise.all([
+    const [cpu, memory, pressureSomeAvg10, disk, state, linkMbitPerSecond] = await Promise.all([
       readCpu(),
       readMemory(),
       readPressure(),
       freeForDocker(info),
-      freeBytes(deps.stateDir),
+      freeAt(deps.stateDir),
       fastestLink(),
     ]);
     const runtimes = Object.keys(info.Runtimes ?? {});
@@ -43,8 +43,9 @@ export function createResourceProbe(deps: ResourceProbeDeps): () => Promise<Node
       pressureSomeAvg10,
       ...memory,
       memoryBytesPerSecond,
-      diskFreeBytes,
-      stateFreeBytes,
+      diskFreeBytes: disk.bytes,
+      ...(disk.inodes !== undefined && { diskFreeInodes: disk.inodes }),
+      stateFreeBytes: state.bytes,
       ...(linkMbitPerSecond !== undefined && { linkMbitPerSecond }),
       docker: {
         version: info.ServerVersion,
@@ -62,9 +63,13 @@ export function createResourceProbe(deps: ResourceProbeDeps): () => Promise<Node
 }
 
 /** Volumes and logs are Docker's; layers may be containerd's, on a file system of their own. */
-async function freeForDocker(info: DockerInfo): Promise<number> {
-  const free = await freeBytes(info.DockerRootDir);
-  return hasContainerdStore(info) ? Math.min(free, (await freeBytes(containerdRootDir)) || free) : free;
+async function freeForDocker(info: DockerInfo): Promise<Free> {
+  const free = await freeAt(info.DockerRootDir);
+  if (!hasContainerdStore(info)) return free;
+  const other = await freeAt(containerdRootDir);
+  if (other.bytes === 0) return free;
+  const inodes = [free.inodes, other.inodes].filter((each) => each !== undefined);
+  return { bytes: Math.min(free.bytes, other.bytes), inodes: inodes.length > 0 ? Math.min(...inodes) : undefined };
 }
 
 async function readVersions(): Promise<{ criuVersion?: string; runcVersion?: string }> {
@@ -134,12 +139,18 @@ async function countMigrations(stateDir: string): Promise<number> {
   return names.length;
 }
 
-async function freeBytes(path: string): Promise<number> {
+interface Free {
+  bytes: number;
+  /** Undefined where they are not counted, as on btrfs. */
+  inodes: number | undefined;
+}
+
+async function freeAt(path: string): Promise<Free> {
   try {
-    const { bavail, bsize } = await statfs(path);
-    return bavail * bsize;
+    const { bavail, bsize, files, ffree } = await statfs(path);
+    return { bytes: bavail * bsize, inodes: files > 0 ? ffree : undefined };
   } catch {
-    return 0; // Not there yet: no room is the safe answer.
+    return { bytes: 0, inodes: undefined }; // Not there yet: no room is the safe answer.
   }
 }
 

@@ -98,6 +98,8 @@ export const nodeResourcesSchema = z
     swapFreeBytes: countSchema.default(0),
     /** Free bytes where Docker keeps layers and volumes. */
     diskFreeBytes: countSchema,
+    /** Inodes that are free there; absent where the file system does not count them. */
+    diskFreeInodes: countSchema.optional(),
     /** Free bytes under the state directory, which holds CRIU images. */
     stateFreeBytes: countSchema,
     /** Fastest interface that is up, from /sys/class/net/…/speed; absent for virtual links. */

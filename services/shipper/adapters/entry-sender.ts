@@ -17,9 +17,10 @@ import { joinPath } from "../core/tree-index.ts";
 import type { BlockCopies } from "./block-copies.ts";
 import { makeTags, tagsAnew } from "./block-tags.ts";
 import { CachedReader } from "./cached-read.ts";
+import type { ContentCopies } from "./content-copies.ts";
 import { hostAttributes, type Extended } from "./entry-attributes.ts";
-import { isAllData, sendChanges, sendContent } from "./file-content.ts";
-import type { RecordWriter } from "./record-writer.ts";
+import { isAllData, sendChanges, sendContent, type BlockNotes } from "./file-content.ts";
+import type { RecordWriter, WholeJudge } from "./record-writer.ts";
 import { kindOf, type SourceTree } from "./snapshot.ts";
 
 export interface EntrySenderOptions {
@@ -29,6 +30,8 @@ export interface EntrySenderOptions {
   exact: boolean;
   /** What blocks may be copied from. */
   copies?: BlockCopies;
+  /** The same of small files as a whole. */
+  contents?: ContentCopies;
   signal: AbortSignal;
 }
 
@@ -124,17 +127,19 @@ export class EntrySender {
   }
 
   /** Sends a small file of one name in one record; undefined when that is done. It is the caller's to close. */
-  small({ fd, stat, place }: OpenedFile): Promise<void> | undefined {
-    const { writer } = this.#options;
-    if (writer.writeSmallFile(fd, place.name, stat, stat.size)) return undefined;
+  small({ fd, stat, entry, place }: OpenedFile): Promise<void> | undefined {
+    const { writer, contents } = this.#options;
+    const judge: WholeJudge | undefined =
+      contents?.isWorthwhile(stat.size) === true ? (bytes) => contents.find(bytes, entry) : undefined;
+    if (writer.writeSmallFile(fd, place.name, stat, stat.size, judge)) return undefined;
     return writer.makeRoom(place.name, stat.size).then(() => {
-      writer.writeSmallFile(fd, place.name, stat, stat.size);
+      writer.writeSmallFile(fd, place.name, stat, stat.size, judge);
     });
   }
 
   /** Sends any file. */
   async file({ fd, stat, names, entry, place }: OpenedFile): Promise<void> {
-    const { writer, exact, copies, signal } = this.#options;
+    const { writer, exact, copies, contents, signal } = this.#options;
     const { name } = place;
     if (this.#layer && stat.size === 0 && names.some((each) => each.toString() === "trusted.overlay.whiteout")) {
       await writer.write({ type: "remove", name });
@@ -144,11 +149,15 @@ export class EntrySender {
     const before = exact ? entry.tags : undefined;
     const type = before === undefined ? "file" : "patch";
     const tags = exact || entry.certain ? undefined : makeTags(stat.size);
-    const origin = copies?.add(entry, [...place.directories, name], stat.size);
+    const isWhole = before === undefined && contents?.isWorthwhile(stat.size) === true;
+    const origin = isWhole ? undefined : copies?.add(entry, [...place.directories, name], stat.size);
+    const notes: BlockNotes = isWhole
+      ? { tags, whole: (bytes) => contents.find(bytes, entry) }
+      : { tags, copies, origin };
     await writer.write({ type, name, attributes: stat, size: stat.size });
     await this.#begun(place, async () => {
       await this.#sendExtended(this.#valuesOf(fd, names));
-      if (before === undefined) await sendContent({ fd, stat, writer, signal }, { tags, copies, origin });
+      if (before === undefined) await sendContent({ fd, stat, writer, signal }, notes);
       else await sendChanges({ fd, stat, writer, signal }, { sent: before, reader: this.#readerOfAll() });
       await writer.write({ type: "fileEnd" });
     });

@@ -9,7 +9,7 @@ import type { BlockCopies } from "./block-copies.ts";
 import { mostBlockBytes, noteBlocks, wasSent } from "./block-tags.ts";
 import { breathe } from "./breathe.ts";
 import type { CachedReader } from "./cached-read.ts";
-import type { Judge, RecordWriter } from "./record-writer.ts";
+import type { Judge, RecordWriter, WholeJudge } from "./record-writer.ts";
 
 interface OpenContent {
   fd: number;
@@ -32,18 +32,22 @@ export interface BlockNotes {
   /** Of the pass: what blocks may be copied from, and this file, if others may be copied from it. */
   copies?: BlockCopies | undefined;
   origin?: SentFile | undefined;
+  /** Of the job: is asked about all that is in the file at once, where it has no holes. */
+  whole?: WholeJudge;
 }
 
 /** Sends all of it, but what was sent before in the same pass only by where that is. */
-export async function sendContent(options: ContentOptions, { tags, copies, origin }: BlockNotes): Promise<void> {
+export async function sendContent(options: ContentOptions, { tags, copies, origin, whole }: BlockNotes): Promise<void> {
+  const { fd, stat, writer, signal } = options;
   if (origin !== undefined) await options.writer.write({ type: "origin", number: origin.number });
   const judge: Judge = (block, offset, isZero) => {
     if (tags !== undefined) noteBlocks(tags, block, offset);
+    if (whole !== undefined) return isZero || block.length !== stat.size ? undefined : whole(block);
     const found = isZero ? undefined : copies?.find(block, origin, offset);
     return found?.then((original) => original && { type: "copy", offset, length: block.length, ...original });
   };
-  const judging = tags !== undefined || copies !== undefined ? judge : undefined;
-  const { fd, writer, signal } = options;
+  const judging = tags !== undefined || copies !== undefined || whole !== undefined ? judge : undefined;
+  const judgeAll = tags !== undefined || whole !== undefined;
   for (const { from, to } of dataOf(options)) {
     for (let at = from; at < to;) {
       signal.throwIfAborted();
@@ -51,7 +55,7 @@ export async function sendContent(options: ContentOptions, { tags, copies, origi
       const beyond = judging === undefined ? 0 : at % mostBlockBytes;
       const end = Math.min(to, beyond === 0 ? at + rangeBytes : at + mostBlockBytes - beyond);
       // It has become shorter: there is no more of it.
-      if ((await writer.writeFileRange(fd, at, end - at, judging, tags !== undefined)) < end - at) return;
+      if ((await writer.writeFileRange(fd, at, end - at, judging, judgeAll)) < end - at) return;
       at = end;
     }
   }

@@ -42,6 +42,11 @@ export class FrameCompressor {
     this.#choice.noteMeasured(bytesPerSecond / 1_000);
   }
 
+  /** Whether small files of so many bytes wait for the link rather than for processors. */
+  linkHoldsUp(bytes: number): boolean {
+    return this.#choice.linkHoldsUp(bytes);
+  }
+
   /** So much has crossed the link; `waiting`: frames wait for it just now. */
   noteApplied(carried: Carried, waiting: boolean): void {
     this.#meter.note(carried, waiting, performance.now());

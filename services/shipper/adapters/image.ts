@@ -10,6 +10,7 @@ import { LayerFilter } from "../core/layer-filter.ts";
 import type { JobWork } from "../file-jobs.ts";
 import { askDocker } from "./ask-docker.ts";
 import { FrameFiller } from "./frame-filler.ts";
+import { noRoom } from "../core/no-room.ts";
 import { RoomGuard } from "./room-guard.ts";
 
 /** Sends an image of this node, without the layers of these digests. Throws `not-found`, `upstream`. */
@@ -79,11 +80,8 @@ export class ImageLoad {
 
   /** Takes bytes; waits while Docker is busy. */
   async write(bytes: Buffer): Promise<void> {
-    if (!(await this.#room).hasRoomAfter(bytes.length))
-      throw new DmigrateError(
-        "transfer-failed",
-        `no room left for image ${this.#imageRef}; make room and migrate again`,
-      );
+    const shortage = (await this.#room).shortageAfter(bytes.length);
+    if (shortage !== undefined) throw noRoom(`image ${this.#imageRef}`, shortage);
     const taken = await new Promise<boolean>((resolve) => {
       this.#body.write(bytes, (error) => resolve(error === null || error === undefined));
     });

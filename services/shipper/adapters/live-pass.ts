@@ -17,6 +17,7 @@ import { DmigrateError, hasErrno, messageOf } from "../../shared/errors.ts";
 import type { TreeEntry } from "../core/tree-diff.ts";
 import type { BlockCopies } from "./block-copies.ts";
 import { breathe } from "./breathe.ts";
+import type { ContentCopies } from "./content-copies.ts";
 import { EntrySender, isSmall, type OpenedFile, type Place } from "./entry-sender.ts";
 import type { RecordWriter } from "./record-writer.ts";
 import {
@@ -37,6 +38,7 @@ export interface LivePassOptions extends Omit<LookOptions, "exact"> {
   writer: RecordWriter;
   /** Of the job: blocks are copied from its earlier trees too. */
   copies: BlockCopies;
+  contents: ContentCopies;
   /** Called with each entry as soon as it was looked at, `mergedFd` being that of a directory of a layer. */
   onEntry: (entry: TreeEntry, mergedFd: number | undefined) => void;
 }
@@ -79,11 +81,11 @@ export class LivePass {
   readonly #layer: boolean;
 
   constructor(options: LivePassOptions, source: SourceRoot, look: TreeLook) {
-    const { tree, writer, copies, signal } = options;
+    const { tree, writer, copies, contents, signal } = options;
     this.#options = options;
     this.#source = source;
     this.look = look;
-    this.sender = new EntrySender({ tree, writer, exact: false, copies, signal });
+    this.sender = new EntrySender({ tree, writer, exact: false, copies, contents, signal });
     this.#layer = tree.mergedPath !== undefined;
   }
 
@@ -226,7 +228,9 @@ export class LivePass {
     const before = directory.children?.size;
     adopt(directory, name.toString("latin1"), entry);
     // A name that comes a second time in a listing replaces at the destination what the first one has brought.
-    if (directory.children?.size === before) this.#options.copies.forget();
+    if (directory.children?.size !== before) return;
+    this.#options.copies.forget();
+    this.#options.contents.forget();
   }
 
   /** Throws errors that say more than that the entry has changed. */

@@ -19,11 +19,14 @@ import type { JobWork } from "../file-jobs.ts";
 /** Reads below this are done at once: handing them to a thread costs more than they do. */
 const smallReadBytes = 64 * 1024;
 const framesAtOnce = 4;
+const fileEnd = { type: "fileEnd" } as const;
 /** Where a frame's only chunk has its bytes. */
 const blockAt = jobHeaderBytes + chunkHeaderBytes;
 
 /** What becomes of a block of a file, if it is not simply sent: a record goes in its place. */
 type Verdict = TreeRecord | undefined;
+/** Is asked about all that is in a small file: what goes instead of it. It must not be longer. */
+export type WholeJudge = (bytes: Buffer) => TreeRecord | undefined;
 /** Is asked about each; the block stays the writer's. */
 export type Judge = (block: Buffer, offset: number, isZero: boolean) => Verdict | Promise<Verdict>;
 
@@ -61,11 +64,17 @@ export class RecordWriter {
    * Sends a file that has no holes and no attributes of its own in one record, at once; false when the frame has no room
    * for it. One that has become shorter than `size` is sent so.
    */
-  writeSmallFile(fd: number, name: Buffer, attributes: Attributes, size: number): boolean {
+  writeSmallFile(fd: number, name: Buffer, attributes: Attributes, size: number, judge?: WholeJudge): boolean {
     const frame = this.#frame;
     if (frame === undefined || !this.hasRoom(smallHeadBytes(name.length) + size)) return false;
     const dataAt = writeSmallHead(frame, this.#end, name, attributes, size);
     const bytes = size === 0 ? 0 : readTo(fd, this.#address + dataAt, size, 0);
+    const verdict = judge?.(frame.subarray(dataAt, dataAt + bytes));
+    if (verdict !== undefined) {
+      for (const record of [{ type: "file", name, attributes, size: bytes } as const, verdict, fileEnd])
+        this.#end = writeRecord(frame, this.#end, record);
+      return true;
+    }
     if (bytes < size) writeSmallHead(frame, this.#end, name, attributes, bytes);
     this.#end = dataAt + bytes;
     return true;

@@ -5,6 +5,7 @@
 import { statfsSync } from "node:fs";
 import { constants, open, type FileHandle } from "node:fs/promises";
 import { punchHole } from "../../shared/adapters/linux.ts";
+import { asNoRoom } from "../core/no-room.ts";
 import { RoomGuard } from "./room-guard.ts";
 
 /** Of a file without a name; Node has no constant for it. */
@@ -46,13 +47,20 @@ export class Spool {
     }
   }
 
-  /** False, with nothing kept, where there is no room for it. One at a time. */
+  /** False, with nothing kept, where there is no room for it, or the file system or a quota says so. One at a time. */
   async add(frame: Buffer): Promise<boolean> {
-    if (frame.length > this.#budget.bytes || !this.#room.hasRoomAfter(frame.length)) return false;
+    if (frame.length > this.#budget.bytes || this.#room.shortageAfter(frame.length) !== undefined) return false;
     this.#budget.bytes -= frame.length;
-    for (let at = 0; at < frame.length;) {
-      const { bytesWritten } = await this.#file.write(frame, at, frame.length - at, this.#end + at);
-      at += bytesWritten;
+    try {
+      for (let at = 0; at < frame.length;) {
+        const { bytesWritten } = await this.#file.write(frame, at, frame.length - at, this.#end + at);
+        at += bytesWritten;
+      }
+    } catch (error) {
+      // What was written of it lies beyond the end.
+      if (asNoRoom(error, "what comes ahead") === undefined) throw error;
+      this.#budget.bytes += frame.length;
+      return false;
     }
     this.#lengths.push(frame.length);
     this.#end += frame.length;

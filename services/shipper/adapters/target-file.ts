@@ -15,7 +15,7 @@ import type { Attributes } from "../../shared/core/frames/attributes.ts";
 import { zeroBlock } from "../core/zero-block.ts";
 import { dropUnwanted, setAll, type Extended } from "./entry-attributes.ts";
 import { FileWrites } from "./file-writes.ts";
-import type { OriginPart, Origins } from "./origins.ts";
+import type { OriginPart, Origins, WholeFile } from "./origins.ts";
 import { kindOf } from "./snapshot.ts";
 import type { TargetTree } from "./target-tree.ts";
 
@@ -95,6 +95,21 @@ export class TargetFile {
     this.#reach(offset, part.length);
     this.#copying = this.#copy(offset, part, origins);
     return this.#copying;
+  }
+
+  /** All that another file of the job has. One that is not there as the source means it leaves a hole, and the source is told. */
+  same(whole: WholeFile, { origins }: TargetTree): Promise<void> {
+    if (this.#existed) throw new FrameError("a patch that is the same as another file");
+    this.#reach(0, whole.length);
+    this.#copying = this.#same(whole, origins);
+    return this.#copying;
+  }
+
+  async #same(whole: WholeFile, origins: Origins): Promise<void> {
+    await this.writing;
+    const bytes = await origins.readWhole(whole);
+    if (bytes === undefined) this.#end = 0;
+    else writeFrom(this.#fd, addressOf(bytes), bytes.length, 0);
   }
 
   async #copy(offset: number, part: OriginPart, origins: Origins): Promise<void> {

@@ -9,6 +9,7 @@ import type { NotedLog } from "../../shared/adapters/container-log.ts";
 import { FrameError } from "../../shared/core/frames/frame.ts";
 import type { JobSpec } from "../../shared/core/frames/job-message.ts";
 import { DmigrateError } from "../../shared/errors.ts";
+import { asNoRoom } from "../core/no-room.ts";
 import type { JobSink } from "../receive-jobs.ts";
 import { readFrom } from "./log-content.ts";
 import { LogPasses } from "./log-passes.ts";
@@ -262,6 +263,10 @@ function noticeOf(bytes: number): Buffer {
 }
 
 async function writeAll(handle: FileHandle, bytes: Buffer, position: number): Promise<void> {
-  for (let done = 0; done < bytes.length;)
-    done += (await handle.write(bytes, done, bytes.length - done, position + done)).bytesWritten;
+  try {
+    for (let done = 0; done < bytes.length;)
+      done += (await handle.write(bytes, done, bytes.length - done, position + done)).bytesWritten;
+  } catch (error) {
+    throw asNoRoom(error, "the container's log") ?? error;
+  }
 }

@@ -97,6 +97,7 @@ export class TreeWriter {
     if (record.type === "zeros") return this.#openFile().zeros(record.offset, record.length);
     if (record.type === "hole") return this.#openFile().hole(record.offset, record.length);
     if (record.type === "copy") return this.#openFile().copy(record.offset, record, this.#tree);
+    if (record.type === "same") return this.#openFile().same(record, this.#tree);
     if (record.type === "origin") {
       const file = this.#openFile();
       file.noteOrigin(record.number, this.#tree, [...this.#path(), file.name]);

@@ -1,11 +1,12 @@
 /** A job of trees on the destination: routes each tree's records to where that tree belongs here. */
 import { statfsSync } from "node:fs";
 import { close, descriptorPath, openTrustedDirectory } from "../../shared/adapters/linux.ts";
-import type { TreeName } from "../../shared/core/frames/job-message.ts";
+import type { JobDone, TreeName } from "../../shared/core/frames/job-message.ts";
 import { FrameError } from "../../shared/core/frames/frame.ts";
 import { noSmallFile } from "../../shared/core/frames/small-file.ts";
 import { RecordReader, type TreeRecord } from "../../shared/core/frames/tree-record.ts";
-import { DmigrateError, hasErrno, messageOf } from "../../shared/errors.ts";
+import { DmigrateError, messageOf } from "../../shared/errors.ts";
+import { asNoRoom, noRoom } from "../core/no-room.ts";
 import { breathe } from "./breathe.ts";
 import { LayerLeftovers } from "./layer-leftovers.ts";
 import { Origins } from "./origins.ts";
@@ -74,10 +75,11 @@ export class TreesJob {
     }
   }
 
-  async finish(): Promise<{ files: number }> {
+  async finish(): Promise<JobDone> {
     await this.#end();
     this.#origins.close();
-    return { files: this.#files };
+    const missing = [...this.#origins.missing];
+    return { files: this.#files, ...(missing.length > 0 && { missing }) };
   }
 
   /** Closes what is open; what was written stays. */
@@ -103,6 +105,7 @@ export class TreesJob {
     const place = await this.#find(name);
     if (this.#aborted) throw new DmigrateError("cancelled", "the job was ended");
     const rootFd = openTrustedDirectory(place.path);
+    this.#origins.noteTree(index, place.path);
     let leftovers: LayerLeftovers | undefined;
     try {
       if (place.layer !== undefined && statfsSync(descriptorPath(rootFd)).type !== overlayMagic)
@@ -161,23 +164,23 @@ export class TreesJob {
     await this.#close();
   }
 
-  #explain(error: unknown, { place, writer }: OpenTree): unknown {
+  #explain(error: unknown, { place, writer, room }: OpenTree): unknown {
     if (error instanceof DmigrateError || error instanceof FrameError) return error;
     const where = `${place.label}: ${writer.where()}`;
-    if (hasErrno(error, "ENOSPC", "EDQUOT")) return noRoom(where, error);
-    return new DmigrateError("transfer-failed", `${where} could not be written: ${messageOf(error)}`, { cause: error });
+    return (
+      asNoRoom(error, where, () => room.shortageNow()) ??
+      new DmigrateError("transfer-failed", `${where} could not be written: ${messageOf(error)}`, { cause: error })
+    );
   }
 
   #claimRoom({ room, place, writer }: OpenTree, bytes: number, entries: number): void {
-    if (!room.hasRoomAfter(bytes, entries)) throw noRoom(`${place.label}: ${writer.where()}`);
+    const shortage = room.shortageAfter(bytes, entries);
+    if (shortage !== undefined) throw noRoom(`${place.label}: ${writer.where()}`, shortage);
   }
 }
-
-const noRoom = (where: string, cause?: unknown): DmigrateError =>
-  new DmigrateError("transfer-failed", `no room left for ${where}; make room and migrate again`, { cause });
 
 /** What a record makes of the disk: a few bytes may stand for many. */
 function bytesOf(record: TreeRecord): number {
   if (record.type === "chunk") return record.bytes.length;
-  return record.type === "zeros" || record.type === "copy" ? record.length : 0;
+  return record.type === "zeros" || record.type === "copy" || record.type === "same" ? record.length : 0;
 }

@@ -6,7 +6,7 @@ import { fakeProfile, fakeResources } from "../../helpers/fake-world.ts";
 const GiB = 1 << 30;
 const destination = { ...fakeResources(), memoryAvailableBytes: 10 * GiB, diskFreeBytes: 10 * GiB };
 
-const needs = (some: Partial<Needs>): Needs => ({ memoryBytes: 0, disks: [], stateBytes: 0, ...some });
+const needs = (some: Partial<Needs>): Needs => ({ memoryBytes: 0, disks: [], diskInodes: 0, stateBytes: 0, ...some });
 const disk = (neededBytes: number, fileSystem = "1"): Partial<Needs> => ({
   disks: [{ fileSystem, path: `/on/${fileSystem}`, freeBytes: 10 * GiB, neededBytes, parts: [] }],
 });
@@ -26,6 +26,16 @@ test("two that fit each by itself do not fit both at once", () => {
   expect(crowding([claim("preparing", disk(six))], disk(4 * GiB))).toBeUndefined();
   expect(crowding([claim("preparing", disk(six, "2"))], disk(six))).toBeUndefined();
   expect(crowding([claim("draining", { memoryBytes: six })], { memoryBytes: six })).toContain("of memory free");
+});
+
+test("inodes are counted as room is, where the file system counts them", () => {
+  const most = { diskInodes: 600_000 };
+  expect(crowding([claim("preparing", most)], most)).toContain("node b has 1000000 inodes free");
+  expect(crowding([claim("draining", most)], most)).toBeUndefined();
+  const { diskFreeInodes, ...uncounted } = destination;
+  expect(diskFreeInodes).toBe(1_000_000);
+  const input = { to: "b", destination: uncounted, needs: needs(most) };
+  expect(findCrowding([claim("preparing", most)], input)).toBeUndefined();
 });
 
 test("files that have come, other nodes and migrations of which nothing is known claim nothing", () => {

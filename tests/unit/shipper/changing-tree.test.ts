@@ -13,6 +13,7 @@ import { sendTree } from "../../../services/shipper/adapters/tree-sender.ts";
 import type { Writers } from "../../../services/shipper/adapters/writers.ts";
 import { makeFullFrame } from "../../../services/shipper/core/frame-pool.ts";
 import { BlockCopies } from "../../../services/shipper/adapters/block-copies.ts";
+import { ContentCopies } from "../../../services/shipper/adapters/content-copies.ts";
 import { markChanges, type TreeEntry } from "../../../services/shipper/core/tree-diff.ts";
 
 const { signal } = new AbortController();
@@ -103,11 +104,13 @@ describe("a tree that changes during the first pass", () => {
       change(victim);
     };
     using copies = new BlockCopies();
+    const contents = new ContentCopies({ linkHoldsUp: () => false, linkIsBusy: false });
     const { root } = await sendFirstPass({
       tree: tree(),
       writers: writers(),
       writer,
       copies,
+      contents,
       onEntry,
       signal,
     });
@@ -168,8 +171,11 @@ test("a tree of more entries than there is memory for is refused, and says so", 
   const refusal = { code: "not-migratable", message: expect.stringContaining("more than 20 files") as string };
   await expect(takeSnapshot({ ...options, exact: true })).rejects.toMatchObject(refusal);
   using copies = new BlockCopies();
+  const contents = new ContentCopies({ linkHoldsUp: () => false, linkIsBusy: false });
   const { writer } = recorder();
-  await expect(sendFirstPass({ ...options, writer, copies, onEntry: () => undefined })).rejects.toMatchObject(refusal);
+  await expect(sendFirstPass({ ...options, writer, copies, contents, onEntry: () => undefined })).rejects.toMatchObject(
+    refusal,
+  );
   await expect(takeSnapshot({ ...options, exact: true, maxEntries: 21 })).resolves.toMatchObject({ entries: 21 });
 });
 
@@ -186,7 +192,8 @@ describe("a block that was sent before", () => {
       if (seen.length === 2) change(seen[0] ?? "");
     };
     using copies = new BlockCopies();
-    await sendFirstPass({ tree: tree(), writers: writers(), writer, copies, onEntry, signal });
+    const contents = new ContentCopies({ linkHoldsUp: () => false, linkIsBusy: false });
+    await sendFirstPass({ tree: tree(), writers: writers(), writer, copies, contents, onEntry, signal });
     return (await sent()).length;
   }
   const once = 300_000;

@@ -11,6 +11,45 @@ const zstd = (megabytesPerSecond: number, ratio: number) => ({
   ms: 1000,
 });
 
+describe("small files wait for the link", () => {
+  const rates = (megabytesPerSecond: number): CompressionChoice => {
+    const choice = new CompressionChoice(false);
+    choice.noteMeasured(megabytesPerSecond * 1_000);
+    return choice;
+  };
+  const least = (choice: CompressionChoice): number => {
+    let bytes = 1;
+    while (bytes <= 131_072 && !choice.linkHoldsUp(bytes)) bytes++;
+    return bytes;
+  };
+
+  test("of no size, while the link's speed is not known, or where it is fast", () => {
+    expect(new CompressionChoice(true).linkHoldsUp(131_072)).toBe(false);
+    for (const fast of [129, 400, 2_000]) expect(rates(fast).linkHoldsUp(131_072)).toBe(false);
+  });
+
+  test("the larger ones, the faster the link is", () => {
+    expect([1, 12.5, 119, 128].map((rate) => least(rates(rate)))).toEqual([30, 375, 3_570, 3_840]);
+  });
+
+  test("the less, the more compression helps", () => {
+    const choice = rates(12.5);
+    choice.noteCompressed(zstd(400, 0.25));
+    expect(least(choice)).toBe(1_500);
+    choice.noteMeasured(119_000);
+    // As many as a link of 476 MB/s would carry: what zstd does is no part of that.
+    choice.noteCompressed(zstd(4_000, 0.25));
+    expect(choice.linkHoldsUp(131_072)).toBe(false);
+  });
+
+  test("not where it was found that processors are what everything waits for", () => {
+    const choice = rates(12.5);
+    choice.noteCompressed(zstd(400, 0.3));
+    choice.noteLink(3 * MB, 1000, true, 13 * MB);
+    expect(choice.linkHoldsUp(131_072)).toBe(false);
+  });
+});
+
 describe("compression", () => {
   test.each([true, false])("is as planned (%s) until something was measured", (planned) => {
     expect(new CompressionChoice(planned).next(true)).toBe(planned);

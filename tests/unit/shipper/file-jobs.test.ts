@@ -15,7 +15,7 @@ import {
 } from "../../../services/shared/core/frames/job-message.ts";
 import type { FramedLink, FrameHandler } from "../../../services/shared/link/framed.ts";
 import { createLog } from "../../../services/shared/log.ts";
-import { FileJobs } from "../../../services/shipper/file-jobs.ts";
+import { FileJobs, type JobWork } from "../../../services/shipper/file-jobs.ts";
 import { ReceiveJobs, type JobSink } from "../../../services/shipper/receive-jobs.ts";
 
 const { signal } = new AbortController();
@@ -268,6 +268,23 @@ describe("a job", () => {
     for (let i = 0; i < 20; i++) await turn();
     expect(aborted).toBe(1);
   });
+});
+
+test("a job's end tells which files the destination lacks", async () => {
+  const { jobs, connect } = ends(() => ({
+    write: () => Promise.resolve(),
+    finish: () => Promise.resolve({ files: 3, missing: [0, 7] }),
+    abort: () => Promise.resolve(),
+  }));
+  connect();
+  const told: unknown[] = [];
+  const send = ({ send }: JobWork): Promise<void> => send(frameOfBytes(Buffer.from("x")));
+  expect(await jobs.run(spec, 1, signal, send, (done) => told.push(done))).toBe(3);
+  expect(told).toEqual([{ files: 3, missing: [0, 7] }]);
+  const refuse = (): void => {
+    throw new Error("never sent");
+  };
+  await expect(jobs.run(spec, 1, signal, send, refuse)).rejects.toThrow("never sent");
 });
 
 describe("a peer that knows the secret", () => {

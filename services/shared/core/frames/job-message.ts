@@ -22,6 +22,8 @@ export const maxUnappliedBytes = 8 * 1024 * 1024;
 /** Files of one job that others may be copied from: what a receiver must be ready to remember. */
 export const maxOrigins = 65_536;
 export const maxOriginPathBytes = 16 * 1024 * 1024;
+/** Files of one job that the destination may say it could not make of others: beyond that it fails the job. */
+export const maxMissing = 4_096;
 /** Most bytes of a probe. */
 export const maxProbeBytes = 32 * 1024 * 1024;
 export const jobDataFlags = { zstd: 1 } as const;
@@ -87,7 +89,13 @@ const jobSchema = z.discriminatedUnion("kind", [
 ]);
 export type JobSpec = z.infer<typeof jobSchema>;
 
-const doneSchema = z.strictObject({ files: z.int().min(0) });
+const doneSchema = z.strictObject({
+  /** Written. */
+  files: z.int().min(0),
+  /** Files without their contents: which `same` records of the job, counted from 0, were not the same as anything that is there. */
+  missing: z.array(z.int().min(0)).max(maxMissing).optional(),
+});
+export type JobDone = z.infer<typeof doneSchema>;
 const failedSchema = z.strictObject({ message: z.string().max(2_000) });
 
 /** Most frames that may have arrived before one that is missing. */
@@ -127,8 +135,8 @@ export function encodeJob(job: JobSpec): Buffer {
   return frame;
 }
 export const decodeJob = (payload: Buffer): JobSpec => decode(jobSchema, payload, "a job");
-export const encodeDone = (done: z.infer<typeof doneSchema>): Buffer => encode(done);
-export const decodeDone = (payload: Buffer): z.infer<typeof doneSchema> => decode(doneSchema, payload, "a job's end");
+export const encodeDone = (done: JobDone): Buffer => encode(done);
+export const decodeDone = (payload: Buffer): JobDone => decode(doneSchema, payload, "a job's end");
 export const encodeFailed = (message: string): Buffer => encode({ message: message.slice(0, 2_000) });
 export const decodeFailed = (payload: Buffer): z.infer<typeof failedSchema> =>
   decode(failedSchema, payload, "a job's failure");

@@ -13,6 +13,8 @@
  *     zeros        u64 offset, u32 length             a chunk of zeros, which are data and not a hole
  *     origin       u32 number                         of the file under way: parts of it may be copied from here on
  *     copy         u64 offset, u32 length, u32 number, u64 from    a chunk that is the same as one of a numbered file
+ *     same         u32 length, SHA-256, u16 tree, path   all that is in the file under way: what a file has that was sent before
+ *                                                     in this job, by its tree's index and its path from that tree's root
  *     fileEnd      -
  *     small        u32 length, attributes, name, NUL, bytes   a whole file: no holes, no attributes of its own
  *     symlink      attributes, name, target
@@ -38,6 +40,7 @@ export type TreeRecord =
   | { type: "chunk"; offset: number; bytes: Buffer }
   | { type: "origin"; number: number }
   | { type: "copy"; offset: number; length: number; number: number; from: number }
+  | { type: "same"; length: number; hash: Buffer; tree: number; path: Buffer }
   | { type: "fileEnd" }
   | { type: "symlink"; name: Buffer; attributes: Attributes; target: Buffer }
   | { type: "node"; name: Buffer; attributes: Attributes; major: number; minor: number }
@@ -63,6 +66,7 @@ const typeNumbers = {
   // 15: small-file.ts
   origin: 16,
   copy: 17,
+  same: 18,
 } as const;
 const typeNames = new Map(
   Object.entries(typeNumbers).map(([name, number]) => [number as number, name as TreeRecord["type"]]),
@@ -72,6 +76,9 @@ const typeNames = new Map(
 const directoryFlags = { fresh: 1, prune: 2 } as const;
 /** What stands before a chunk's bytes. */
 export const chunkHeaderBytes = 13;
+/** What may be in a file that another is the same as. */
+export const maxSameBytes = 128 * 1024;
+const hashBytes = 32;
 const maxPathBytes = 4096;
 const maxValueBytes = 65_536;
 
@@ -96,6 +103,8 @@ export function recordBytes(record: TreeRecord): number {
       return 5;
     case "copy":
       return 25;
+    case "same":
+      return 7 + hashBytes + 2 + record.path.length;
     case "chunk":
       return chunkHeaderBytes + record.bytes.length;
     case "symlink":
@@ -158,6 +167,12 @@ export function writeRecord(buffer: Buffer, at: number, record: TreeRecord): num
       end = buffer.writeBigUInt64LE(BigInt(record.size), end);
       attributes(record.attributes);
       name(record.name);
+      break;
+    case "same":
+      end = buffer.writeUInt32LE(record.length, end);
+      end += record.hash.copy(buffer, end);
+      end = buffer.writeUInt16LE(record.tree, end);
+      name(record.path);
       break;
     case "chunk":
       end = writeChunkHeader(buffer, at, record.offset, record.bytes.length);
@@ -258,6 +273,14 @@ export class RecordReader {
           length: this.#upTo(maxDataBytes, this.#number(4)),
           number: this.#number(4),
           from: this.#size(),
+        };
+      case "same":
+        return {
+          type,
+          length: this.#upTo(maxSameBytes, this.#number(4)),
+          hash: Buffer.from(this.#take(hashBytes, hashBytes)),
+          tree: this.#number(2),
+          path: this.#path(),
         };
       case "file":
       case "patch":

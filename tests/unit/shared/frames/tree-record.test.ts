@@ -4,6 +4,7 @@ import { readAttributes, timesOffset, type Attributes } from "../../../../servic
 import { FrameError, maxDataBytes } from "../../../../services/shared/core/frames/frame.ts";
 import {
   chunkHeaderBytes,
+  maxSameBytes,
   RecordReader,
   recordBytes,
   writeChunkHeader,
@@ -54,6 +55,13 @@ const record: fc.Arbitrary<TreeRecord> = fc.oneof(
     length: fc.nat(maxDataBytes),
     number: u32,
     from: size,
+  }),
+  fc.record({
+    type: fc.constant("same" as const),
+    length: fc.nat(maxSameBytes),
+    hash: bytes(32, 32),
+    tree: fc.nat(0xffff),
+    path: withoutNul(1, 100),
   }),
   fc.record({ type: fc.constant("chunk" as const), offset: size, bytes: bytes(0, 50) }),
   fc.record({ type: fc.constant("symlink" as const), name, attributes, target: withoutNul(1, 100) }),

@@ -23,30 +23,40 @@ const maxDepth = 500;
 /** Entries looked at without a pause. */
 const stretch = 1_000;
 
-/** Bytes that the files take on the disk, of those that were there when they were looked at. */
-export async function treeBytes(path: string, signal: AbortSignal): Promise<number> {
-  let seen = 0;
-  const add = async (fd: number, depth: number): Promise<number> => {
-    let bytes = 0;
+/** What a tree takes on a disk. */
+export interface TreeSize {
+  /** Of its files. */
+  bytes: number;
+  /** Of all that has a name in it, and its own. */
+  inodes: number;
+}
+
+/**
+ * Adds up what was there when it was looked at; a file counts once for each of its names. Throws what `signal` was aborted
+ * with, and what the file system throws.
+ */
+export async function treeSize(path: string, signal: AbortSignal): Promise<TreeSize> {
+  const size: TreeSize = { bytes: 0, inodes: 1 };
+  const add = async (fd: number, depth: number): Promise<void> => {
     for (const name of readDirectory(fd)) {
-      if (++seen % stretch === 0) await setImmediate(undefined, { signal });
+      if (++size.inodes % stretch === 0) await setImmediate(undefined, { signal });
       const stat = unlessChanged(() => statAt(fd, name));
       const type = (stat?.mode ?? 0) & fileType;
-      if (type === types.file) bytes += (stat?.blocks ?? 0) * blockBytes;
+      if (type === types.file) size.bytes += (stat?.blocks ?? 0) * blockBytes;
       if (type !== types.directory || depth === maxDepth) continue;
       const childFd = unlessChanged(() => openBeneath(fd, name, directoryFlags));
       if (childFd === undefined) continue;
       try {
-        bytes += await add(childFd, depth + 1);
+        await add(childFd, depth + 1);
       } finally {
         close(childFd);
       }
     }
-    return bytes;
   };
   const fd = openTrustedDirectory(path);
   try {
-    return await add(fd, 0);
+    await add(fd, 0);
+    return size;
   } finally {
     close(fd);
   }
