@@ -6,6 +6,7 @@ import { mkdir, readFile, realpath, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { ContainerSpec } from "../shared/contracts/container.ts";
 import type { CreateRestore, LogRoom } from "../shared/contracts/restorer.ts";
+import { isUnified } from "../shared/adapters/cgroup.ts";
 import { reach } from "../shared/adapters/milestone.ts";
 import { layerAt, noteLayer } from "../shared/adapters/overlay-layer.ts";
 import { expedited } from "../shared/adapters/rcu.ts";
@@ -26,10 +27,12 @@ import {
   networkSysctls,
   settingsOf,
   parseBundleConfig,
+  type BundleConfig,
   rootOf,
   type NetworkHook,
 } from "./core/bundle-config.ts";
 import { runtimeFailure } from "./core/failure-text.ts";
+import { cgroupRootOf } from "./core/cgroup-root.ts";
 import { containerBody } from "./core/container-body.ts";
 import { heldNameEnd } from "./core/record.ts";
 import { advance, note, type RestorerDeps, type Session } from "./session.ts";
@@ -140,7 +143,6 @@ async function warmStart(
   ]);
   if (layer !== undefined) await noteLayer(deps.stateDir, containerId, layer);
   if (logRoom !== undefined && log !== undefined) await makeLogRoom(deps.stateDir, containerId, log, logRoom);
-  await writeFile(join(dir, "criu.conf"), criuRestoreConfig(emptyDirectory(deps.stateDir)), { mode: 0o600 });
   const gate = openGate(dir);
   session.gate = gate;
   // Docker keeps this call open until the container is restored, and the container locked: `docker inspect` of it waits too.
@@ -197,10 +199,19 @@ async function readyRunc(readying: Readying): Promise<void> {
       ? { restoreHook: restoreHook(wrapper, dir, sysctls) }
       : { networkPath: await attach(readying, bundle, hook, sysctls) };
   session.networkReady = hook !== undefined;
-  await writeFile(`${file}.dmigrate`, mendBundleConfig(config, mode, join(dir, "criu.conf")));
+  const criuConfig = join(dir, "criu.conf");
+  const settings = criuRestoreConfig(emptyDirectory(deps.stateDir), await cgroupRootIn(config));
+  await writeFile(criuConfig, settings, { mode: 0o600 });
+  await writeFile(`${file}.dmigrate`, mendBundleConfig(config, mode, criuConfig));
   await rename(`${file}.dmigrate`, file);
   gate.answer(session.networkReady ? "plain" : "hook", workDir);
   await withSpan("runc gets ready", {}, () => gate.runcReady(signal));
+}
+
+/** Undefined where control groups are of version 1, or runc chooses where. */
+async function cgroupRootIn({ linux: { cgroupsPath } }: BundleConfig): Promise<string | undefined> {
+  if (cgroupsPath == null || !(await isUnified())) return undefined;
+  return cgroupRootOf(cgroupsPath);
 }
 
 const restoreHook = (wrapper: string, dir: string, sysctls: ReadonlyMap<string, string>) => ({

@@ -61,8 +61,13 @@ describe("a Redis under a write load", () => {
     }
   });
 
-  it("is Docker's own on the destination: exec, pause, update, restart", async () => {
+  it("is Docker's own on the destination: control groups, exec, pause, update, restart", async () => {
     const container = b.docker.getContainer("redis");
+    const { Id, State } = await container.inspect();
+    const { stdout } = await b.exec(["cat", `/proc/${State.Pid}/cgroup`]);
+    const groups = stdout.split("\n").filter((line) => line.includes("/docker/") || line.includes("docker-"));
+    expect(groups.length).toBeGreaterThan(0);
+    for (const group of groups) expect(group).toContain(Id);
     expect(await execIn(container, ["redis-cli", "ping"])).toContain("PONG");
     await container.pause();
     await container.unpause();

@@ -20,6 +20,7 @@ const bundleConfigSchema = z.looseObject({
   linux: z.looseObject({
     namespaces: z.array(namespaceSchema),
     sysctl: z.record(z.string(), z.string()).nullish(),
+    cgroupsPath: z.string().nullish(),
   }),
 });
 export type BundleConfig = z.infer<typeof bundleConfigSchema>;
@@ -91,7 +92,10 @@ export function mendBundleConfig(config: BundleConfig, mode: BundleMode, criuCon
 
 /**
  * CRIU's settings for the restore: connections that the dump found are restored closed, so that their owners notice,
- * file locks are taken again, and covered directories get the empty one at `emptyDir`.
+ * file locks are taken again, and covered directories get the empty one at `emptyDir`. `cgroupRoot`, where control groups are of
+ * version 2: the path of the container's.
  */
-export const criuRestoreConfig = (emptyDir: string): string =>
-  ["tcp-close", "file-locks", externalMount(emptyMountName, emptyDir), ""].join("\n");
+export function criuRestoreConfig(emptyDir: string, cgroupRoot: string | undefined): string {
+  const root = cgroupRoot === undefined ? [] : [`cgroup-root :${cgroupRoot}`];
+  return ["tcp-close", "file-locks", externalMount(emptyMountName, emptyDir), ...root, ""].join("\n");
+}

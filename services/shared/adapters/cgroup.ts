@@ -5,6 +5,7 @@
  * cgroupfs answers from memory, so it is read and written synchronously: a hop to the thread pool would cost more.
  */
 import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { statfs } from "node:fs/promises";
 import { join } from "node:path";
 import { setImmediate as nextTurn, setTimeout as sleep } from "node:timers/promises";
 import { locateCgroup } from "../core/cgroup-path.ts";
@@ -27,6 +28,15 @@ export interface Freezer {
   thaw(): void;
   /** Pids of all processes in the group and in those nested in it, as this process sees them. */
   processes(): number[];
+}
+
+/** statfs(2): CGROUP2_SUPER_MAGIC. */
+const unifiedType = 0x6367_7270;
+
+/** Whether this node's control groups are of version 2 alone; runc tells it by the same. */
+export async function isUnified(): Promise<boolean> {
+  const { type } = await statfs("/sys/fs/cgroup");
+  return type === unifiedType;
 }
 
 /** The group that freezes process `hostPid`. Throws `not-found` when the process is gone, `unavailable` without freezer. */

@@ -78,11 +78,8 @@ test("rejects what is no config.json", () => {
   expect(() => parseBundleConfig("not JSON")).toThrow();
 });
 
-test("CRIU closes connections and takes file locks again", () => {
-  expect(criuRestoreConfig("/e").split("\n")).toEqual([
-    "tcp-close",
-    "file-locks",
-    "external mnt[dmigrate-empty]:/e",
-    "",
-  ]);
+test("CRIU closes connections, takes file locks again, and puts processes into the control group that they have here", () => {
+  const always = ["tcp-close", "file-locks", "external mnt[dmigrate-empty]:/e"];
+  expect(criuRestoreConfig("/e", undefined).split("\n")).toEqual([...always, ""]);
+  expect(criuRestoreConfig("/e", "/docker/1").split("\n")).toEqual([...always, "cgroup-root :/docker/1", ""]);
 });
