@@ -50,17 +50,19 @@ export async function profileContainer(
   // Each once, at however many places it is mounted.
   const volumeDirs = new Map(localMounts.map(({ Name = "", Source }) => [Name, Source]));
   const bindDirs = [...new Set(moved.map(({ source }) => source))];
-  const [image, volumes, networks, execs, usersRemapped, others, layerSize, dirsSize, log] = await Promise.all([
-    engine.image(container.Image),
-    Promise.all(volumeMounts.map(async (mount) => toVolume(mount, await engine.volume(mount.Name ?? "")))),
-    readNetworks(engine, container),
-    readExecs(engine, container),
-    engine.remapsUsers(),
-    engine.othersRunning(container.Id),
-    filesSize(layer === undefined ? [] : [layer.upper]),
-    filesSize([...volumeDirs.values(), ...bindDirs]),
-    measureLog(container, Date.now()),
-  ]);
+  const [image, volumes, networks, execs, usersRemapped, others, layerSize, volumesSize, bindsSize, log] =
+    await Promise.all([
+      engine.image(container.Image),
+      Promise.all(volumeMounts.map(async (mount) => toVolume(mount, await engine.volume(mount.Name ?? "")))),
+      readNetworks(engine, container),
+      readExecs(engine, container),
+      engine.remapsUsers(),
+      engine.othersRunning(container.Id),
+      filesSize(layer === undefined ? [] : [layer.upper]),
+      filesSize([...volumeDirs.values()]),
+      filesSize(bindDirs),
+      measureLog(container, Date.now()),
+    ]);
   const memory = initPid === undefined ? 0 : memoryBytes(initPid, processes);
   const open = processes.flatMap(({ hostPid }) => openFiles(hostPid));
   const nameless = namelessFiles(open);
@@ -82,10 +84,10 @@ export async function profileContainer(
     spec: toSpec(container, volumes, networks),
     bindMounts,
     writableLayerBytes: sum(layerSize.bytes),
-    volumeBytes: sum(dirsSize.bytes),
-    bytesByVolume: named([...volumeDirs.keys()], dirsSize.bytes),
-    bytesByBind: named(bindDirs, dirsSize.bytes.slice(volumeDirs.size)),
-    inodes: layerSize.inodes + dirsSize.inodes,
+    volumeBytes: sum([...volumesSize.bytes, ...bindsSize.bytes]),
+    bytesByVolume: named([...volumeDirs.keys()], volumesSize.bytes),
+    bytesByBind: named(bindDirs, bindsSize.bytes),
+    inodes: layerSize.inodes + volumesSize.inodes,
     imageBytes: image?.bytes ?? 0,
     imageLayers: image?.layers ?? [],
     repoDigests: (image?.repoDigests ?? []).filter((ref) => repoDigestSchema.safeParse(ref).success).slice(0, 64),

@@ -12,7 +12,7 @@
  */
 import { healthSchema } from "../shared/contracts/common.ts";
 import type { Migration } from "../shared/contracts/planner.ts";
-import { DmigrateError } from "../shared/errors.ts";
+import { DmigrateError, hasErrno } from "../shared/errors.ts";
 import { roleOf, whyNotAbandon, type Role } from "./core/abandonment.ts";
 import type { Peer } from "./peer.ts";
 import type { Run } from "./run.ts";
@@ -40,31 +40,55 @@ export function roleToAbandon(migration: Migration, node: string): Role {
  */
 export async function abandon(run: Run, node: string): Promise<Migration> {
   const { journal } = run;
-  const peer = run[roleToAbandon(journal.migration, node)];
-  if (journal.migration.abandoned.includes(node)) return journal.migration;
-  if (await answers(run, peer)) {
+  const role = roleToAbandon(journal.migration, node);
+  const { phase, abandoned } = journal.migration;
+  if (abandoned.includes(node)) return journal.migration;
+  const sign = await signOfLife(run[role], { timeoutMs: run.timing.callMs, isAsleep: mayRun(phase, role) });
+  if (sign !== undefined) {
     throw new DmigrateError(
       "conflict",
-      `node ${node} answers (${peer.agent.url}), so it is not gone, and the migration goes on with it: power it off or fence it first; ` +
+      `node ${node} ${sign}, so it is not gone, and the migration goes on with it: power it off or fence it first; ` +
         "if another machine has its address now, register the node with that machine's token",
     );
   }
-  // The migration has gone on meanwhile.
+  // What the word was given for is over: it means another thing now.
   roleToAbandon(journal.migration, node);
+  if (journal.migration.phase !== phase) {
+    const message = `migration ${journal.migration.id} has gone on from ${phase} to ${journal.migration.phase} meanwhile: look at it, and say it again if need be`;
+    throw new DmigrateError("conflict", message);
+  }
   if (!journal.migration.abandoned.includes(node)) {
     journal.abandonDurably(
       node,
       `node ${node} is abandoned: by the operator's word it is powered off or fenced, and never runs this container again`,
     );
-    peer.abandon();
+    run[role].abandon();
   }
   return journal.migration;
 }
 
-/** A word that is wrong is often a wrong name: the agent of a node that is gone says nothing. */
-async function answers({ timing }: Run, { agent }: Peer): Promise<boolean> {
-  return agent.get("/healthz", healthSchema, { timeoutMs: timing.callMs }).then(
-    () => true,
-    () => false,
+/** The container may run there already, and the source is thawed on the word that it does not. */
+const mayRun = (phase: Migration["phase"], role: Role): boolean => phase === "resuming" && role === "destination";
+
+/**
+ * What a node that is gone would not do, as the end of a sentence: a word that is wrong is often a wrong name. `isAsleep`: a
+ * machine that only refuses the connection counts as alive; its agent is being started anew, perhaps, and its containers run.
+ */
+async function signOfLife(
+  { agent, dumper, shipper, pager, restorer }: Peer,
+  { timeoutMs, isAsleep }: { timeoutMs: number; isAsleep: boolean },
+): Promise<string | undefined> {
+  const clients = new Map([agent, dumper, shipper, pager, restorer].map((client) => [client.url, client]));
+  const signs = await Promise.all(
+    [...clients.values()].map((client) =>
+      client.get("/healthz", healthSchema, { timeoutMs }).then(
+        () => `answers (${client.url})`,
+        (error: unknown) =>
+          isAsleep && error instanceof Error && hasErrno(error.cause, "ECONNREFUSED")
+            ? `refuses connections (${client.url}): its agent does not run, but the machine does`
+            : undefined,
+      ),
+    ),
   );
+  return signs.find((sign) => sign !== undefined);
 }

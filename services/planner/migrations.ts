@@ -252,7 +252,9 @@ export function createMigrations(deps: MigrationsDeps): Migrations {
       const migration = get(id);
       roleToAbandon(migration, node);
       const entry = active.get(id);
-      return entry === undefined ? migration : abandon(entry.run, node);
+      if (entry === undefined)
+        throw new DmigrateError("internal", `migration ${id} has not ended, and nobody sees to it`);
+      return abandon(entry.run, node);
     },
     using,
     countActive: () => active.size,

@@ -33,7 +33,8 @@ export async function shipLog(run: Run, when?: Promise<unknown>): Promise<void> 
     const move = { timeoutMs: timing.moveMs, signal: stopped };
     await source.shipper.post(`/transfers/${id}/log`, undefined, shippedSchema, move);
   } catch (error) {
-    if (!stopped.aborted) warn(run, error);
+    // What is told of an abandoned source says all there is.
+    if (!stopped.aborted && !source.abandoned.aborted) warn(run, error);
   }
 }
 

@@ -9,7 +9,7 @@ export async function wayBack(run: Run): Promise<string> {
   const { containerName, removeSource } = journal.job;
   if (source.abandoned.aborted) return `Node ${source.name} was abandoned, and the source with it.`;
   const abort = `POST /checkpoints/${id}/abort at the dumper of node ${source.name}`;
-  const restart = `docker start ${containerName} on node ${source.name} begins anew from them`;
+  const restart = `docker start ${containerName} on node ${source.name} begins anew from them${restarting(run)}`;
   const giveUp = `to give the source up, POST /checkpoints/${id}/commit there`;
   const goBack = `to go back to the moment of the freeze, ${removingFirst(run, abort)}; ${giveUp}`;
   try {
@@ -28,6 +28,14 @@ export async function wayBack(run: Run): Promise<string> {
           `there as they were at the freeze: ${removingFirst(run, restart)}.`
       : `Node ${source.name} does not say what became of the source (${message}); unless it was restarted or released it is frozen there as it was: ${goBack}.`;
   }
+}
+
+/** The restart policy was switched off for the freeze. */
+function restarting({ journal: { job } }: Run): string {
+  const { Name = "", MaximumRetryCount = 0 } = job.restartPolicy ?? {};
+  if (Name === "" || Name === "no") return "";
+  const policy = MaximumRetryCount > 0 ? `${Name}:${MaximumRetryCount}` : Name;
+  return `, and docker update --restart=${policy} ${job.containerName} gives it its restart policy back`;
 }
 
 /** `step`, which makes the source run again, once the destination's container cannot. */

@@ -179,10 +179,11 @@ function planStreams({ source, destination, open }: PlanInput, link: number | un
   const value = 1 + clamp(Math.floor(bulk / (active + 1)), 1, clamp(cores - 1, 1, 7));
   const speed = link === undefined ? "a link of unknown speed" : rate(link);
   const copied = memory === Infinity ? "" : `, memory is copied at ${size(memory)}/s,`;
+  const each = link === undefined ? "" : `, of which one moves ${rate(perStream)}${copied}`;
   return {
     value,
     reason:
-      `${count(value, "stream")}: ${value - 1} for bulk over ${speed}, of which one moves ${rate(perStream)}${copied} with ` +
+      `${count(value, "stream")}: ${value - 1} for bulk over ${speed}${each} with ` +
       `${cores} cores at the smaller end, and 1 kept for urgent frames`,
   };
 }

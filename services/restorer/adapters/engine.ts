@@ -1,4 +1,5 @@
 /** What the restorer asks of Docker, with Docker's errors in our terms. */
+import { existsSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import type Docker from "dockerode";
 import type { RestartPolicy } from "../../shared/contracts/common.ts";
@@ -32,7 +33,7 @@ export interface SeenContainer {
   oomKilled: boolean;
 }
 
-export interface EngineInfo extends Pick<LimitFacts, "cpus" | "cgroupDriver" | "lackingLimits"> {
+export interface EngineInfo extends Pick<LimitFacts, "cpus" | "cgroupDriver" | "cgroupVersion" | "lackingLimits"> {
   version: string;
   runtimes: string[];
   runtimePath?: string;
@@ -118,12 +119,15 @@ export function createEngine(docker: Docker): Engine {
         seccomp: info.SecurityOptions?.some((option) => option.includes("name=seccomp")) ?? false,
         cpus: info.NCPU,
         cgroupDriver: info.CgroupDriver,
+        cgroupVersion: info.CgroupVersion,
         lackingLimits: kernelLimits.filter((limit) => info[limit] === false),
       };
     },
     async directories() {
       const info = await ask("Docker", dockerInfo(docker, aMomentMs));
-      return { root: info.DockerRootDir, layers: layersDir(info) };
+      const layers = layersDir(info);
+      // A containerd of Docker's own has its place in Docker's directory.
+      return { root: info.DockerRootDir, layers: existsSync(layers) ? layers : info.DockerRootDir };
     },
     async attachesByHook() {
       const { ServerVersion } = await ask("Docker", dockerInfo(docker, aMomentMs));

@@ -28,11 +28,11 @@ export async function readNodeFacts(
       readAppArmorProfiles(),
     ]);
   const [listening, appArmorProfiles] = kernel;
-  const { version, runtimes, seccomp, cpus, cgroupDriver, lackingLimits } = info;
+  const { version, runtimes, seccomp, cpus, cgroupDriver, cgroupVersion, lackingLimits } = info;
   return {
     ...{ dockerMajor: Number.parseInt(version), runtimes, seccomp, containers, networks },
     ...{ volumes: volumes.filter((volume) => volume !== undefined), binds, absentShares },
-    ...{ cpus, cpuset, cgroupDriver, lackingLimits, absentDevices },
+    ...{ cpus, cpuset, cgroupDriver, cgroupVersion, lackingLimits, absentDevices },
     ...{ listening, appArmorProfiles },
   };
 }

@@ -5,8 +5,8 @@
  */
 import { DmigrateError } from "../../shared/errors.ts";
 
-/** What a line of CRIU's configuration can hold. */
-const plain = /^\/[\w./:@\\-]+$/;
+/** Whether a line of CRIU's configuration can hold it. */
+export const isPlainPath = (path: string): boolean => /^\/[\w./:@\\-]*$/.test(path) && !path.split("/").includes("..");
 
 /**
  * The group's path, from the root of the hierarchy. Two forms: a path, where Docker keeps control groups itself; and
@@ -14,7 +14,7 @@ const plain = /^\/[\w./:@\\-]+$/;
  */
 export function cgroupRootOf(cgroupsPath: string): string {
   const path = cgroupsPath.startsWith("/") ? cgroupsPath : scopeOf(cgroupsPath);
-  if (path === undefined || !plain.test(path) || path.split("/").includes(".."))
+  if (path === undefined || !isPlainPath(path))
     throw new DmigrateError(
       "restore-failed",
       `the container's control group "${cgroupsPath}" has no path that CRIU could be told`,

@@ -3,6 +3,7 @@
  * not create the container, and limits that its kernel has not got, which Docker would leave out. Pure.
  */
 import type { ContainerSpec } from "../../shared/contracts/container.ts";
+import { isPlainPath } from "./cgroup-root.ts";
 import type { Refusal } from "../../shared/errors.ts";
 import { formatCpuList, parseCpuList } from "./cpu-list.ts";
 
@@ -18,6 +19,8 @@ export interface LimitFacts {
   lackingLimits: readonly KernelLimit[];
   /** `systemd` or `cgroupfs`; undefined where Docker does not say. */
   cgroupDriver: string | undefined;
+  /** `1` or `2`; undefined where Docker does not say. */
+  cgroupVersion: string | undefined;
   /** Of the block devices that the container's limits name: those that are not here. */
   absentDevices: readonly string[];
 }
@@ -37,7 +40,7 @@ export function refuseLimits({ name, hostConfig }: ContainerSpec, facts: LimitFa
       here: cpuset.mems,
     }),
     ...refuseLacking(name, hostConfig, facts.lackingLimits),
-    ...refuseParent(name, hostConfig, facts.cgroupDriver),
+    ...refuseParent(name, hostConfig, facts),
     ...facts.absentDevices.map((path) => {
       const message = `${name} has a limit for reads or writes of the device ${path}, which the destination has not got: create it without`;
       return { code: "blkio-device", message };
@@ -103,11 +106,26 @@ function refuseLacking(name: string, hostConfig: HostConfig, lacking: readonly K
   });
 }
 
-function refuseParent(name: string, hostConfig: HostConfig, driver: string | undefined): Refusal[] {
+function refuseParent(
+  name: string,
+  hostConfig: HostConfig,
+  { cgroupDriver, cgroupVersion }: Pick<LimitFacts, "cgroupDriver" | "cgroupVersion">,
+): Refusal[] {
   const parent = hostConfig["CgroupParent"];
-  if (driver !== "systemd" || typeof parent !== "string" || parent === "" || parent.endsWith(".slice")) return [];
-  const message = `${name} has the control group ${parent} (--cgroup-parent), and Docker on the destination keeps them by systemd, where it must be a slice (….slice): create it without, or set the same cgroup driver on both nodes`;
-  return [{ code: "cgroup-parent", message }];
+  if (typeof parent !== "string" || parent === "") return [];
+  const refuse = (why: string): Refusal[] => [
+    { code: "cgroup-parent", message: `${name} has the control group ${parent} (--cgroup-parent), ${why}` },
+  ];
+  if (cgroupDriver === "systemd" && !parent.endsWith(".slice"))
+    return refuse(
+      "and Docker on the destination keeps them by systemd, where it must be a slice (….slice): create it without, or set the same cgroup driver on both nodes",
+    );
+  // CRIU must be told where it is.
+  if (cgroupDriver !== "systemd" && cgroupVersion === "2" && !isPlainPath(parent))
+    return refuse(
+      "which must be a whole path of letters, digits and . : @ - _ on a destination with cgroup version 2: create it with one, or without",
+    );
+  return [];
 }
 
 const numberOf = (value: unknown): number => (typeof value === "number" ? value : 0);

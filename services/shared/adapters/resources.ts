@@ -16,15 +16,16 @@ export interface ResourceProbeDeps {
   stateDir: string;
 }
 
-/** A function that measures now. Versions of tools are asked once: they need a process each. The memory's speed is measured here, once. */
+/** A function that measures now. Versions of tools are asked once: they need a process each. So is the memory's speed, with a 20th of a second of work. */
 export function createResourceProbe(deps: ResourceProbeDeps): () => Promise<NodeResources> {
-  const memoryBytesPerSecond = measureMemoryBandwidth();
+  let memoryBytesPerSecond: number | undefined;
   let versions: Promise<{ criuVersion?: string; runcVersion?: string }> | undefined;
   return async () => {
     const info = await dockerInfo(deps.docker).catch((error: unknown) => {
       throw dockerError(error, "reading the node's Docker");
     });
     versions ??= readVersions();
+    memoryBytesPerSecond ??= measureMemoryBandwidth();
     const [cpu, memory, pressureSomeAvg10, disk, state, linkMbitPerSecond] = await Promise.all([
       readCpu(),
       readMemory(),

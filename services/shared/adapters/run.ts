@@ -13,6 +13,8 @@ export interface RunOptions {
 export interface RunResult {
   exitCode: number;
   stdout: string;
+  /** All that it wrote to stdout, however much of it is kept. */
+  stdoutBytes: number;
   stderr: string;
 }
 
@@ -49,8 +51,9 @@ export function run(program: string, args: readonly string[], options: RunOption
       else
         resolve({
           exitCode: exitCode ?? 128,
-          stdout: stdout(),
-          stderr: by === null ? stderr() : `${stderr()}(ended by ${by})`,
+          stdout: stdout.text(),
+          stdoutBytes: stdout.bytes(),
+          stderr: by === null ? stderr.text() : `${stderr.text()}(ended by ${by})`,
         });
     });
     // A program that ends without reading its input is no failure of ours.
@@ -59,12 +62,12 @@ export function run(program: string, args: readonly string[], options: RunOption
   });
 }
 
-function collect(stream: NodeJS.ReadableStream): () => string {
+function collect(stream: NodeJS.ReadableStream): { text: () => string; bytes: () => number } {
   const chunks: Buffer[] = [];
   let bytes = 0;
   stream.on("data", (chunk: Buffer) => {
     if (bytes < maxOutputBytes) chunks.push(chunk);
     bytes += chunk.length;
   });
-  return () => Buffer.concat(chunks).toString("utf8", 0, maxOutputBytes);
+  return { text: () => Buffer.concat(chunks).toString("utf8", 0, maxOutputBytes), bytes: () => bytes };
 }

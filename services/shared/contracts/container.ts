@@ -84,7 +84,7 @@ export const containerProfileSchema = z
     /** The same of each, by the volume's name and by the bind mount's source; absent from a dumper that does not tell. */
     bytesByVolume: z.record(z.string(), countSchema).optional(),
     bytesByBind: z.record(z.string(), countSchema).optional(),
-    /** Files, directories and all else that has a name, in the writable layer and what `volumeBytes` counts. */
+    /** Files, directories and all else that has a name, in the writable layer and the volumes: of what comes to Docker's directory. */
     inodes: countSchema.default(0),
     imageBytes: countSchema,
     /** Digests of its layers as they are unpacked (diff ids), the lowest first. */

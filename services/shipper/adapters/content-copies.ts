@@ -9,7 +9,7 @@
  */
 import { hash } from "node:crypto";
 import type { JobDone } from "../../shared/core/frames/job-message.ts";
-import { maxSameBytes, type TreeRecord } from "../../shared/core/frames/tree-record.ts";
+import { maxPathBytes, maxSameBytes, type TreeRecord } from "../../shared/core/frames/tree-record.ts";
 import { DmigrateError } from "../../shared/errors.ts";
 import { SentContents } from "../core/sent-contents.ts";
 import type { TreeEntry } from "../core/tree-diff.ts";
@@ -69,7 +69,7 @@ export class ContentCopies {
     }
     if (!this.#link.linkIsBusy) return undefined;
     const path = pathOf(found.entry);
-    if (2 * (path.length + referenceBytes) > bytes.length) return undefined;
+    if (path.length >= maxPathBytes || 2 * (path.length + referenceBytes) > bytes.length) return undefined;
     this.#references.push(entry);
     return { type: "same", length: bytes.length, hash: hash("sha256", bytes, "buffer"), tree: found.tree, path };
   }

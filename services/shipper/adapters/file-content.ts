@@ -32,7 +32,7 @@ export interface BlockNotes {
   /** Of the pass: what blocks may be copied from, and this file, if others may be copied from it. */
   copies?: BlockCopies | undefined;
   origin?: SentFile | undefined;
-  /** Of the job: is asked about all that is in the file at once, where it has no holes. */
+  /** Of the job: is asked about all that is in the file at once, where it has no holes and does not share a frame with others. */
   whole?: WholeJudge;
 }
 
@@ -47,7 +47,6 @@ export async function sendContent(options: ContentOptions, { tags, copies, origi
     return found?.then((original) => original && { type: "copy", offset, length: block.length, ...original });
   };
   const judging = tags !== undefined || copies !== undefined || whole !== undefined ? judge : undefined;
-  const judgeAll = tags !== undefined || whole !== undefined;
   for (const { from, to } of dataOf(options)) {
     for (let at = from; at < to;) {
       signal.throwIfAborted();
@@ -55,7 +54,7 @@ export async function sendContent(options: ContentOptions, { tags, copies, origi
       const beyond = judging === undefined ? 0 : at % mostBlockBytes;
       const end = Math.min(to, beyond === 0 ? at + rangeBytes : at + mostBlockBytes - beyond);
       // It has become shorter: there is no more of it.
-      if ((await writer.writeFileRange(fd, at, end - at, judging, judgeAll)) < end - at) return;
+      if ((await writer.writeFileRange(fd, at, end - at, judging, tags !== undefined)) < end - at) return;
       at = end;
     }
   }

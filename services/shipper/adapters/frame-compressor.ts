@@ -19,7 +19,7 @@ export class FrameCompressor {
 
   constructor(wanted: boolean) {
     this.#choice = new CompressionChoice(wanted);
-    this.#meter = new LinkMeter(this.#choice, performance.now());
+    this.#meter = new LinkMeter(this.#choice);
   }
 
   /** `waiting`: frames wait for the link just now. */

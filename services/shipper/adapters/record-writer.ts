@@ -25,7 +25,7 @@ const blockAt = jobHeaderBytes + chunkHeaderBytes;
 
 /** What becomes of a block of a file, if it is not simply sent: a record goes in its place. */
 type Verdict = TreeRecord | undefined;
-/** Is asked about all that is in a small file: what goes instead of it. It must not be longer. */
+/** Is asked about all that is in a small file: what goes instead of it, shorter by four bytes at least. */
 export type WholeJudge = (bytes: Buffer) => TreeRecord | undefined;
 /** Is asked about each; the block stays the writer's. */
 export type Judge = (block: Buffer, offset: number, isZero: boolean) => Verdict | Promise<Verdict>;

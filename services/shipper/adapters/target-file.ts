@@ -41,6 +41,8 @@ export class TargetFile {
   #copying: Promise<void> | undefined;
   /** End of the data so far. */
   #end = 0;
+  /** It is the same as another file, or was to be. */
+  #isAsked = false;
   #closed = false;
 
   private constructor(fd: number, head: FileHead, existed: boolean) {
@@ -99,7 +101,9 @@ export class TargetFile {
 
   /** All that another file of the job has. One that is not there as the source means it leaves a hole, and the source is told. */
   same(whole: WholeFile, { origins }: TargetTree): Promise<void> {
-    if (this.#existed) throw new FrameError("a patch that is the same as another file");
+    if (this.#existed || this.#end > 0 || this.#isAsked)
+      throw new FrameError("a file that is the same as another one has contents already");
+    this.#isAsked = true;
     this.#reach(0, whole.length);
     this.#copying = this.#same(whole, origins);
     return this.#copying;

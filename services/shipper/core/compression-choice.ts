@@ -21,7 +21,7 @@ const worthwhile = 1.25;
 /** What it is found to bring is told from noise by this much. */
 const certain = 1.1;
 /** Every so many frames one is compressed that would not be, to see what it would bring. */
-const sampleEvery = 64;
+const sampleEvery = { usual: 64, outrun: 1024 };
 /**
  * While frames are compressed, nothing tells what the link would carry without: so after some, as many go as they are as it takes
  * to measure it anew. That is done less and less often while compression turns out right.
@@ -110,7 +110,10 @@ export class CompressionChoice {
       this.#sinceGained = 0;
     }
     this.#sinceSample++;
-    if (this.#ratio !== undefined && this.#sinceSample < sampleEvery) return false;
+    // Where the link outruns zstd, it does so whatever the data is.
+    const isOutrun = this.#zstdRate !== undefined && this.#zstdRate <= worthwhile * this.#linkRate;
+    if (this.#ratio !== undefined && this.#sinceSample < (isOutrun ? sampleEvery.outrun : sampleEvery.usual))
+      return false;
     this.#sinceSample = 0;
     return true;
   }

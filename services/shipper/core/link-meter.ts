@@ -20,25 +20,34 @@ export interface Carried {
 
 export class LinkMeter {
   readonly #choice: CompressionChoice;
-  #since: number;
+  /** Since when something has waited; undefined while nothing does. */
+  #since: number | undefined;
   #sum: Carried = { bytes: 0, unpackedBytes: 0, plainBytes: 0 };
 
-  constructor(choice: CompressionChoice, now: number) {
+  constructor(choice: CompressionChoice) {
     this.#choice = choice;
-    this.#since = now;
   }
 
   /** So much more was carried by `now`; `waiting`: more waits for the link. A time in which nothing waited says nothing about it. */
   note({ bytes, unpackedBytes, plainBytes }: Carried, waiting: boolean, now: number): void {
-    this.#sum.bytes += bytes;
-    this.#sum.unpackedBytes += unpackedBytes;
-    this.#sum.plainBytes += plainBytes;
-    if (waiting && now - this.#since < measureMs) return;
+    const since = this.#since;
+    if (since === undefined || !waiting) {
+      this.#begin(waiting ? now : undefined);
+      return;
+    }
     const sum = this.#sum;
+    sum.bytes += bytes;
+    sum.unpackedBytes += unpackedBytes;
+    sum.plainBytes += plainBytes;
+    if (now - since < measureMs || sum.bytes === 0) return;
     const all = sum.unpackedBytes + sum.plainBytes;
     const tells = sum.plainBytes <= mostPlain * all;
-    if (waiting) this.#choice.noteLink(sum.bytes, now - this.#since, sum.unpackedBytes > 0, tells ? all : undefined);
-    this.#since = now;
+    this.#choice.noteLink(sum.bytes, now - since, sum.unpackedBytes > 0, tells ? all : undefined);
+    this.#begin(now);
+  }
+
+  #begin(since: number | undefined): void {
+    this.#since = since;
     this.#sum = { bytes: 0, unpackedBytes: 0, plainBytes: 0 };
   }
 }

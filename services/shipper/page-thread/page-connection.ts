@@ -34,6 +34,8 @@ export class PageConnection implements Watched {
   /** For requests: they are looked at once, and their memory used again. */
   readonly #pool = new PayloadPool();
   #countedBytes = 0;
+  /** Up to which the packer was told. */
+  #notedBytes = 0;
   #lost = false;
 
   constructor(options: PageConnectionOptions) {
@@ -106,6 +108,7 @@ export class PageConnection implements Watched {
 
   #send(): void {
     const { counters } = this.#options;
+    this.#note();
     const lastPage = counters.pagesSent + mostPagesAtOnce;
     for (let made = 0; made < mostAtOnce && counters.pagesSent < lastPage && !this.#socket.isWriting; made++) {
       const outgoing = this.#answers.next();
@@ -115,10 +118,16 @@ export class PageConnection implements Watched {
       release?.();
       this.#socket.flush();
     }
-    const bytes = this.#socket.bytesSent - this.#countedBytes;
+    counters.bytesSent += this.#socket.bytesSent - this.#countedBytes;
     this.#countedBytes = this.#socket.bytesSent;
-    counters.bytesSent += bytes;
-    this.#packer.noteSent(bytes, this.#socket.isWriting || this.#answers.hasNext);
+    this.#note();
+  }
+
+  /** What is still on its way to the system is noted once it is there: an answer is noted whole. */
+  #note(): void {
+    if (this.#socket.isWriting) return;
+    this.#packer.noteSent(this.#socket.bytesSent - this.#notedBytes, this.#answers.hasNext);
+    this.#notedBytes = this.#socket.bytesSent;
   }
 
   #guard(work: () => void): void {

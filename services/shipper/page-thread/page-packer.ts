@@ -24,7 +24,7 @@ export class PagePacker {
   /** `wanted`: what the plan assumes, until there are measurements. */
   constructor(wanted: boolean) {
     this.#choice = new CompressionChoice(wanted);
-    this.#meter = new LinkMeter(this.#choice, performance.now());
+    this.#meter = new LinkMeter(this.#choice);
   }
 
   /** An answer as it is to leave. `waiting`: more answers wait for the link just now. */
@@ -48,7 +48,7 @@ export class PagePacker {
     this.#choice.noteMeasured(bytesPerSecond / 1_000);
   }
 
-  /** The system has taken so many bytes of the answers; `waiting`: it has no room for more just now. */
+  /** The system has taken all of the answers so far, so many bytes since the last time; `waiting`: more can leave now. */
   noteSent(bytes: number, waiting: boolean): void {
     const [unpackedBytes, plainBytes] = [this.#unpackedBytes, this.#plainBytes];
     this.#unpackedBytes = 0;

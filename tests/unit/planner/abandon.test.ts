@@ -358,6 +358,35 @@ describe("refused", () => {
     expect(p.world.a.containers.get(sourceId)).toBe("frozen");
   });
 
+  test("a destination that may run the container is not gone while its machine refuses connections", async () => {
+    await using p = await planner();
+    const id = await startToResume(p);
+    await p.b.down();
+    const response = await abandon(p, id, "b");
+    expect(response.status).toBe(409);
+    expect(await detailOf(response)).toContain("refuses connections");
+    expect(await p.get(id)).toMatchObject({ phase: "resuming", abandoned: [] });
+  });
+
+  test("one that goes on while the node is asked: the word was for what is over", async () => {
+    await using p = await planner();
+    p.world.b.drainPolls = 1000;
+    const resume = p.b.hold("POST /restores/:id/resume");
+    const { id } = await p.start();
+    await resume.arrived;
+    const health = p.b.hold("GET /healthz");
+    p.b.fail("GET /healthz", { kind: "dropped" });
+    const asked = abandon(p, id, "b");
+    await health.arrived;
+    resume.release();
+    await p.until(id, "draining");
+    health.release();
+    const response = await asked;
+    expect(response.status).toBe(409);
+    expect(await detailOf(response)).toContain("from resuming to draining meanwhile");
+    expect(await p.get(id)).toMatchObject({ phase: "draining", abandoned: [] });
+  });
+
   test("a migration that can be cancelled, and one that has ended", async () => {
     await using p = await planner();
     const { id, goOn } = await startToDump(p);

@@ -4,7 +4,7 @@ import type { Engine } from "../../../services/restorer/adapters/engine.ts";
 import { checkRestore } from "../../../services/restorer/check-restore.ts";
 import { fakeProfile } from "../../helpers/fake-world.ts";
 
-const info = { runtimes: [], seccomp: true, cpus: 2, cgroupDriver: "systemd", lackingLimits: [] };
+const info = { runtimes: [], seccomp: true, cpus: 2, cgroupDriver: "systemd", cgroupVersion: "1", lackingLimits: [] };
 const engineWith = (present: string[][], inContainerd?: string[]): Engine =>
   ({
     imageId: () => Promise.resolve(undefined),

@@ -27,6 +27,7 @@ test("a start that fails at once, while Docker is slow to say what it is, is a f
         seccomp: true,
         cpus: 2,
         cgroupDriver: "cgroupfs",
+        cgroupVersion: "1",
         lackingLimits: [],
       }),
     containers: () => Promise.resolve([]),

@@ -10,6 +10,7 @@ const here: LimitFacts = {
   cpuset: { cpus: "0-3\n", mems: "0\n" },
   lackingLimits: [],
   cgroupDriver: "cgroupfs",
+  cgroupVersion: "1",
   absentDevices: [],
 };
 const refusals = (hostConfig: Record<string, unknown>, facts: Partial<LimitFacts> = {}): Refusal[] =>
@@ -65,6 +66,13 @@ it("a control group of its own must be a slice where systemd keeps them", () => 
   expect(codes({ CgroupParent: "mine.slice" }, { cgroupDriver: "systemd" })).toEqual([]);
   expect(codes({ CgroupParent: "" }, { cgroupDriver: "systemd" })).toEqual([]);
   expect(codes({ CgroupParent: "/mine" })).toEqual([]);
+});
+
+it("a control group of version 2 must have a path that CRIU can be told", () => {
+  for (const parent of ["mine", "/with space", "/../mine"])
+    expect(codes({ CgroupParent: parent }, { cgroupVersion: "2" })).toEqual(["cgroup-parent"]);
+  expect(codes({ CgroupParent: "/mine" }, { cgroupVersion: "2" })).toEqual([]);
+  expect(codes({ CgroupParent: "mine" }, { cgroupVersion: "1" })).toEqual([]);
 });
 
 it("devices that limits name must be there", () => {

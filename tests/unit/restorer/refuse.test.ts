@@ -47,6 +47,7 @@ const codes = (changes: Partial<ContainerSpec> = {}, facts: Partial<NodeFacts> =
       cpuset: { cpus: "0-3\n", mems: "0\n" },
       lackingLimits: [],
       cgroupDriver: "cgroupfs",
+      cgroupVersion: "1",
       absentDevices: [],
       ...facts,
     },

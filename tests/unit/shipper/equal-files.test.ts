@@ -100,6 +100,29 @@ describe("equal contents", () => {
     expectSame();
   });
 
+  test("go as they are where the first of them lies deeper than a path can say", async () => {
+    const content = randomBytes(30_000);
+    const names = Array.from({ length: 20 }, (_, file) => `f${file}`);
+    let dir = trees.inSource("a");
+    const at = process.cwd();
+    try {
+      for (let depth = 0; depth < 420; depth++) {
+        mkdirSync(dir);
+        process.chdir(dir);
+        dir = "0123456789";
+      }
+      for (const name of names) writeFileSync(name, content);
+      await settle();
+      await trees.pass();
+      process.chdir(trees.targetOf(undefined));
+      for (const name of Array.from({ length: 420 }, (_, depth) => (depth === 0 ? "a" : "0123456789")))
+        process.chdir(name);
+      for (const name of names) expect(readFileSync(name).equals(content)).toBe(true);
+    } finally {
+      process.chdir(at);
+    }
+  });
+
   test("below a kilobyte go as they are", async () => {
     for (let at = 0; at < 50; at++) writeFileSync(trees.inSource(`f${at}`), Buffer.alloc(1_023, "x"));
     const read = vi.spyOn(Origins.prototype, "readWhole");

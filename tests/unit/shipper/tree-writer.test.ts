@@ -340,6 +340,15 @@ describe("a file that is the same as another", () => {
     expect([text("a"), text("b")]).toEqual(["of another", "of this one"]);
   });
 
+  test.each([
+    ["twice", [same("a", "text"), same("a", "text")]],
+    ["after a chunk", [chunk(0, "te"), same("a", "text")]],
+    ["again, after one that is not there", [same("nothing", "text"), same("a", "text")]],
+  ])("is that once, and nothing else: %s", async (_what, records) => {
+    await apply(directory(""), ...wrote("a", "text"));
+    await expect(apply(file("b", 4), ...records)).rejects.toThrow("has contents already");
+  });
+
   test("leaves the time of access of what it is copied from", async () => {
     const old = { ...file("a", 4), attributes: { ...attributes, modify: { seconds: 5, nanos: 0 } } } as TreeRecord;
     await apply(directory(""), old, chunk(0, "text"), fileEnd, file("b", 4), same("a", "text"), fileEnd, leave);

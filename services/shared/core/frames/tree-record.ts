@@ -79,7 +79,7 @@ export const chunkHeaderBytes = 13;
 /** What may be in a file that another is the same as. */
 export const maxSameBytes = 128 * 1024;
 const hashBytes = 32;
-const maxPathBytes = 4096;
+export const maxPathBytes = 4096;
 const maxValueBytes = 65_536;
 
 /** Bytes a record takes. */
