@@ -26,7 +26,6 @@ import { untilReached } from "../shared/adapters/milestone.ts";
 import { DmigrateError } from "../shared/errors.ts";
 import { holdLess } from "../shared/link/connect.ts";
 import type { Connection } from "../shared/link/connection.ts";
-import { openConnection, type FramedLink, type FrameHandler } from "../shared/link/framed.ts";
 import type { Role } from "../shared/link/preamble.ts";
 import { migrationPaths } from "../shared/node-paths.ts";
 import { withSpan } from "../shared/telemetry.ts";
@@ -37,6 +36,7 @@ import type { Attachable } from "./adapters/data-listener.ts";
 import { SourceLog } from "./adapters/source-log.ts";
 import { announceMemory } from "./announce-memory.ts";
 import { FileJobs } from "./file-jobs.ts";
+import { FileLinks } from "./file-links.ts";
 import { isPassDue, type PassOverFiles } from "./core/passes.ts";
 import type { TransferRecord } from "./core/transfer-record.ts";
 import type { TreeEntry } from "./core/tree-diff.ts";
@@ -59,9 +59,6 @@ export interface TransferDeps {
 /** How long a job waits for the destination to connect. */
 const connectWaitMs = 5_000;
 
-/** More than any destination asks for; those that it has lost and this side has not noticed are among them. */
-const maxLinks = 64;
-
 export class Transfer implements Attachable {
   readonly request: CreateTransfer;
   readonly key: Buffer;
@@ -80,9 +77,7 @@ export class Transfer implements Attachable {
   /** Memory that processes share, as it was sent while the container ran; and what of it has not changed at the freeze. */
   #shared: SharedMemory | undefined;
   #passUnderWay = false;
-  /** Links there were and are, for their byte counts. */
-  readonly #links = new Set<FramedLink>();
-  #bytesOfClosedLinks = 0;
+  readonly #links = new FileLinks();
   #filesSent = 0;
   readonly #connected = new EventTarget();
 
@@ -122,29 +117,18 @@ export class Transfer implements Attachable {
       this.#deps.pageThreads.attach(this.request.migrationId, role, connection);
       return;
     }
-    const state: { handler?: FrameHandler } = {};
-    // Nothing comes before this turn is over.
-    const link = openConnection(connection, { onFrame: (frame) => state.handler?.(frame) });
-    this.#links.add(link);
-    void link.closed.then(() => {
-      this.#links.delete(link);
-      this.#bytesOfClosedLinks += link.bytesSent;
-    });
-    if (this.#links.size > maxLinks) link.close(new Error("too many connections"));
-    state.handler = this.#jobs.attach(link);
+    this.#links.add(connection, (link) => this.#jobs.attach(link));
     this.#connected.dispatchEvent(new Event("connected"));
   }
 
   report(): TransferReport {
-    let bytesSent = this.#bytesOfClosedLinks;
-    for (const link of this.#links) bytesSent += link.bytesSent;
     const counters = [...this.#deps.pageThreads.countersOf(this.request.migrationId).values()];
     const sum = (of: (counter: PageCounters) => number): number => counters.reduce((all, each) => all + of(each), 0);
     return {
       migrationId: this.request.migrationId,
       dataPort: this.#deps.dataPort,
       connected: this.#jobs.open,
-      bytesSent: bytesSent + sum((each) => each.bytesSent),
+      bytesSent: this.#links.bytesSent + sum((each) => each.bytesSent),
       pagesSent: sum((each) => each.pagesSent),
       zeroPages: sum((each) => each.zeroPages),
       equalPages: sum((each) => each.equalPages),
@@ -354,7 +338,7 @@ export class Transfer implements Attachable {
     const reason = new DmigrateError("cancelled", "the transfer was ended");
     this.#ended.abort(reason);
     this.#jobs.close(reason);
-    for (const link of this.#links) link.close(reason);
+    this.#links.close(reason);
     this.#remember(undefined);
     this.#forgetShared();
     void this.#logPass.then(() => this.#log.close());

@@ -3,13 +3,13 @@
  * one has not changed since: the proof is its stat, as for files that the exact pass leaves out (core/tree-diff.ts). So
  * what is compared is what the destination has.
  */
-import { read } from "node:fs";
 import { close, statDescriptor } from "../../shared/adapters/linux.ts";
 import { maxDataBytes } from "../../shared/core/frames/frame.ts";
 import { hasErrno } from "../../shared/errors.ts";
 import { drawSamples, fingerprintOf, SentBlocks, type SentBlock, type SentFile } from "../core/sent-blocks.ts";
 import type { TreeEntry } from "../core/tree-diff.ts";
 import { joinPath } from "../core/tree-index.ts";
+import { readAll } from "./read-all.ts";
 import { SourceRoot } from "./source-root.ts";
 
 /** Smaller blocks are always sent: to copy them is no less work. */
@@ -107,20 +107,4 @@ export class BlockCopies implements Disposable {
 function isAsSent(fd: number, { identity, signature }: SentFile): boolean {
   const stat = statDescriptor(fd);
   return stat.identity === identity && stat.signature === signature;
-}
-
-/** False when the file ends before. */
-async function readAll(fd: number, room: Buffer, from: number): Promise<boolean> {
-  for (let done = 0; done < room.length;) {
-    const more = await readOnce(fd, room, done, from + done);
-    if (more === 0) return false;
-    done += more;
-  }
-  return true;
-}
-
-function readOnce(fd: number, room: Buffer, at: number, position: number): Promise<number> {
-  return new Promise((resolve, reject) => {
-    read(fd, room, at, room.length - at, position, (error, bytes) => (error === null ? resolve(bytes) : reject(error)));
-  });
 }

@@ -13,7 +13,7 @@ import { maxPathBytes, maxSameBytes, type TreeRecord } from "../../shared/core/f
 import { DmigrateError } from "../../shared/errors.ts";
 import { SentContents } from "../core/sent-contents.ts";
 import type { TreeEntry } from "../core/tree-diff.ts";
-import { joinPath } from "../core/tree-index.ts";
+import { joinPath, pathOf } from "../core/tree-index.ts";
 import { GmacHasher } from "./gmac-hasher.ts";
 
 export type SameRecord = Extract<TreeRecord, { type: "same" }>;
@@ -68,7 +68,7 @@ export class ContentCopies {
       return undefined;
     }
     if (!this.#link.linkIsBusy) return undefined;
-    const path = pathOf(found.entry);
+    const path = joinPath(pathOf(found.entry).map((name) => Buffer.from(name, "latin1")));
     if (path.length >= maxPathBytes || 2 * (path.length + referenceBytes) > bytes.length) return undefined;
     this.#references.push(entry);
     return { type: "same", length: bytes.length, hash: hash("sha256", bytes, "buffer"), tree: found.tree, path };
@@ -89,11 +89,4 @@ export class ContentCopies {
       entry.tags = undefined;
     }
   }
-}
-
-/** From the root of its tree. */
-function pathOf(entry: TreeEntry): Buffer {
-  const names: Buffer[] = [];
-  for (let at = entry; at.parent !== undefined; at = at.parent) names.push(Buffer.from(at.name, "latin1"));
-  return joinPath(names.reverse());
 }

@@ -5,7 +5,6 @@
  * is not copied, and the source is told.
  */
 import { hash } from "node:crypto";
-import { read } from "node:fs";
 import {
   close,
   openBeneath,
@@ -20,6 +19,7 @@ import { DmigrateError, hasErrno } from "../../shared/errors.ts";
 import { maxSameBytes } from "../../shared/core/frames/tree-record.ts";
 import { joinPath } from "../core/tree-index.ts";
 import { CachedReader } from "./cached-read.ts";
+import { readAll } from "./read-all.ts";
 import { kindOf } from "./snapshot.ts";
 
 interface Origin {
@@ -185,21 +185,3 @@ const changed = (path: Buffer): DmigrateError =>
     `/${path.toString()}, which other files have parts of, is not there any more as it was written: something else writes ` +
       "to the destination's files; end that and migrate again",
   );
-
-/** False when the file ends before. */
-async function readAll(fd: number, room: Buffer, from: number): Promise<boolean> {
-  for (let done = 0; done < room.length;) {
-    const more = await readOnce(fd, room, done, from + done);
-    if (more === 0) return false;
-    done += more;
-  }
-  return true;
-}
-
-function readOnce(fd: number, buffer: Buffer, at: number, position: number): Promise<number> {
-  return new Promise((resolve, reject) => {
-    read(fd, buffer, at, buffer.length - at, position, (error, bytes) =>
-      error === null ? resolve(bytes) : reject(error),
-    );
-  });
-}
