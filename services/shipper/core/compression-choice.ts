@@ -22,6 +22,8 @@ const worthwhile = 1.25;
 const certain = 1.1;
 /** Every so many frames one is compressed that would not be, to see what it would bring. */
 const sampleEvery = { usual: 64, outrun: 1024 };
+/** So many measurements tell how fast zstd is. */
+const surely = 8;
 /**
  * While frames are compressed, nothing tells what the link would carry without: so after some, as many go as they are as it takes
  * to measure it anew. That is done less and less often while compression turns out right.
@@ -39,6 +41,8 @@ export class CompressionChoice {
   /** Bytes per millisecond that the link carried while something waited for it. */
   #linkRate: number | undefined;
   #zstdRate: number | undefined;
+  /** Frames that were compressed. */
+  #measurements = 0;
   /** Size after over size before. */
   #ratio: number | undefined;
   /** Bytes per millisecond, as they were before compression, that arrived while frames were compressed. */
@@ -85,6 +89,7 @@ export class CompressionChoice {
 
   noteCompressed({ bytesIn, bytesOut, ms }: Compressed): void {
     if (bytesIn === 0) return;
+    this.#measurements++;
     this.#ratio = average(this.#ratio, bytesOut / bytesIn);
     this.#zstdRate = average(this.#zstdRate, bytesIn / Math.max(ms, 0.001));
   }
@@ -110,8 +115,9 @@ export class CompressionChoice {
       this.#sinceGained = 0;
     }
     this.#sinceSample++;
-    // Where the link outruns zstd, it does so whatever the data is.
-    const isOutrun = this.#zstdRate !== undefined && this.#zstdRate <= worthwhile * this.#linkRate;
+    // Where the link outruns zstd, it does so whatever the data is. One measurement may have met a busy processor.
+    const isOutrun =
+      this.#measurements >= surely && this.#zstdRate !== undefined && this.#zstdRate <= worthwhile * this.#linkRate;
     if (this.#ratio !== undefined && this.#sinceSample < (isOutrun ? sampleEvery.outrun : sampleEvery.usual))
       return false;
     this.#sinceSample = 0;

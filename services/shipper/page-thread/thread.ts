@@ -7,8 +7,10 @@
  */
 import { parentPort, receiveMessageOnPort, workerData } from "node:worker_threads";
 import { silence } from "../../shared/adapters/bell.ts";
+import { packFrame } from "../../shared/adapters/packed-pages.ts";
 import { Poller, type Watched } from "../../shared/adapters/poller.ts";
 import { preferThisThread } from "../../shared/adapters/thread-priority.ts";
+import { allocateFrame, maxDataBytes } from "../../shared/core/frames/frame.ts";
 import { maxDataPages, maxZeroPages } from "../../shared/core/frames/page-message.ts";
 import { asDmigrateError, DmigrateError, messageOf } from "../../shared/errors.ts";
 import { createLog } from "../../shared/log.ts";
@@ -28,6 +30,8 @@ const { role, logLevel, bell } = workerData as PageThreadOptions;
 const mostPages = role === "faults" ? maxDataPages : maxZeroPages;
 if (role === "faults")
   createLog("shipper", logLevel).info({ urgency: preferThisThread() }, "faults are answered by a thread of their own");
+// Zstd's first use takes many times as long as any later one, and would be taken for its speed.
+else packFrame(allocateFrame(maxDataBytes).fill(0));
 
 const transfers = new Map<string, PageTransfer>();
 const tell = (message: FromThread): void => port.postMessage(message);

@@ -70,7 +70,7 @@ describe("compression", () => {
   ])("is left off where %s, whatever was planned", (_why, link, speed, ratio, tries) => {
     const choice = new CompressionChoice(true);
     choice.noteLink(...carried(link));
-    choice.noteCompressed(zstd(speed, ratio));
+    for (let at = 0; at < 8; at++) choice.noteCompressed(zstd(speed, ratio));
     const chosen = Array.from({ length: 1024 }, () => choice.next(true));
     // Now and then a frame is tried, in case the data has changed.
     expect(chosen.filter(Boolean).length).toBe(tries);
@@ -85,6 +85,17 @@ describe("compression", () => {
       return choice.next(true);
     });
     expect(chosen.filter(Boolean)).toEqual([]);
+  });
+
+  test("is tried again soon where a single try was slow: a processor was busy", () => {
+    const choice = new CompressionChoice(false);
+    choice.noteMeasured(12 * 1_000);
+    expect(choice.next(true)).toBe(true);
+    choice.noteCompressed(zstd(10, 0.5));
+    const tries = Array.from({ length: 64 }, () => choice.next(true));
+    expect(tries.filter(Boolean).length).toBe(1);
+    choice.noteCompressed(zstd(300, 0.5));
+    expect(choice.next(true)).toBe(true);
   });
 
   test("goes by the last measurement, not by the fastest", () => {
