@@ -14,7 +14,7 @@ import { repoDigestSchema } from "../shared/contracts/common.ts";
 import type { ContainerProfile, NetworkAttachment, Volume } from "../shared/contracts/container.ts";
 import { bindTarget, cleanTarget } from "../shared/core/mount-target.ts";
 import { DmigrateError } from "../shared/errors.ts";
-import { filesSize, memoryBytes, sum } from "./adapters/container-size.ts";
+import { countInodes, filesBytes, memoryBytes, sum } from "./adapters/container-size.ts";
 import { watchesUnknownFiles } from "./adapters/watched-files.ts";
 import { measureLog } from "./adapters/log-size.ts";
 import type { Engine, Inspected } from "./adapters/engine.ts";
@@ -50,19 +50,18 @@ export async function profileContainer(
   // Each once, at however many places it is mounted.
   const volumeDirs = new Map(localMounts.map(({ Name = "", Source }) => [Name, Source]));
   const bindDirs = [...new Set(moved.map(({ source }) => source))];
-  const [image, volumes, networks, execs, usersRemapped, others, layerSize, volumesSize, bindsSize, log] =
-    await Promise.all([
-      engine.image(container.Image),
-      Promise.all(volumeMounts.map(async (mount) => toVolume(mount, await engine.volume(mount.Name ?? "")))),
-      readNetworks(engine, container),
-      readExecs(engine, container),
-      engine.remapsUsers(),
-      engine.othersRunning(container.Id),
-      filesSize(layer === undefined ? [] : [layer.upper]),
-      filesSize([...volumeDirs.values()]),
-      filesSize(bindDirs),
-      measureLog(container, Date.now()),
-    ]);
+  const inDocker = [...(layer === undefined ? [] : [layer.upper]), ...volumeDirs.values()];
+  const [image, volumes, networks, execs, usersRemapped, others, sizes, inodes, log] = await Promise.all([
+    engine.image(container.Image),
+    Promise.all(volumeMounts.map(async (mount) => toVolume(mount, await engine.volume(mount.Name ?? "")))),
+    readNetworks(engine, container),
+    readExecs(engine, container),
+    engine.remapsUsers(),
+    engine.othersRunning(container.Id),
+    filesBytes([...inDocker, ...bindDirs]),
+    countInodes(inDocker),
+    measureLog(container, Date.now()),
+  ]);
   const memory = initPid === undefined ? 0 : memoryBytes(initPid, processes);
   const open = processes.flatMap(({ hostPid }) => openFiles(hostPid));
   const nameless = namelessFiles(open);
@@ -83,11 +82,11 @@ export async function profileContainer(
     running: container.State.Running,
     spec: toSpec(container, volumes, networks),
     bindMounts,
-    writableLayerBytes: sum(layerSize.bytes),
-    volumeBytes: sum([...volumesSize.bytes, ...bindsSize.bytes]),
-    bytesByVolume: named([...volumeDirs.keys()], volumesSize.bytes),
-    bytesByBind: named(bindDirs, bindsSize.bytes),
-    inodes: layerSize.inodes + volumesSize.inodes,
+    writableLayerBytes: sum(sizes.slice(0, inDocker.length - volumeDirs.size)),
+    volumeBytes: sum(sizes.slice(inDocker.length - volumeDirs.size)),
+    bytesByVolume: named([...volumeDirs.keys()], sizes.slice(inDocker.length - volumeDirs.size)),
+    bytesByBind: named(bindDirs, sizes.slice(inDocker.length)),
+    inodes,
     imageBytes: image?.bytes ?? 0,
     imageLayers: image?.layers ?? [],
     repoDigests: (image?.repoDigests ?? []).filter((ref) => repoDigestSchema.safeParse(ref).success).slice(0, 64),

@@ -43,7 +43,9 @@ export async function abandon(run: Run, node: string): Promise<Migration> {
   const role = roleToAbandon(journal.migration, node);
   const { phase, abandoned } = journal.migration;
   if (abandoned.includes(node)) return journal.migration;
-  const sign = await signOfLife(run[role], { timeoutMs: run.timing.callMs, isAsleep: mayRun(phase, role) });
+  // Then the container may run there already, and the source is thawed on the word that it does not.
+  const isStrict = phase === "resuming" && role === "destination";
+  const sign = await signOfLife(run[role], { timeoutMs: run.timing.callMs, isStrict });
   if (sign !== undefined) {
     throw new DmigrateError(
       "conflict",
@@ -52,7 +54,6 @@ export async function abandon(run: Run, node: string): Promise<Migration> {
     );
   }
   // What the word was given for is over: it means another thing now.
-  roleToAbandon(journal.migration, node);
   if (journal.migration.phase !== phase) {
     const message = `migration ${journal.migration.id} has gone on from ${phase} to ${journal.migration.phase} meanwhile: look at it, and say it again if need be`;
     throw new DmigrateError("conflict", message);
@@ -67,16 +68,13 @@ export async function abandon(run: Run, node: string): Promise<Migration> {
   return journal.migration;
 }
 
-/** The container may run there already, and the source is thawed on the word that it does not. */
-const mayRun = (phase: Migration["phase"], role: Role): boolean => phase === "resuming" && role === "destination";
-
 /**
- * What a node that is gone would not do, as the end of a sentence: a word that is wrong is often a wrong name. `isAsleep`: a
- * machine that only refuses the connection counts as alive; its agent is being started anew, perhaps, and its containers run.
+ * What a node that is gone would not do, as the end of a sentence: a word that is wrong is often a wrong name. `isStrict`: a
+ * machine that refuses the connection counts as alive too; its agent is being started anew, perhaps, and its containers run.
  */
 async function signOfLife(
   { agent, dumper, shipper, pager, restorer }: Peer,
-  { timeoutMs, isAsleep }: { timeoutMs: number; isAsleep: boolean },
+  { timeoutMs, isStrict }: { timeoutMs: number; isStrict: boolean },
 ): Promise<string | undefined> {
   const clients = new Map([agent, dumper, shipper, pager, restorer].map((client) => [client.url, client]));
   const signs = await Promise.all(
@@ -84,7 +82,7 @@ async function signOfLife(
       client.get("/healthz", healthSchema, { timeoutMs }).then(
         () => `answers (${client.url})`,
         (error: unknown) =>
-          isAsleep && error instanceof Error && hasErrno(error.cause, "ECONNREFUSED")
+          isStrict && error instanceof Error && hasErrno(error.cause, "ECONNREFUSED")
             ? `refuses connections (${client.url}): its agent does not run, but the machine does`
             : undefined,
       ),

@@ -3,6 +3,7 @@ import type { CheckRestore, RestoreCheck } from "../shared/contracts/restorer.ts
 import { runtimeName } from "../shared/adapters/resources.ts";
 import type { Engine } from "./adapters/engine.ts";
 import { readNodeFacts } from "./adapters/node-facts.ts";
+import { readPlaces } from "./adapters/places.ts";
 import { sharedLayers } from "./core/shared-layers.ts";
 import { refuse } from "./core/refuse.ts";
 
@@ -11,13 +12,19 @@ export async function checkRestore(
   { container, moveBinds, sharedBinds = [], replaces }: CheckRestore,
   imageLayers: readonly string[] = [],
 ): Promise<RestoreCheck> {
-  const [image, facts] = await Promise.all([
+  const [image, facts, directories] = await Promise.all([
     engine.imageId(container.imageId),
     readNodeFacts(engine, container, { moveBinds, sharedBinds }),
+    engine.directories(),
   ]);
-  const layersPresent = image === undefined ? await layersHere(engine, imageLayers) : [];
+  const volumes = container.volumes.map(({ name }) => name);
+  const volumePaths = new Map(facts.volumes.map(({ name, path }) => [name, path]));
+  const [layersPresent, places] = await Promise.all([
+    image === undefined ? layersHere(engine, imageLayers) : [],
+    readPlaces({ ...directories, volumes, volumePaths, moveBinds }),
+  ]);
   const refusals = refuse(container, replaces, facts, runtimeName);
-  return { imagePresent: image !== undefined, layersPresent, refusals };
+  return { imagePresent: image !== undefined, layersPresent, refusals, places };
 }
 
 /** Docker itself has a layer only upon those that lie below it; containerd has each by itself. */

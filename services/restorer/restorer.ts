@@ -14,7 +14,6 @@ import type { RestartPolicy } from "../shared/contracts/common.ts";
 import { DmigrateError } from "../shared/errors.ts";
 import { restoreSpecDir } from "../shared/node-paths.ts";
 import { within } from "./adapters/engine.ts";
-import { readPlaces } from "./adapters/places.ts";
 import { checkRestore } from "./check-restore.ts";
 import { clearAway } from "./clear-away.ts";
 import { toRestore, type RestoreRecord } from "./core/record.ts";
@@ -174,13 +173,7 @@ export function createRestores(deps: RestorerDeps): Restorer {
   return {
     hasImage: async (imageId) => (await deps.engine.imageId(imageId)) !== undefined,
     pullImage: (imageId, ref, signal) => pullImage(deps.engine, imageId, ref, signal),
-    check: async (request, imageLayers) => {
-      const [check, places] = await Promise.all([
-        checkRestore(deps.engine, request, imageLayers),
-        readPlaces(deps.engine, request.container, request.moveBinds),
-      ]);
-      return { ...check, places };
-    },
+    check: (request, imageLayers) => checkRestore(deps.engine, request, imageLayers),
     create: (request) => {
       if (stopping) throw new DmigrateError("unavailable", "the restorer is stopping");
       return inTurn(request.migrationId, () => prepare(request));

@@ -80,7 +80,7 @@ export class PageThreads {
     // Faults take hardly any of it.
     const readers = known.counters.size - 1;
     known.link = { kind: "link", bytesPerSecond: bytesPerSecond / readers };
-    for (const role of known.counters.keys()) this.#tell(role, migrationId, known.link);
+    for (const role of known.counters.keys()) if (role !== "faults") this.#tell(role, migrationId, known.link);
   }
 
   /** Sends the destination frames that say which pages there are, if it is connected. */

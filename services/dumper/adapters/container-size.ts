@@ -9,22 +9,12 @@ import { treeSize, type TreeSize } from "./tree-size.ts";
 
 const walkTimeoutMs = 60_000;
 
-export interface FilesSize {
-  /** On the disk, of each directory: a hole takes none, a file of a few bytes a whole block. What lies in two of them counts in the first. */
-  bytes: number[];
-  /** Of all together; a file counts once for each of its names. */
-  inodes: number;
-}
-
-/** What all that is beneath these directories takes, mounts in them left out. Throws `timeout` after a minute. */
-export async function filesSize(dirs: readonly string[]): Promise<FilesSize> {
-  if (dirs.length === 0) return { bytes: [], inodes: 0 };
-  const [bytes, inodes] = await Promise.all([addUp(dirs), countNames(dirs)]);
-  return bytes !== undefined && inodes > 0 ? { bytes, inodes } : walkAll(dirs);
-}
-
-/** Bytes of each; undefined where `du` could not tell. */
-async function addUp(dirs: readonly string[]): Promise<number[] | undefined> {
+/**
+ * Bytes that all files beneath each of these directories take on the disk, mounts in them left out: a hole takes none, a file of
+ * a few bytes a whole block. What lies in two of them counts in the first. Throws `timeout` after a minute.
+ */
+export async function filesBytes(dirs: readonly string[]): Promise<number[]> {
+  if (dirs.length === 0) return [];
   const args = ["--summarize", "--block-size=1", "--one-file-system", "--", ...dirs];
   const { stdout } = await run("du", args, { timeoutMs: walkTimeoutMs });
   // Files that vanish while it walks make it fail, but it counts the rest.
@@ -32,22 +22,27 @@ async function addUp(dirs: readonly string[]): Promise<number[] | undefined> {
     .split("\n")
     .filter(Boolean)
     .map((line) => Number.parseInt(line, 10));
-  return sizes.length === dirs.length && !sizes.some(Number.isNaN) ? sizes : undefined;
+  if (sizes.length === dirs.length && !sizes.some(Number.isNaN)) return sizes;
+  return (await walkAll(dirs)).map(({ bytes }) => bytes);
 }
 
-/** By `find`, which looks at no file for that: `du` does, and takes more than twice as long. None where it could not tell. */
-async function countNames(dirs: readonly string[]): Promise<number> {
+/**
+ * Inodes that all that is beneath these directories takes, mounts in them left out; a file counts once for each of its names. By
+ * `find`, which looks at no file for that: `du` does, and takes more than twice as long. Throws `timeout` after a minute.
+ */
+export async function countInodes(dirs: readonly string[]): Promise<number> {
+  if (dirs.length === 0) return 0;
   const { stdoutBytes } = await run("find", [...dirs, "-xdev", "-printf", "."], { timeoutMs: walkTimeoutMs });
-  return stdoutBytes;
+  return stdoutBytes > 0 ? stdoutBytes : sum((await walkAll(dirs)).map(({ inodes }) => inodes));
 }
 
-/** What these could not: a directory that was swapped for a link under its feet makes them abort. */
-async function walkAll(dirs: readonly string[]): Promise<FilesSize> {
+/** For what these could not tell: a directory that was swapped for a link under its feet makes them abort. */
+async function walkAll(dirs: readonly string[]): Promise<TreeSize[]> {
   const signal = AbortSignal.timeout(walkTimeoutMs);
   try {
     const sizes: TreeSize[] = [];
     for (const dir of dirs) sizes.push(await treeSize(dir, signal));
-    return { bytes: sizes.map(({ bytes }) => bytes), inodes: sum(sizes.map(({ inodes }) => inodes)) };
+    return sizes;
   } catch (error) {
     if (!signal.aborted) throw error;
     throw new DmigrateError("timeout", `measuring ${dirs.join(", ")} took more than ${walkTimeoutMs} ms`, {

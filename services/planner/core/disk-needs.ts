@@ -3,6 +3,7 @@ import type { NodeResources } from "../../shared/contracts/common.ts";
 import type { ContainerProfile } from "../../shared/contracts/container.ts";
 import type { Place, Places } from "../../shared/contracts/restorer.ts";
 import { planLogRoom } from "./log-room.ts";
+import { withMargin } from "./margin.ts";
 import { logBytes } from "./plan.ts";
 
 export interface DiskNeed extends Place {
@@ -20,8 +21,6 @@ export interface DiskNeedsInput {
 }
 
 const MiB = 1024 * 1024;
-/** With a tenth and a little more to spare: a node filled to the brim fails in worse places than here. */
-const spare = 1.1;
 /** Where Docker works; and elsewhere, what the receiving side leaves of a file system (shipper/adapters/room-guard.ts) and more. */
 const dockerExtraBytes = 64 * MiB;
 const otherExtraBytes = 20 * MiB;
@@ -41,7 +40,7 @@ export function findDiskNeeds(input: DiskNeedsInput): DiskNeed[] {
     const [first] = group;
     const bytes = group.reduce((sum, demand) => sum + demand.bytes, 0);
     if (first === undefined || (at > 0 && bytes === 0)) return [];
-    const neededBytes = Math.ceil(bytes * spare) + (at === 0 ? dockerExtraBytes : otherExtraBytes);
+    const neededBytes = withMargin(bytes, at === 0 ? dockerExtraBytes : otherExtraBytes);
     return [{ ...first.place, neededBytes, parts: group.map(({ part }) => part) }];
   });
 }

@@ -3,6 +3,7 @@ import type { NodeResources } from "../../shared/contracts/common.ts";
 import type { Migration, MigrationMode } from "../../shared/contracts/planner.ts";
 import type { Refusal } from "../../shared/errors.ts";
 import { findDiskNeeds, type DiskNeed, type DiskNeedsInput } from "./disk-needs.ts";
+import { withMargin } from "./margin.ts";
 import { criuImageBytes } from "./plan.ts";
 import { size } from "./plan-text.ts";
 
@@ -28,9 +29,6 @@ export interface RoomInput extends NeedsInput {
 }
 
 const MiB = 1024 * 1024;
-
-/** With a tenth and a little more to spare: a node filled to the brim fails in worse places than here. */
-const withMargin = (needed: number, extra: number): number => Math.ceil(needed * 1.1) + extra;
 
 /** A file system that does not count its inodes has enough. */
 const freeInodes = ({ diskFreeInodes = Infinity }: NodeResources): number => diskFreeInodes;

@@ -1,25 +1,27 @@
 /** On which file systems of this node the parts of a container would be written, and what is free there. */
 import { stat, statfs } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import type { ContainerSpec } from "../../shared/contracts/container.ts";
 import type { Place, Places } from "../../shared/contracts/restorer.ts";
 import { hasErrno } from "../../shared/errors.ts";
-import type { Engine } from "./engine.ts";
+
+export interface PlacesOptions {
+  /** Docker's own directory, and where it keeps layers. */
+  root: string;
+  layers: string;
+  /** Names of volumes; and the paths of those that are here. */
+  volumes: readonly string[];
+  volumePaths: ReadonlyMap<string, string>;
+  /** Sources of the bind mounts that come along. */
+  moveBinds: readonly string[];
+}
 
 /** Makes nothing: what is not there yet will be on the file system of the first directory above that is. */
-export async function readPlaces(
-  engine: Pick<Engine, "directories" | "volume">,
-  { volumes }: Pick<ContainerSpec, "volumes">,
-  moveBinds: readonly string[],
-): Promise<Places> {
-  const { root, layers } = await engine.directories();
-  const volumePath = async (name: string): Promise<string> =>
-    (await engine.volume(name))?.path ?? join(root, "volumes", name, "_data");
-  const names = [...new Set(volumes.map(({ name }) => name))];
+export async function readPlaces({ root, layers, volumes, volumePaths, moveBinds }: PlacesOptions): Promise<Places> {
+  const volumePath = (name: string): string => volumePaths.get(name) ?? join(root, "volumes", name, "_data");
   const [ofLayers, ofLog, ofVolumes, ofBinds] = await Promise.all([
     placeAt(layers),
     placeAt(join(root, "containers")),
-    Promise.all(names.map(async (name) => [name, await placeAt(await volumePath(name))] as const)),
+    Promise.all([...new Set(volumes)].map(async (name) => [name, await placeAt(volumePath(name))] as const)),
     Promise.all(moveBinds.map(async (path) => [path, await placeAt(path)] as const)),
   ]);
   return {

@@ -5,7 +5,7 @@ const bytes = 16 << 20;
 /** The best counts: the others met somebody else on the processor. The first one has the kernel find memory for it, too. */
 const passes = 4;
 
-/** Bytes that one thread copies in a second. Takes about 20 ms, in which this thread does nothing else. */
+/** Bytes that one thread copies in a second. Takes some tens of milliseconds, in which this thread does nothing else. */
 export function measureMemoryBandwidth(): number {
   const [from, to] = [Buffer.alloc(bytes, 1), Buffer.allocUnsafeSlow(bytes)];
   let bestMs = Infinity;

@@ -1,12 +1,8 @@
 /** The payload of a `pages` frame with zstd around it: where the link is slower than both ends' processors. */
-import { constants, zstdCompressSync, zstdDecompressSync } from "node:zlib";
+import { zstdCompressSync, zstdDecompressSync } from "node:zlib";
 import { messageOf } from "../errors.ts";
-import { allocateFrame, FrameError, frameHeaderBytes, maxPayloadBytes } from "../core/frames/frame.ts";
-
-/** Room for all that comes of a frame: zlib works through it in one step. */
-const chunkSize = maxPayloadBytes;
-/** The fastest level: what is gained is time. */
-const packing = { chunkSize, params: { [constants.ZSTD_c_compressionLevel]: 1 } };
+import { allocateFrame, FrameError, frameHeaderBytes } from "../core/frames/frame.ts";
+import { packing, unpacking } from "./zstd.ts";
 
 /** A frame with the packed payload of `frame`, both as `allocateFrame` makes them. */
 export function packFrame(frame: Buffer): Buffer {
@@ -19,7 +15,7 @@ export function packFrame(frame: Buffer): Buffer {
 /** The payload as it was. Throws FrameError when it is not that, or larger than a frame can be. */
 export function unpackPayload(payload: Buffer): Buffer {
   try {
-    return zstdDecompressSync(payload, { chunkSize, maxOutputLength: maxPayloadBytes });
+    return zstdDecompressSync(payload, unpacking);
   } catch (error) {
     throw new FrameError(`a compressed answer is broken: ${messageOf(error)}`);
   }

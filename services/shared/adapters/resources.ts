@@ -16,7 +16,10 @@ export interface ResourceProbeDeps {
   stateDir: string;
 }
 
-/** A function that measures now. Versions of tools are asked once: they need a process each. So is the memory's speed, with a 20th of a second of work. */
+/**
+ * A function that measures now. Versions of tools are asked once, since they need a process each; and so is the memory's speed,
+ * which takes this thread some tens of milliseconds.
+ */
 export function createResourceProbe(deps: ResourceProbeDeps): () => Promise<NodeResources> {
   let memoryBytesPerSecond: number | undefined;
   let versions: Promise<{ criuVersion?: string; runcVersion?: string }> | undefined;

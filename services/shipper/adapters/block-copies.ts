@@ -5,6 +5,7 @@
  */
 import { close, statDescriptor } from "../../shared/adapters/linux.ts";
 import { maxDataBytes } from "../../shared/core/frames/frame.ts";
+import { maxPathBytes } from "../../shared/core/frames/tree-record.ts";
 import { hasErrno } from "../../shared/errors.ts";
 import { drawSamples, fingerprintOf, SentBlocks, type SentBlock, type SentFile } from "../core/sent-blocks.ts";
 import type { TreeEntry } from "../core/tree-diff.ts";
@@ -14,8 +15,6 @@ import { SourceRoot } from "./source-root.ts";
 
 /** Smaller blocks are always sent: to copy them is no less work. */
 export const leastCopiedBytes = 64 * 1024;
-/** The system takes no longer ones. */
-const maxPathBytes = 4095;
 
 const samplePlaces = drawSamples(Math.random);
 
@@ -48,7 +47,7 @@ export class BlockCopies implements Disposable {
   ): SentFile | undefined {
     if (bytes < leastCopiedBytes || !certain || recent) return undefined;
     const joined = joinPath(path);
-    if (joined.length > maxPathBytes) return undefined;
+    if (joined.length >= maxPathBytes) return undefined;
     return this.#sent.add({ tree: this.#trees.length - 1, path: joined, identity, signature });
   }
 

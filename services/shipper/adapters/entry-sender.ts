@@ -12,6 +12,7 @@ import {
   type FileStat,
 } from "../../shared/adapters/linux.ts";
 import { DmigrateError, messageOf } from "../../shared/errors.ts";
+import { maxPathBytes } from "../../shared/core/frames/tree-record.ts";
 import type { TreeEntry } from "../core/tree-diff.ts";
 import { joinPath } from "../core/tree-index.ts";
 import type { BlockCopies } from "./block-copies.ts";
@@ -63,9 +64,6 @@ const smallWrittenBytes = 64 * 1024;
 
 /** What is read at once of a file that is compared: a fraction of a millisecond's work. */
 const comparedBytes = 1 << 20;
-
-/** With the NUL at its end, as the system takes it. */
-const maxPathBytes = 4096;
 
 export const changedText = "something outside the frozen container changed it while it was sent";
 

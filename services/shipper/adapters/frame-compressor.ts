@@ -1,6 +1,7 @@
 /** Compresses a job's frames with zstd where that makes the transfer faster (core/compression-choice.ts). */
-import { constants, zstdCompress, zstdDecompress } from "node:zlib";
-import { FrameError, maxPayloadBytes } from "../../shared/core/frames/frame.ts";
+import { zstdCompress, zstdDecompress } from "node:zlib";
+import { packing, unpacking } from "../../shared/adapters/zstd.ts";
+import { FrameError } from "../../shared/core/frames/frame.ts";
 import { allocateJobFrame, jobDataFlags, jobHeaderBytes } from "../../shared/core/frames/job-message.ts";
 import { messageOf } from "../../shared/errors.ts";
 import { CompressionChoice } from "../core/compression-choice.ts";
@@ -8,10 +9,6 @@ import { LinkMeter, type Carried } from "../core/link-meter.ts";
 
 /** Smaller frames are not worth the thread's while. */
 const leastBytes = 4096;
-/** What it must shrink to, or it goes as it is: the other side is spared the work. */
-const worthwhileRatio = 0.9;
-/** Room for all that comes of a frame: zlib works through it in one step, not in many that each change threads. */
-const chunkSize = maxPayloadBytes;
 
 export class FrameCompressor {
   readonly #choice: CompressionChoice;
@@ -30,8 +27,7 @@ export class FrameCompressor {
     const started = performance.now();
     const compressed = await compress(bytes);
     const ms = performance.now() - started;
-    this.#choice.noteCompressed({ bytesIn: bytes.length, bytesOut: compressed.length, ms });
-    if (compressed.length > worthwhileRatio * bytes.length) return plain;
+    if (!this.#choice.noteCompressed({ bytesIn: bytes.length, bytesOut: compressed.length, ms })) return plain;
     const packed = allocateJobFrame(compressed.length);
     compressed.copy(packed, jobHeaderBytes);
     return { frame: packed, flags: jobDataFlags.zstd };
@@ -53,18 +49,16 @@ export class FrameCompressor {
   }
 }
 
-/** The fastest level: what is gained is time. */
 function compress(bytes: Buffer): Promise<Buffer> {
-  const options = { chunkSize, params: { [constants.ZSTD_c_compressionLevel]: 1 } };
   return new Promise((resolve, reject) => {
-    zstdCompress(bytes, options, (error, result) => (error === null ? resolve(result) : reject(error)));
+    zstdCompress(bytes, packing, (error, result) => (error === null ? resolve(result) : reject(error)));
   });
 }
 
 /** A frame's data as it was. Throws FrameError when it is not that, or larger than a frame can be. */
 export function unpack(bytes: Buffer): Promise<Buffer> {
   return new Promise((resolve, reject) => {
-    zstdDecompress(bytes, { chunkSize, maxOutputLength: maxPayloadBytes }, (error, result) =>
+    zstdDecompress(bytes, unpacking, (error, result) =>
       error === null ? resolve(result) : reject(new FrameError(`a compressed frame is broken: ${messageOf(error)}`)),
     );
   });

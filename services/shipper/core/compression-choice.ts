@@ -22,6 +22,8 @@ const worthwhile = 1.25;
 const certain = 1.1;
 /** Every so many frames one is compressed that would not be, to see what it would bring. */
 const sampleEvery = { usual: 64, outrun: 1024 };
+/** What a frame must shrink to. */
+const mostOfIt = 0.9;
 /** So many measurements tell how fast zstd is. */
 const surely = 8;
 /**
@@ -87,11 +89,13 @@ export class CompressionChoice {
     this.#linkRate = rate;
   }
 
-  noteCompressed({ bytesIn, bytesOut, ms }: Compressed): void {
-    if (bytesIn === 0) return;
+  /** Whether what came of a frame is to be sent: else it goes as it is, and the other side is spared the work. */
+  noteCompressed({ bytesIn, bytesOut, ms }: Compressed): boolean {
+    if (bytesIn === 0) return false;
     this.#measurements++;
     this.#ratio = average(this.#ratio, bytesOut / bytesIn);
     this.#zstdRate = average(this.#zstdRate, bytesIn / Math.max(ms, 0.001));
+    return bytesOut <= mostOfIt * bytesIn;
   }
 
   /** For the next frame. `waiting`: frames are waiting for the link just now. */

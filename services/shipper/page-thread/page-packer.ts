@@ -6,8 +6,6 @@ import { LinkMeter } from "../core/link-meter.ts";
 
 /** An answer with one page, which is not worth the while. */
 const leastBytes = 8192;
-/** What it must shrink to, or it goes as it is: the other side is spared the work. */
-const worthwhileRatio = 0.9;
 
 export interface PackedAnswer {
   frame: Buffer;
@@ -33,8 +31,8 @@ export class PagePacker {
     if (bytes >= leastBytes && this.#choice.next(waiting)) {
       const started = performance.now();
       const frame = packFrame(answer.frame);
-      this.#choice.noteCompressed({ bytesIn: bytes, bytesOut: frame.length, ms: performance.now() - started });
-      if (frame.length <= worthwhileRatio * bytes) {
+      const ms = performance.now() - started;
+      if (this.#choice.noteCompressed({ bytesIn: bytes, bytesOut: frame.length, ms })) {
         this.#unpackedBytes += bytes;
         return { ...answer, frame, flags: answer.flags | pageFlags.packed };
       }

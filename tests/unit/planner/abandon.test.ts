@@ -1,79 +1,20 @@
 /** Migrations that go on without a node which is gone for good. */
 import { setTimeout as delay } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
-import { openStore, type Store } from "../../../services/planner/adapters/store.ts";
-import { whyNotAbandon } from "../../../services/planner/core/abandonment.ts";
-import { isTerminal } from "../../../services/planner/core/phase.ts";
-import {
-  migrationPhaseSchema,
-  type Migration,
-  type MigrationEvent,
-} from "../../../services/shared/contracts/planner.ts";
-import type { FakeNode } from "../../helpers/fake-node.ts";
 import { destinationId, sourceId } from "../../helpers/fake-world.ts";
 import { expectRolledBack, planner, waitFor } from "../../helpers/migration-calls.ts";
 import type { TestPlanner } from "../../helpers/test-planner.ts";
-
-/** Whoever waits for an attempt, or an answer, waits longer than a test may take. */
-const endless = {
-  retryMs: () => 60_000,
-  callMs: 60_000,
-  createMs: 60_000,
-  freezeMs: 60_000,
-  moveMs: 60_000,
-  resumeMs: 60_000,
-};
-
-const abandon = (p: TestPlanner, id: string, node: string): Promise<Response> =>
-  p.request("POST", `/migrations/${id}/abandon`, { node });
-
-const detailOf = async (response: Response): Promise<string> => ((await response.json()) as { detail: string }).detail;
-
-async function warnings(p: TestPlanner, id: string): Promise<string> {
-  const text = await (await p.request("GET", `/migrations/${id}/events?follow=false`)).text();
-  return [...text.matchAll(/^event: warning\nid: \d+\ndata: (.*)$/gm)]
-    .map((match) => (JSON.parse(match[1] ?? "") as MigrationEvent).message)
-    .join("\n");
-}
-
-/** A node that does not answer its health, while its other calls are as the test has them. */
-const silence = (node: FakeNode): void => node.fail("GET /healthz", { kind: "dropped", times: 1000 });
-
-/** Makes the calls that an event names, as the operator would. */
-async function obey(node: FakeNode, text: string): Promise<void> {
-  const calls = [...text.matchAll(/(POST|DELETE) (\/[^\s,]+)(?: (\{.*\}))?/g)];
-  expect(calls.length).toBeGreaterThan(1);
-  for (const [, method = "", path = "", body] of calls) {
-    const headers = { authorization: `Bearer ${node.token}`, "content-type": "application/json" };
-    const response = await fetch(node.url + path, { method, headers, ...(body !== undefined && { body }) });
-    expect(response.status).toBe(200);
-  }
-}
-
-/** Held at the dump, so that everything exists on both nodes. */
-async function startToDump(p: TestPlanner): Promise<{ id: string; goOn: () => void }> {
-  const held = p.a.hold("POST /checkpoints/:id/dump");
-  const { id } = await p.start();
-  await held.arrived;
-  return { id, goOn: held.release };
-}
-
-/** With the resume call at the destination, where nothing is done about it. */
-async function startToResume(p: TestPlanner): Promise<string> {
-  p.b.fail("POST /restores/:id/resume", { kind: "hung" });
-  const { id } = await p.start();
-  await waitFor(() => p.world.calls.includes("b POST /restores/:id/resume"));
-  return id;
-}
-
-async function withStore<T>(p: TestPlanner, work: (store: Store) => T): Promise<T> {
-  await p.crash();
-  const store = openStore(p.stateDir);
-  const result = work(store);
-  store.close();
-  p.restart();
-  return result;
-}
+import {
+  abandon,
+  detailOf,
+  endless,
+  obey,
+  silence,
+  startToDump,
+  startToResume,
+  warnings,
+  withStore,
+} from "../../helpers/abandon-calls.ts";
 
 describe("aborting", () => {
   test("without the destination: the source runs, and what is left there is told", async () => {
@@ -345,118 +286,4 @@ describe("committing", () => {
     expect(p.world.calls).not.toContain("a POST /checkpoints/:id/commit");
     expect(p.world.a.containers.get(sourceId)).toBe("frozen");
   });
-});
-
-describe("refused", () => {
-  test("a node that answers is not gone", async () => {
-    await using p = await planner();
-    const id = await startToResume(p);
-    const response = await abandon(p, id, "b");
-    expect(response.status).toBe(409);
-    expect(await detailOf(response)).toContain("power it off or fence it first");
-    expect(await p.get(id)).toMatchObject({ phase: "resuming", abandoned: [] });
-    expect(p.world.a.containers.get(sourceId)).toBe("frozen");
-  });
-
-  test("a destination that may run the container is not gone while its machine refuses connections", async () => {
-    await using p = await planner();
-    const id = await startToResume(p);
-    await p.b.down();
-    const response = await abandon(p, id, "b");
-    expect(response.status).toBe(409);
-    expect(await detailOf(response)).toContain("refuses connections");
-    expect(await p.get(id)).toMatchObject({ phase: "resuming", abandoned: [] });
-  });
-
-  test("one that goes on while the node is asked: the word was for what is over", async () => {
-    await using p = await planner();
-    p.world.b.drainPolls = 1000;
-    const resume = p.b.hold("POST /restores/:id/resume");
-    const { id } = await p.start();
-    await resume.arrived;
-    const health = p.b.hold("GET /healthz");
-    p.b.fail("GET /healthz", { kind: "dropped" });
-    const asked = abandon(p, id, "b");
-    await health.arrived;
-    resume.release();
-    await p.until(id, "draining");
-    health.release();
-    const response = await asked;
-    expect(response.status).toBe(409);
-    expect(await detailOf(response)).toContain("from resuming to draining meanwhile");
-    expect(await p.get(id)).toMatchObject({ phase: "draining", abandoned: [] });
-  });
-
-  test("a migration that can be cancelled, and one that has ended", async () => {
-    await using p = await planner();
-    const { id, goOn } = await startToDump(p);
-    const early = await abandon(p, id, "b");
-    expect(early.status).toBe(409);
-    expect(await detailOf(early)).toContain(`dmigrate cancel ${id}`);
-    goOn();
-    expect((await p.until(id)).phase).toBe("committed");
-    for (const node of ["a", "b"]) {
-      const late = await abandon(p, id, node);
-      expect(late.status).toBe(409);
-      expect(await detailOf(late)).toContain("has ended (committed)");
-    }
-  });
-
-  test("one that ends while the node is asked", async () => {
-    await using p = await planner();
-    const resume = p.b.hold("POST /restores/:id/resume");
-    const { id } = await p.start();
-    await resume.arrived;
-    const health = p.b.hold("GET /healthz");
-    p.b.fail("GET /healthz", { kind: "dropped" });
-    const asked = abandon(p, id, "b");
-    await health.arrived;
-    p.b.fail("POST /restores/:id/resume", { kind: "problem", code: "restore-failed" });
-    resume.release();
-    expect((await p.until(id)).phase).toBe("aborted");
-    health.release();
-    expect((await asked).status).toBe(409);
-    expectRolledBack(p);
-  });
-
-  test.each([
-    [{ node: "c" }, "node"],
-    [{ node: "../a" }, "node"],
-    [{}, "node"],
-    [{ node: "b", force: true }, "force"],
-  ])("%j names the field at fault", async (body, field) => {
-    await using p = await planner();
-    const { id, goOn } = await startToDump(p);
-    const response = await p.request("POST", `/migrations/${id}/abandon`, body);
-    expect(response.status).toBe(400);
-    expect(response.headers.get("content-type")).toContain("application/problem+json");
-    expect(await response.json()).toMatchObject({ code: "invalid-request", errors: [{ field }] });
-    goOn();
-    await p.until(id);
-  });
-
-  test("an unknown migration is not found", async () => {
-    await using p = await planner();
-    expect((await abandon(p, "m-0000000000000000", "a")).status).toBe(404);
-  });
-});
-
-test("the word is taken exactly where a migration may wait for the node for ever", () => {
-  const taken = migrationPhaseSchema.options.flatMap((phase) =>
-    (["source", "destination"] as const)
-      .filter((role) => whyNotAbandon({ id: "m", phase, from: "a", to: "b" } as Migration, role) === undefined)
-      .map((role) => `${phase} ${role}`),
-  );
-  expect(taken).toEqual([
-    "resuming source",
-    "resuming destination",
-    "draining destination",
-    "committing source",
-    "committing destination",
-    "aborting source",
-    "aborting destination",
-  ]);
-  expect(
-    taken.some((which) => migrationPhaseSchema.options.filter(isTerminal).some((end) => which.startsWith(end))),
-  ).toBe(false);
 });

@@ -11,7 +11,8 @@ const engineWith = (present: string[][], inContainerd?: string[]): Engine =>
     info: () => Promise.resolve({ ...info, version: "26" }),
     containers: () => Promise.resolve([]),
     networks: () => Promise.resolve(new Map()),
-    volume: () => Promise.resolve(undefined),
+    volume: (name: string) => Promise.resolve({ name, path: "/proc/self", empty: true, driver: "local", options: {} }),
+    directories: () => Promise.resolve({ root: "/", layers: "/" }),
     imageLayers: () => Promise.resolve(present),
     layersInContainerd: () => Promise.resolve(inContainerd),
   }) as Partial<Engine> as Engine;
@@ -23,6 +24,13 @@ test("Docker itself has them upon each other; containerd each by itself", async 
   expect((await checkRestore(engineWith([["a", "b", "x"]]), request, layers)).layersPresent).toEqual(["a", "b"]);
   expect((await checkRestore(engineWith([["b", "c"]]), request, layers)).layersPresent).toEqual([]);
   expect((await checkRestore(engineWith([], ["c"]), request, layers)).layersPresent).toEqual(["c"]);
+});
+
+test("says where each volume would be written, by what is known of those that are here", async () => {
+  const { places } = await checkRestore(engineWith([]), request);
+  const { volumes } = request.container;
+  expect(volumes.length).toBeGreaterThan(0);
+  for (const { name } of volumes) expect(places?.volumes[name]?.path).toBe("/proc/self");
 });
 
 test("one that comes again above those that are here is sent: Docker opens its file for that", async () => {

@@ -20,6 +20,7 @@ afterEach(() => void process.off("unhandledRejection", note));
 
 test("a start that fails at once, while Docker is slow to say what it is, is a failure of the restore alone", async () => {
   const engine: Partial<Engine> = {
+    directories: () => Promise.resolve({ root: "/", layers: "/" }),
     info: () =>
       Promise.resolve({
         version: "27.0.0",

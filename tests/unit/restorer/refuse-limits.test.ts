@@ -4,17 +4,10 @@ import { limitedDevices } from "../../../services/restorer/core/limited-devices.
 import { refuseLimits, type LimitFacts } from "../../../services/restorer/core/refuse-limits.ts";
 import type { Refusal } from "../../../services/shared/errors.ts";
 import { fakeProfile } from "../../helpers/fake-world.ts";
+import { limitFacts } from "../../helpers/limit-facts.ts";
 
-const here: LimitFacts = {
-  cpus: 4,
-  cpuset: { cpus: "0-3\n", mems: "0\n" },
-  lackingLimits: [],
-  cgroupDriver: "cgroupfs",
-  cgroupVersion: "1",
-  absentDevices: [],
-};
 const refusals = (hostConfig: Record<string, unknown>, facts: Partial<LimitFacts> = {}): Refusal[] =>
-  refuseLimits({ ...fakeProfile().spec, hostConfig }, { ...here, ...facts });
+  refuseLimits({ ...fakeProfile().spec, hostConfig }, { ...limitFacts, ...facts });
 const codes = (hostConfig: Record<string, unknown>, facts: Partial<LimitFacts> = {}): string[] =>
   refusals(hostConfig, facts).map(({ code }) => code);
 

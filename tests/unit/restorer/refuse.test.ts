@@ -1,3 +1,4 @@
+import { limitFacts } from "../../helpers/limit-facts.ts";
 import { expect, test } from "vitest";
 import type { ContainerSpec } from "../../../services/shared/contracts/container.ts";
 import {
@@ -43,12 +44,7 @@ const codes = (changes: Partial<ContainerSpec> = {}, facts: Partial<NodeFacts> =
       listening: [],
       appArmorProfiles: undefined,
       seccomp: true,
-      cpus: 4,
-      cpuset: { cpus: "0-3\n", mems: "0\n" },
-      lackingLimits: [],
-      cgroupDriver: "cgroupfs",
-      cgroupVersion: "1",
-      absentDevices: [],
+      ...limitFacts,
       ...facts,
     },
     "dmigrate",

@@ -13,81 +13,37 @@ import {
   writeFileSync,
   type BigIntStats,
 } from "node:fs";
-import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { temporaryDirectory } from "../../helpers/temporary-directory.ts";
-import { close, openTrustedDirectory } from "../../../services/shared/adapters/linux.ts";
-import type { Attributes } from "../../../services/shared/core/frames/attributes.ts";
-import { maxMissing } from "../../../services/shared/core/frames/job-message.ts";
 import { noSmallFile, writeSmallHead } from "../../../services/shared/core/frames/small-file.ts";
 import { RecordReader, type TreeRecord } from "../../../services/shared/core/frames/tree-record.ts";
-import { Origins } from "../../../services/shipper/adapters/origins.ts";
+import type { Origins } from "../../../services/shipper/adapters/origins.ts";
 import { smallFrame } from "../../../services/shipper/adapters/small-files.ts";
 import { TreeWriter } from "../../../services/shipper/adapters/tree-writer.ts";
+import { close, openTrustedDirectory } from "../../../services/shared/adapters/linux.ts";
+import {
+  attributes,
+  chunk,
+  directory,
+  file,
+  fileEnd,
+  leave,
+  link,
+  symlink,
+  TreeTarget,
+} from "../../helpers/tree-target.ts";
 
-const attributes: Attributes = {
-  mode: 0o100600,
-  uid: process.getuid?.() ?? 0,
-  gid: process.getgid?.() ?? 0,
-  access: { seconds: 0, nanos: 0 },
-  modify: { seconds: 0, nanos: 0 },
-};
-
-let dir: string;
+let target: TreeTarget;
 let root: string;
 let outside: string;
 let rootFd: number;
-let writer: TreeWriter;
 let origins: Origins;
-
 beforeEach(() => {
-  dir = temporaryDirectory("dmigrate-writer-");
-  root = join(dir, "root");
-  outside = join(dir, "outside");
-  mkdirSync(root);
-  mkdirSync(outside);
-  writeFileSync(join(outside, "precious"), "precious");
-  rootFd = openTrustedDirectory(root);
-  origins = new Origins();
-  writer = new TreeWriter({ rootFd, rootPath: root, leftovers: undefined, keepAttributes: true, origins });
+  target = new TreeTarget();
+  ({ root, outside, rootFd, origins } = target);
 });
-
-afterEach(async () => {
-  await writer.dispose();
-  origins.close();
-  close(rootFd);
-  expect(readdirSync(outside)).toEqual(["precious"]);
-  expect(readFileSync(join(outside, "precious"), "utf8")).toBe("precious");
-});
-
-const directory = (name: string, flags: { fresh?: boolean; prune?: boolean } = {}): TreeRecord => ({
-  type: "directory",
-  name: Buffer.from(name),
-  attributes: { ...attributes, mode: 0o40755 },
-  fresh: false,
-  prune: false,
-  ...flags,
-});
-const file = (name: string, size = 0): TreeRecord => ({ type: "file", name: Buffer.from(name), attributes, size });
-const symlink = (name: string, to: string): TreeRecord => ({
-  type: "symlink",
-  name: Buffer.from(name),
-  attributes,
-  target: Buffer.from(to),
-});
-const link = (name: string, path: string): TreeRecord => ({
-  type: "link",
-  name: Buffer.from(name),
-  path: Buffer.from(path),
-});
-const chunk = (offset: number, text: string): TreeRecord => ({ type: "chunk", offset, bytes: Buffer.from(text) });
-const leave: TreeRecord = { type: "leave" };
-const fileEnd: TreeRecord = { type: "fileEnd" };
-
-async function apply(...records: TreeRecord[]): Promise<void> {
-  for (const record of records) await writer.apply(record);
-}
+afterEach(() => target.close());
+const apply = (...records: TreeRecord[]): Promise<void> => target.apply(records);
 
 describe("a link to the outside", () => {
   test("is made, and never followed: what has its name replaces it", async () => {
@@ -189,7 +145,7 @@ test("attributes of directories that were left count no more", async () => {
 
 describe("a tree of files only", () => {
   beforeEach(() => {
-    writer = new TreeWriter({ rootFd, rootPath: root, leftovers: undefined, keepAttributes: false, origins });
+    target.writer = new TreeWriter({ rootFd, rootPath: root, leftovers: undefined, keepAttributes: false, origins });
   });
 
   test.each<[string, TreeRecord]>([
@@ -311,96 +267,6 @@ describe("a copy", () => {
   });
 });
 
-describe("a file that is the same as another", () => {
-  const same = (path: string, text: string, tree = 0): TreeRecord => ({
-    type: "same",
-    length: text.length,
-    hash: createHash("sha256").update(text).digest(),
-    tree,
-    path: Buffer.from(path),
-  });
-  const wrote = (name: string, text: string): TreeRecord[] => [file(name, text.length), chunk(0, text), fileEnd];
-  const text = (name: string): string => readFileSync(join(root, name), "utf8");
-  beforeEach(() => origins.noteTree(0, root));
-
-  test("has its contents, and its own size and mode", async () => {
-    await apply(directory(""), directory("d"), ...wrote("a", "0123456789"), leave);
-    await apply(file("b", 10), same("d/a", "0123456789"), fileEnd, file("c", 5), same("d/a", "01234"), fileEnd, leave);
-    expect([text("b"), text("c")]).toEqual(["0123456789", "01234"]);
-    expect(origins.missing).toEqual([]);
-  });
-
-  test("may have it in another tree of the job", async () => {
-    const other = join(dir, "other");
-    mkdirSync(other);
-    writeFileSync(join(other, "x"), "of another");
-    origins.noteTree(7, other);
-    await apply(directory(""), ...wrote("x", "of this one"), file("a", 10), same("x", "of another", 7), fileEnd);
-    await apply(file("b", 11), same("x", "of this one"), fileEnd, leave);
-    expect([text("a"), text("b")]).toEqual(["of another", "of this one"]);
-  });
-
-  test.each([
-    ["twice", [same("a", "text"), same("a", "text")]],
-    ["after a chunk", [chunk(0, "te"), same("a", "text")]],
-    ["again, after one that is not there", [same("nothing", "text"), same("a", "text")]],
-  ])("is that once, and nothing else: %s", async (_what, records) => {
-    await apply(directory(""), ...wrote("a", "text"));
-    await expect(apply(file("b", 4), ...records)).rejects.toThrow("has contents already");
-  });
-
-  test("leaves the time of access of what it is copied from", async () => {
-    const old = { ...file("a", 4), attributes: { ...attributes, modify: { seconds: 5, nanos: 0 } } } as TreeRecord;
-    await apply(directory(""), old, chunk(0, "text"), fileEnd, file("b", 4), same("a", "text"), fileEnd, leave);
-    expect(lstatSync(join(root, "a")).atimeMs).toBe(0);
-  });
-
-  test.each<[string, string]>([
-    ["outside, by ..", "../outside/precious"],
-    ["outside, by an absolute path", ""],
-    ["outside, by a link", "link"],
-    ["outside, by a link on the way", "way/precious"],
-    ["a link to a file of the tree", "inner"],
-    ["a FIFO", "fifo"],
-    ["a device", "/dev/zero"],
-    ["a directory", "d"],
-    ["nothing", "nothing"],
-    ["a name that is too long", `d/${"x".repeat(300)}`],
-    ["below a file", "f/x"],
-    ["shorter", "short"],
-    ["of other contents", "f"],
-  ])("is left empty, and the source is told, where the path leads to something that is %s", async (_what, path) => {
-    symlinkSync(join(outside, "precious"), join(root, "link"));
-    symlinkSync(outside, join(root, "way"));
-    symlinkSync("f", join(root, "inner"));
-    execFileSync("mkfifo", [join(root, "fifo")]);
-    mkdirSync(join(root, "d"));
-    writeFileSync(join(root, "f"), "PRECIOUS");
-    writeFileSync(join(root, "short"), "precio");
-    const where = path === "" ? join(outside, "precious") : path;
-    await apply(directory(""), file("b", 8), same(where, "precious"), fileEnd, leave);
-    expect(text("b")).toBe("\0".repeat(8));
-    expect(origins.missing).toEqual([0]);
-  });
-
-  test.each<[string, TreeRecord[]]>([
-    ["in a tree that was not begun", [file("b", 4), same("a", "text", 1)]],
-    ["that is larger than its own size says", [file("b", 3), same("a", "text")]],
-    ["in a patch", [{ ...file("a", 4), type: "patch" } as TreeRecord, same("a", "text")]],
-    ["outside a file", [same("a", "text")]],
-  ])("%s is refused", async (_what, records) => {
-    await apply(directory(""), ...wrote("a", "text"));
-    await expect(apply(...records)).rejects.toThrow(expect.objectContaining({ name: "FrameError" }));
-  });
-
-  test("may be missing a few thousand times in a job; more is a failure", async () => {
-    const nothing = { tree: 0, path: Buffer.from("nothing"), length: 1, hash: Buffer.alloc(32) };
-    for (let at = 0; at < maxMissing; at++) expect(await origins.readWhole(nothing)).toBeUndefined();
-    await expect(origins.readWhole(nothing)).rejects.toMatchObject({ code: "transfer-failed" });
-    expect(origins.missing.length).toBe(maxMissing);
-  });
-});
-
 describe("small files", () => {
   /** Applies them as they come out of a frame. */
   function applySmall(...files: { name: string; text: string; mode?: number; seconds?: number }[]): void {
@@ -416,7 +282,7 @@ describe("small files", () => {
     const file = noSmallFile();
     while (!reader.done) {
       if (!reader.small(file)) throw new Error("no small file");
-      writer.applySmall(frame, file);
+      target.writer.applySmall(frame, file);
     }
   }
   const stat = (name: string): BigIntStats => lstatSync(join(root, name), { bigint: true });
@@ -464,7 +330,7 @@ describe("small files", () => {
     await apply(directory(""));
     rmSync(root, { recursive: true });
     expect(() => applySmall({ name: "a", text: "a" })).toThrow("ENOENT");
-    expect(writer.where()).toBe("/a");
+    expect(target.writer.where()).toBe("/a");
     mkdirSync(root);
   });
 });
@@ -473,6 +339,6 @@ test("a writer that is given up lets go of everything it holds", async () => {
   const before = readdirSync("/proc/self/fd").length;
   await apply(directory(""), directory("a"), directory("b"), file("f", 1_000_000), chunk(0, "x".repeat(200_000)));
   expect(readdirSync("/proc/self/fd").length).toBe(before + 3);
-  await writer.dispose();
+  await target.writer.dispose();
   expect(readdirSync("/proc/self/fd").length).toBe(before);
 });

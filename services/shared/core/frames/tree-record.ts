@@ -79,6 +79,7 @@ export const chunkHeaderBytes = 13;
 /** What may be in a file that another is the same as. */
 export const maxSameBytes = 128 * 1024;
 const hashBytes = 32;
+/** With the NUL at its end, as the system takes it. */
 export const maxPathBytes = 4096;
 const maxValueBytes = 65_536;
 
